@@ -1,0 +1,100 @@
+#pragma once
+/* The signed calls of the API, with retries, one backoff for the whole endpoint, and at most 16 calls in flight. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tokenfs/api/errors.h"
+#include "tokenfs/api/token.h"
+#include "tokenfs/aws/credentials.h"
+#include "tokenfs/aws/endpoint.h"
+#include "tokenfs/net/http.h"
+#include "tokenfs/net/loop.h"
+
+#define API_IN_FLIGHT_MAX 16
+
+typedef struct ApiClient ApiClient;
+typedef struct ApiCall ApiCall;
+
+typedef struct ApiSettings {
+        Loop *loop;
+        Http *http;                  /* borrowed */
+        CredentialChain *credentials; /* borrowed */
+        const AwsEndpoint *endpoint; /* copied */
+        uint64_t timeout_ns;         /* of one attempt */
+        bool allow_plain_http;
+} ApiSettings;
+int api_client_new(const ApiSettings *settings, ApiClient **ret_client);
+/* Calls must have been cancelled before. Returns NULL. */
+ApiClient *api_client_free(ApiClient *client);
+CLEANUP_DEFINE(ApiClient *, api_client_free);
+
+typedef enum ApiOperation {
+        API_GET_ACCESS_TOKEN,
+        API_LIST_ACCESS_TOKENS,  /* of a DNS view */
+        API_LIST_DNS_VIEWS,      /* of a resolver */
+        API_LIST_GLOBAL_RESOLVERS,
+        API_GET_GLOBAL_RESOLVER,
+        API_OPERATION_COUNT,
+} ApiOperation;
+const char *api_operation_name(ApiOperation operation); /* "GetAccessToken" */
+
+/* One page of a list call, or GetGlobalResolver's answer; which members are set depends on the operation. */
+typedef struct ApiPage {
+        TokenItem *items; /* ListAccessTokens; malformed items are left out and counted */
+        size_t item_count;
+        char (*ids)[TOKEN_ID_MAX + 1]; /* ListDNSViews, ListGlobalResolvers */
+        size_t id_count;
+        size_t skipped;        /* items left out since they were malformed */
+        char *next_token;      /* NULL: the last page */
+        char dns_name[256];    /* GetGlobalResolver */
+} ApiPage;
+
+/* The outcome of a call, or of an attempt that will be repeated. */
+typedef struct ApiResult {
+        ApiError error;
+        const char *detail;  /* for the log: what failed and the remedy; no secrets; "" */
+        TokenDoc *doc;       /* GetAccessToken; borrowed (take a reference) */
+        const ApiPage *page; /* the others; borrowed */
+        uint64_t sent_ns;    /* when the attempt that succeeded was sent, on clock_now_ns' clock */
+        uint64_t retry_at_ns; /* when a failed attempt is repeated; 0: the call has ended */
+} ApiResult;
+
+/* Called from the loop, never from inside api_start. With retry_at_ns != 0 the attempt failed in a transient way and
+ * the call goes on (it may be cancelled in the handler); else the call is over. */
+typedef void ApiHandler(const ApiResult *result, void *userdata);
+
+/* Starts a call: `id` is the token, view or resolver (NULL for ListGlobalResolvers), `next_token` of the page before
+ * (NULL: the first). Both are copied. The call goes on retrying transient failures until it is cancelled: the caller
+ * decides how long it is worth it. 0 or -ENOMEM. */
+int api_start(ApiClient *client, ApiOperation operation, const char *id, const char *next_token, ApiHandler *handler,
+        void *userdata, ApiCall **ret_call);
+/* Ends a call without its handler. NULL does nothing. Returns NULL. Safe in any handler. */
+ApiCall *api_cancel(ApiCall *call);
+
+/* How the endpoint fares. */
+typedef struct ApiHealth {
+        ApiError error;          /* API_OK: calls go out as they come. Else the circuit is open for this reason */
+        uint64_t since_ns;       /* of the failing state; 0 if healthy */
+        uint64_t retry_at_ns;    /* when the next probe goes out; 0 if healthy or a probe is under way */
+        unsigned in_flight, queued;
+} ApiHealth;
+void api_client_health(const ApiClient *client, ApiHealth *ret_health);
+/* Called from the loop when the circuit opens or closes. One a client. */
+typedef void ApiHealthHandler(const ApiHealth *health, void *userdata);
+void api_client_on_health(ApiClient *client, ApiHealthHandler *handler, void *userdata);
+/* Forgets backoff, circuit and clock skew (SIGHUP); calls queued go out at once. */
+void api_client_forget(ApiClient *client);
+
+/* Counters for metrics: calls (attempts) by operation and result, latency buckets. */
+#define API_LATENCY_BUCKETS 12
+extern const double api_latency_bounds_s[API_LATENCY_BUCKETS]; /* upper bounds; the last is +Inf */
+typedef struct ApiCounters {
+        uint64_t attempts[API_OPERATION_COUNT][API_ERROR_COUNT];
+        uint64_t retries;
+        uint64_t latency[API_LATENCY_BUCKETS]; /* not cumulative */
+        double latency_sum_s;
+} ApiCounters;
+const ApiCounters *api_client_counters(const ApiClient *client);
+int64_t api_client_skew_s(const ApiClient *client);

@@ -1,0 +1,45 @@
+#pragma once
+/* What can go wrong between us and a token, as kinds. The errno table (fs/errno) and the freshness rules (cache)
+ * speak of these and of nothing else. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tokenfs/net/http.h"
+
+typedef enum ApiError {
+        API_OK,
+        API_E_NOT_FOUND,            /* no such token; the API refused the id; out of scope */
+        API_E_ACCESS_DENIED,
+        API_E_NO_CREDENTIALS,
+        API_E_CREDENTIALS_EXPIRED,
+        API_E_CREDENTIALS_REJECTED, /* bad signature, unknown key, bad session token */
+        API_E_THROTTLED,
+        API_E_SERVER,               /* 5xx, and statuses that the API doesn't have */
+        API_E_TIMEOUT,
+        API_E_UNREACHABLE,          /* look-up or connection failed */
+        API_E_TLS,
+        API_E_MALFORMED,            /* answer malformed, oversized or for another token */
+        API_E_MEMORY,
+        API_ERROR_COUNT,
+} ApiError;
+
+/* A short name in snake_case, for logs, status and metrics: "not_found". */
+const char *api_error_name(ApiError error);
+/* Ends a cached copy at once: not found, access denied, credentials rejected. An access that was taken away must
+ * not live on in a cache. All other errors leave the last good copy servable within `stale`. */
+bool api_error_ends_copy(ApiError error);
+/* Worth trying again within one read: throttled, server, timeout, unreachable. */
+bool api_error_is_transient(ApiError error);
+
+typedef struct ApiFailure {
+        ApiError error;
+        uint64_t retry_after_ns;   /* from Retry-After; 0: none. At most 5 minutes. */
+        bool is_skew;              /* the signature's time was refused: the clock is off */
+        int64_t server_wall_s;     /* from Date; 0: none */
+        char type[64];             /* the API's error type, "" if none; printable ASCII */
+        char message[200];         /* the API's message, cut, printable; "" if none */
+} ApiFailure;
+/* Reads the kind of failure out of an answer that isn't a success: transport error, or status, x-amzn-ErrorType,
+ * __type/code in the body (at most 64 KiB of it), Retry-After in both forms, Date. */
+void api_failure_parse(const HttpResponse *response, ApiFailure *ret_failure);

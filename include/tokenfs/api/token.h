@@ -1,0 +1,76 @@
+#pragma once
+/* The token document of GetAccessToken: parsed strictly, then never changed; shared by reference. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tokenfs/api/errors.h"
+#include "tokenfs/base/cleanup.h"
+
+#define TOKEN_ID_MAX 64
+#define TOKEN_NAME_MAX 32
+
+/* The fields in the order in which directories list them. */
+typedef enum TokenField {
+        TOKEN_ID,
+        TOKEN_ARN,
+        TOKEN_CLIENT_TOKEN,
+        TOKEN_CREATED_AT,
+        TOKEN_DNS_VIEW_ID,
+        TOKEN_EXPIRES_AT,
+        TOKEN_GLOBAL_RESOLVER_ID,
+        TOKEN_NAME,
+        TOKEN_STATUS,
+        TOKEN_UPDATED_AT,
+        TOKEN_VALUE,
+        TOKEN_FIELD_COUNT,
+} TokenField;
+/* The API's name: "createdAt". */
+const char *token_field_name(TokenField field);
+/* clientToken and name may be missing in a document. */
+bool token_field_is_optional(TokenField field);
+/* `value` alone. */
+bool token_field_is_secret(TokenField field);
+
+typedef enum TokenStatus { TOKEN_CREATING, TOKEN_OPERATIONAL, TOKEN_DELETING, TOKEN_STATUS_OTHER } TokenStatus;
+
+/* 1–64 of [-.a-zA-Z0-9], and neither "." nor "..". */
+bool token_id_is_valid(const char *id);
+/* 1–32 of letters, digits, '-', '_', '/', ' ', '\''; not digits only. */
+bool token_name_is_valid(const char *name);
+
+/* A document. Lives in the secret heap, as one block; immutable; counted references. */
+typedef struct TokenDoc TokenDoc;
+TokenDoc *token_doc_ref(TokenDoc *doc);
+/* Wipes and frees with the last reference. NULL does nothing. Returns NULL. */
+TokenDoc *token_doc_unref(TokenDoc *doc);
+CLEANUP_DEFINE(TokenDoc *, token_doc_unref);
+
+/* Parses a body of GetAccessToken. API_OK, API_E_MALFORMED (with `detail` saying what is wrong, no content quoted),
+ * API_E_MEMORY. Strict: an object at most 16 levels deep and 64 KiB long, UTF-8, no duplicate of a key we use,
+ * strings of the API's limits without NUL, the id equal to `id`, readable times. Unknown keys are kept in .json. */
+ApiError token_doc_parse(const char *id, const char *body, size_t len, char detail[static 128], TokenDoc **ret_doc);
+
+/* A field's bytes; *ret_len 0 and NULL if the document lacks it. Borrowed from the document. */
+const char *token_doc_field(const TokenDoc *doc, TokenField field, size_t *ret_len);
+/* The whole document as one line of JSON and a line feed: the API's own members. Borrowed. */
+const char *token_doc_json(const TokenDoc *doc, size_t *ret_len);
+TokenStatus token_doc_status(const TokenDoc *doc);
+int64_t token_doc_created_wall_ns(const TokenDoc *doc);
+int64_t token_doc_updated_wall_ns(const TokenDoc *doc);
+int64_t token_doc_expires_wall_ns(const TokenDoc *doc);
+/* The first 8 bytes of the SHA-256 of the document's bytes: equal documents, equal fingerprints. */
+uint64_t token_doc_fingerprint(const TokenDoc *doc);
+
+/* An item of ListAccessTokens: what a listing knows of a token. No secret in it. */
+typedef struct TokenItem {
+        char id[TOKEN_ID_MAX + 1];
+        char name[TOKEN_NAME_MAX + 1]; /* "" if none */
+        char dns_view_id[TOKEN_ID_MAX + 1];
+        char global_resolver_id[TOKEN_ID_MAX + 1];
+        TokenStatus status;
+        int64_t created_wall_ns, updated_wall_ns, expires_wall_ns;
+} TokenItem;
+/* The same view of a document. */
+void token_item_from_doc(const TokenDoc *doc, TokenItem *ret_item);

@@ -1,0 +1,24 @@
+#pragma once
+/* The two clocks. Ages, deadlines and timers use the first, which goes on during suspend and never jumps; the
+ * second is for expiresAt and for signing only. */
+
+#include <stdint.h>
+
+#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_MS UINT64_C(1000000)
+#define CLOCK_NEVER UINT64_MAX
+
+/* Nanoseconds since boot (CLOCK_BOOTTIME). */
+uint64_t clock_now_ns(void);
+/* Nanoseconds since 1970 UTC (CLOCK_REALTIME). */
+int64_t clock_wall_ns(void);
+
+/* a + b, CLOCK_NEVER where it would overflow. */
+uint64_t clock_add_ns(uint64_t a_ns, uint64_t b_ns);
+
+/* Tests: from the first call on both clocks stand still and show what they were told. */
+void clock_set_fake(uint64_t now_ns, int64_t wall_ns);
+/* Tests: moves both fake clocks. */
+void clock_advance_fake(uint64_t by_ns);
+/* Tests: back to the real clocks. */
+void clock_unset_fake(void);

@@ -1,0 +1,19 @@
+#pragma once
+/* The log: stderr in the foreground, syslog otherwise. A log line never holds a secret; Secret has no way in. */
+
+#include <stdbool.h>
+
+typedef enum LogLevel { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG } LogLevel;
+
+/* Sets where and how much is logged. At the start: stderr, info. */
+void log_open(LogLevel level, bool to_syslog);
+LogLevel log_level(void);
+/* Reads "error", "warning", "info" or "debug". Returns 0 or -EINVAL. */
+int log_level_parse(const char *name, LogLevel *ret_level);
+
+void log_write(LogLevel level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
