@@ -1,0 +1,134 @@
+/* JSON from outside.
+ *
+ * Why: cJSON alone lets a document choose its depth, cuts strings at U+0000, takes text that is no UTF-8, finds the
+ * first of several members, and leaves secrets in the C library's heap. How: one pass over the bytes before the
+ * parser sees them settles depth, encoding and NULs; the hooks put every node in the secret heap; a look-up counts. */
+
+#include "tokenfs/base/json.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "tokenfs/base/parse.h"
+#include "tokenfs/base/secret.h"
+
+static void set_hooks(void)
+{
+        cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = secret_malloc, .free_fn = secret_free});
+}
+
+void json_init(void)
+{
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+        (void)pthread_once(&once, set_hooks);
+}
+
+static bool is_space(char c)
+{
+        return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static int check_text(const char *data, size_t len, unsigned depth_max)
+{
+        if (memchr(data, '\0', len) || !parse_is_utf8(data, len))
+                return -EINVAL;
+        unsigned depth = 0;
+        bool in_string = false;
+        for (size_t i = 0; i < len; i++) {
+                char c = data[i];
+                if (in_string && c == '\\') {
+                        if (len - i >= 6 && memcmp(data + i, "\\u0000", 6) == 0)
+                                return -EINVAL;
+                        i++;
+                } else if (in_string && (unsigned char)c < 0x20) {
+                        return -EINVAL;
+                } else if (c == '"') {
+                        in_string = !in_string;
+                } else if (!in_string && (c == '{' || c == '[')) {
+                        if (++depth > depth_max)
+                                return -E2BIG;
+                } else if (!in_string && (c == '}' || c == ']')) {
+                        if (depth-- == 0)
+                                return -EINVAL;
+                }
+        }
+        return in_string || depth > 0 ? -EINVAL : 0;
+}
+
+/* cJSON says no more than "failed": out of memory, or not JSON. A document that passes check_text and is short of
+ * memory is told apart by trying for what it would have needed. */
+static int parse_failure(size_t len)
+{
+        void *probe = secret_malloc(len + sizeof(cJSON));
+        secret_free(probe);
+        return probe ? -EINVAL : -ENOMEM;
+}
+
+int json_parse(const char *data, size_t len, unsigned depth_max, cJSON **ret)
+{
+        if (len == 0)
+                return -EINVAL;
+        int r = check_text(data, len, depth_max);
+        if (r < 0)
+                return r;
+        json_init();
+        const char *end = NULL;
+        CLEANUP(json_free_p) cJSON *json = cJSON_ParseWithLengthOpts(data, len, &end, 0);
+        if (!json)
+                return parse_failure(len);
+        for (; end < data + len; end++)
+                if (!is_space(*end))
+                        return -EINVAL;
+        *ret = TAKE(json);
+        return 0;
+}
+
+cJSON *json_free(cJSON *json)
+{
+        cJSON_Delete(json);
+        return NULL;
+}
+
+int json_member(const cJSON *object, const char *key, const cJSON **ret_member)
+{
+        const cJSON *found = NULL;
+        if (!cJSON_IsObject(object))
+                return -ENOENT;
+        for (const cJSON *member = object->child; member; member = member->next) {
+                if (strcmp(member->string, key) != 0)
+                        continue;
+                if (found)
+                        return -ENOTUNIQ;
+                found = member;
+        }
+        if (!found)
+                return -ENOENT;
+        *ret_member = found;
+        return 0;
+}
+
+const char *json_string(const cJSON *object, const char *key)
+{
+        const cJSON *member = NULL;
+        if (json_member(object, key, &member) < 0 || !cJSON_IsString(member))
+                return NULL;
+        return member->valuestring;
+}
+
+int json_uint(const cJSON *object, const char *key, uint64_t *ret_value)
+{
+        const cJSON *member = NULL;
+        int r = json_member(object, key, &member);
+        if (r < 0)
+                return r;
+        if (!cJSON_IsNumber(member) || !(member->valuedouble >= 0) ||
+                member->valuedouble > 9007199254740992.0)
+                return -EINVAL;
+        uint64_t value = (uint64_t)member->valuedouble;
+        if ((double)value != member->valuedouble)
+                return -EINVAL;
+        *ret_value = value;
+        return 0;
+}
