@@ -1,0 +1,16 @@
+#pragma once
+/* Where the cache gets its tokens from: the API client, or a fake in tests. The functions have the contracts of
+ * api/client.h. */
+
+#include "tokenfs/api/client.h"
+
+typedef struct CacheSource {
+        int (*start)(void *userdata, ApiOperation operation, const char *id, const char *next_token,
+                ApiHandler *handler, void *handler_userdata, ApiCall **ret_call);
+        ApiCall *(*cancel)(ApiCall *call);
+        void (*health)(void *userdata, ApiHealth *ret_health);
+        void *userdata;
+} CacheSource;
+
+/* The source that is an ApiClient (borrowed). */
+CacheSource cache_source_from_client(ApiClient *client);

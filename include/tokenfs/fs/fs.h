@@ -1,0 +1,49 @@
+#pragma once
+/* The filesystem as a worker serves it: the tree, and the answers to the kernel's requests. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "tokenfs/base/buf.h"
+#include "tokenfs/cache/cache.h"
+#include "tokenfs/cache/listing.h"
+#include "tokenfs/fs/session.h"
+#include "tokenfs/fs/slots.h"
+#include "tokenfs/net/loop.h"
+
+typedef struct Fs Fs;
+
+/* Writes the text of a service file; must not touch the network. */
+typedef void FsServiceWriter(Buf *out, void *userdata);
+
+typedef struct FsSettings {
+        Loop *loop;
+        FsSession *session; /* borrowed; its INIT is done */
+        Slots *slots;       /* borrowed; repaired */
+        Cache *cache;       /* borrowed */
+        Listing *listing;   /* borrowed */
+        uid_t uid;
+        gid_t gid;
+        mode_t mode, secret_mode; /* permission bits */
+        uint64_t timeout_ns;      /* how long a read waits */
+        bool audit, newline;
+        FsServiceWriter *write_status, *write_metrics;
+        void *writer_userdata;
+} FsSettings;
+/* Takes up serving on the loop. Calls loop_quit(loop, 0) when the kernel unmounted. */
+int fs_new(const FsSettings *settings, Fs **ret_fs);
+/* Requests still waiting are answered with EINTR if `answer_waiting`, else left for the next worker. Returns NULL. */
+Fs *fs_free(Fs *fs, bool answer_waiting);
+
+/* SIGHUP: superseded versions are told no longer; cache and listing are forgotten by the caller. */
+void fs_forget(Fs *fs);
+
+typedef struct FsCounters {
+        uint64_t requests[64]; /* by FUSE opcode; larger ones in [0] */
+        uint64_t interrupted, deadlines;
+        uint32_t waiting, waiting_max;
+        uint32_t versions; /* superseded snapshots still held */
+        uint32_t slots_used;
+} FsCounters;
+const FsCounters *fs_counters(const Fs *fs);
