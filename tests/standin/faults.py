@@ -139,14 +139,17 @@ class Faults:
         """The faults in force."""
         return list(self._faults)
 
-    def take(self, call, on_success):
-        """The fault that this call gets, or None. To be asked once before the operation, for the
-        faults that replace it, and once after it has gone well, for those that change its answer."""
+    def take(self, call, on_success, past=0):
+        """The fault that this call gets, or None. To be asked before the operation, for the faults
+        that replace it, and after it has gone well, for those that change its answer; `past`: only
+        faults added after the one of this number."""
         if not self._faults:
             return None
         with self._lock:
             for fault in self._faults:
-                if (fault.effect in ON_SUCCESS) != on_success or not fault.applies(call):
+                if fault.number <= past or (fault.effect in ON_SUCCESS) != on_success:
+                    continue
+                if not fault.applies(call):
                     continue
                 if fault.count is not None and fault.used >= fault.count:
                     continue
@@ -166,7 +169,7 @@ def _splice(body, field, insert):
     if at < 0:
         return body
     at += len(field) + 4
-    return body[:at + 2] + insert + body[at + 2:]
+    return body[:at + 1] + insert + body[at + 1:]
 
 
 def _member(body, text, first=False):
