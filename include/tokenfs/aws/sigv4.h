@@ -15,12 +15,12 @@ typedef struct AwsKeys {
 } AwsKeys;
 /* Wipes and frees what the keys own. */
 void aws_keys_deinit(AwsKeys *keys);
-/* A deep copy. 0 or -ENOMEM (then *ret_keys is untouched). */
+/* A deep copy; what *ret_keys held before isn't freed. 0 or -ENOMEM (then *ret_keys is untouched). */
 int aws_keys_copy(const AwsKeys *keys, AwsKeys *ret_keys);
 
 /* What is signed. All borrowed. `path` is the path as sent (already encoded once; "/" if empty); `query` as sent,
  * without '?', NULL if none. `headers` are the additional headers to sign (host, x-amz-date and
- * x-amz-security-token are added here). */
+ * x-amz-security-token are added here), at most 60. */
 typedef struct SigV4Request {
         const char *method, *host, *path, *query;
         const HttpHeader *headers;
@@ -31,7 +31,8 @@ typedef struct SigV4Request {
         int64_t time_s; /* seconds since 1970 UTC, corrected for skew */
 } SigV4Request;
 
-/* Stage 1. Appends the canonical request. Errors: those of Buf, -EINVAL for a header with a line break. */
+/* Stage 1. Appends the canonical request. Errors: those of Buf, -EINVAL for a header with control characters (a tab
+ * in its value is none), too many headers, a path without a leading slash, a time before 1970 or after 9999. */
 int sigv4_canonical_request(const SigV4Request *request, const AwsKeys *keys, Buf *out);
 /* Stage 2. Appends the string to sign for a canonical request. */
 int sigv4_string_to_sign(const SigV4Request *request, const char *canonical, size_t canonical_len, Buf *out);
@@ -45,7 +46,8 @@ typedef struct SigV4Headers {
         char date[17];     /* X-Amz-Date: 20260101T000000Z */
         char payload_hash[65]; /* X-Amz-Content-Sha256 is not sent, only signed over */
 } SigV4Headers;
-/* The session token goes as X-Amz-Security-Token, from the keys. 0, -ENOMEM, -EINVAL, -EIO. */
+/* The session token goes as X-Amz-Security-Token, from the keys. 0, -ENOMEM, -EINVAL (as in
+ * stage 1), -EMSGSIZE (over 256 KiB), -EIO. */
 int sigv4_sign(const SigV4Request *request, const AwsKeys *keys, SigV4Headers *ret_headers);
 void sigv4_headers_deinit(SigV4Headers *headers);
 
