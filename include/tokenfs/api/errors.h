@@ -15,11 +15,12 @@ typedef enum ApiError {
         API_E_CREDENTIALS_EXPIRED,
         API_E_CREDENTIALS_REJECTED, /* bad signature, unknown key, bad session token */
         API_E_THROTTLED,
-        API_E_SERVER,               /* 5xx, and statuses that the API doesn't have */
+        API_E_SERVER,               /* 5xx */
         API_E_TIMEOUT,
         API_E_UNREACHABLE,          /* look-up or connection failed */
         API_E_TLS,
-        API_E_MALFORMED,            /* answer malformed, oversized or for another token */
+        API_E_MALFORMED,            /* answer malformed, oversized or for another token; a redirect, a web page, or
+                                     * a refusal that the API doesn't have: not transient, and ends no copy */
         API_E_MEMORY,
         API_ERROR_COUNT,
 } ApiError;
@@ -40,6 +41,8 @@ typedef struct ApiFailure {
         char type[64];             /* the API's error type, "" if none; printable ASCII */
         char message[200];         /* the API's message, cut, printable; "" if none */
 } ApiFailure;
-/* Reads the kind of failure out of an answer that isn't a success: transport error, or status, x-amzn-ErrorType,
- * __type/code in the body (at most 64 KiB of it), Retry-After in both forms, Date. */
+/* Reads the kind of failure out of an answer that isn't a success (every status but 200): transport error, or
+ * x-amzn-ErrorType, __type/code in the body (at most 64 KiB of it), else the status; Retry-After in both forms, Date.
+ * A status below 500 without an error type and a JSON object isn't the API's: API_E_MALFORMED, lest a proxy's 404
+ * page end a token. Secrets that a server may echo (Authorization, canonical request) are cut off the message. */
 void api_failure_parse(const HttpResponse *response, ApiFailure *ret_failure);

@@ -52,15 +52,17 @@ CLEANUP_DEFINE(TokenDoc *, token_doc_unref);
  * strings of the API's limits without NUL, the id equal to `id`, readable times. Unknown keys are kept in .json. */
 ApiError token_doc_parse(const char *id, const char *body, size_t len, char detail[static 128], TokenDoc **ret_doc);
 
-/* A field's bytes; *ret_len 0 and NULL if the document lacks it. Borrowed from the document. */
+/* A field's bytes, without a NUL behind them; *ret_len 0 and NULL if the document lacks it (also where an optional
+ * field is null or ""). Borrowed from the document. */
 const char *token_doc_field(const TokenDoc *doc, TokenField field, size_t *ret_len);
-/* The whole document as one line of JSON and a line feed: the API's own members. Borrowed. */
+/* The whole document as JSON and a line feed: the API's own members, just as they were received. Borrowed. */
 const char *token_doc_json(const TokenDoc *doc, size_t *ret_len);
 TokenStatus token_doc_status(const TokenDoc *doc);
 int64_t token_doc_created_wall_ns(const TokenDoc *doc);
 int64_t token_doc_updated_wall_ns(const TokenDoc *doc);
 int64_t token_doc_expires_wall_ns(const TokenDoc *doc);
-/* The first 8 bytes of the SHA-256 of the document's bytes: equal documents, equal fingerprints. */
+/* The first 8 bytes of the SHA-256 of .json, out of which all fields come: the same bytes in every file, the same
+ * fingerprint; a member that moved is another .json, so another fingerprint. */
 uint64_t token_doc_fingerprint(const TokenDoc *doc);
 
 /* An item of ListAccessTokens: what a listing knows of a token. No secret in it. */
