@@ -34,8 +34,8 @@ typedef struct CredentialChain CredentialChain;
 typedef struct CredentialSettings {
         Loop *loop;
         Http *http;                   /* borrowed for the chain's life */
-        const char *profile;          /* option `profile=`; NULL: the environment's; copied */
-        const char *user_agent;       /* unused providers aside, for STS and SSO; copied */
+        const char *profile;          /* option `profile=`, which outdoes keys in the environment (AWS_PROFILE doesn't);
+                                       * NULL: the environment's; copied */
         bool allow_plain_http;        /* for service endpoints that aren't loopback */
 } CredentialSettings;
 int credential_chain_new(const CredentialSettings *settings, CredentialChain **ret_chain);

@@ -1,0 +1,39 @@
+/* The environment: AWS_ACCESS_KEY_ID and its companions.
+ *
+ * A key id without its secret is an error rather than "not here": whoever set half of it meant it. An end of validity
+ * in AWS_CREDENTIAL_EXPIRATION is honoured. Nothing can be refreshed here: a process's environment stays. */
+
+#include "provider.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "tokenfs/base/parse.h"
+
+static const char *get_variable(const char *name)
+{
+        const char *value = secure_getenv(name);
+        return value && *value ? value : NULL;
+}
+
+static int environment_start(ProviderRun *run)
+{
+        const char *access_key_id = get_variable("AWS_ACCESS_KEY_ID");
+        if (run->context->skip_environment || !access_key_id)
+                return 0;
+        const char *secret = get_variable("AWS_SECRET_ACCESS_KEY");
+        if (!secret)
+                return provider_fail(run, CREDENTIALS_E_INVALID,
+                        "AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY isn't; set both or neither");
+        const char *token = get_variable("AWS_SECURITY_TOKEN");
+        if (!token)
+                token = get_variable("AWS_SESSION_TOKEN");
+        int64_t expires_wall_ns = INT64_MAX;
+        const char *expiration = get_variable("AWS_CREDENTIAL_EXPIRATION");
+        if (expiration && parse_iso8601(expiration, &expires_wall_ns) < 0)
+                return provider_fail(run, CREDENTIALS_E_INVALID,
+                        "AWS_CREDENTIAL_EXPIRATION isn't a time like 2030-01-31T12:00:00Z");
+        return provider_found(run, "the environment", access_key_id, secret, token, expires_wall_ns);
+}
+
+const Provider provider_environment = {.name = "environment", .start = environment_start};

@@ -1,0 +1,172 @@
+/* The walk along the providers, in the order of the AWS tools.
+ *
+ * Why: a profile that takes a role from another profile asks that one's providers in the same way as the daemon asks
+ * for its own credentials, so the walk is a thing that nests. How: a list per scope; each provider either has an answer
+ * (credentials, or an error that ends the walk, since a provider that is configured and fails must not be passed over),
+ * or says "not here". A provider that knows at once costs no turn of the loop. */
+
+#include "provider.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const Provider *const standard_order[] = {
+        &provider_environment,
+        &provider_shared_credentials,
+        &provider_config_file,
+        NULL,
+};
+static const Provider *const profile_order[] = {
+        &provider_shared_credentials,
+        &provider_config_file,
+        NULL,
+};
+static const Provider *const environment_only[] = {&provider_environment, NULL};
+static const Provider *const imds_only[] = {NULL};
+static const Provider *const container_only[] = {NULL};
+
+static const Provider *const *const orders[] = {
+        [WALK_STANDARD] = standard_order,
+        [WALK_PROFILE] = profile_order,
+        [WALK_ENVIRONMENT] = environment_only,
+        [WALK_IMDS] = imds_only,
+        [WALK_CONTAINER] = container_only,
+};
+
+__attribute__((format(printf, 2, 0))) static void run_set_detail(
+        ProviderRun *run, const char *format, va_list args)
+{
+        buf_clear(&run->detail);
+        if (buf_appendf(&run->detail, "%s", run->provider->name) == 0 && run->provider->is_of_profile)
+                (void)buf_appendf(&run->detail, " of profile \"%.100s\"", run->profile);
+        (void)buf_append_str(&run->detail, ": ");
+        /* A description that is too long is cut, not lost. */
+        char text[PROVIDER_DETAIL_MAX / 2];
+        (void)vsnprintf(text, sizeof(text), format, args);
+        (void)buf_append_str(&run->detail, text);
+}
+
+int provider_fail(ProviderRun *run, CredentialsError error, const char *format, ...)
+{
+        va_list args;
+        va_start(args, format);
+        run_set_detail(run, format, args);
+        va_end(args);
+        run->error = error;
+        return 0;
+}
+
+int provider_no_memory(ProviderRun *run)
+{
+        return provider_fail(run, CREDENTIALS_E_FAILED, "out of memory");
+}
+
+int provider_pass(ProviderRun *run, const char *format, ...)
+{
+        va_list args;
+        va_start(args, format);
+        run_set_detail(run, format, args);
+        va_end(args);
+        run->error = CREDENTIALS_E_NONE;
+        return 0;
+}
+
+static bool is_printable(const char *text)
+{
+        for (; *text; text++)
+                if (*text <= ' ' || *text > '~')
+                        return false;
+        return true;
+}
+
+int provider_found(ProviderRun *run, const char *origin, const char *access_key_id,
+        const char *secret_access_key, const char *token, int64_t expires_wall_ns)
+{
+        AwsCredentials *found = &run->credentials;
+        size_t len = strlen(access_key_id);
+        if (len == 0 || len >= sizeof(found->keys.access_key_id) || !is_printable(access_key_id))
+                return provider_fail(run, CREDENTIALS_E_INVALID, "the access key id in %s is none", origin);
+        if (!*secret_access_key)
+                return provider_fail(
+                        run, CREDENTIALS_E_INVALID, "the secret access key in %s is empty", origin);
+        if (token && !is_printable(token))
+                return provider_fail(run, CREDENTIALS_E_INVALID, "the session token in %s is none", origin);
+
+        aws_credentials_deinit(found);
+        if (secret_set(&found->keys.secret_access_key, secret_access_key, strlen(secret_access_key)) < 0 ||
+                (token && *token && secret_set(&found->keys.session_token, token, strlen(token)) < 0)) {
+                aws_credentials_deinit(found);
+                return provider_no_memory(run);
+        }
+        memcpy(found->keys.access_key_id, access_key_id, len + 1);
+        found->expires_wall_ns = expires_wall_ns;
+        if (run->provider->is_of_profile)
+                (void)snprintf(found->provider, sizeof(found->provider), "%s (profile %s)",
+                        run->provider->name, run->profile);
+        else
+                (void)snprintf(found->provider, sizeof(found->provider), "%s", run->provider->name);
+        run->error = CREDENTIALS_OK;
+        return 0;
+}
+
+static void run_stop(ProviderRun *run)
+{
+        if (run->state && run->provider->stop)
+                run->provider->stop(run);
+        run->state = NULL;
+}
+
+/* Asks the providers from walk->next on. 0 or -EINPROGRESS. */
+static int walk_on(ProviderWalk *walk)
+{
+        ProviderRun *run = &walk->run;
+        while (*walk->next) {
+                run->provider = *walk->next++;
+                run->error = CREDENTIALS_E_NONE;
+                if (run->provider->start(run) == -EINPROGRESS)
+                        return -EINPROGRESS;
+                run_stop(run);
+                if (run->error != CREDENTIALS_E_NONE)
+                        break;
+        }
+        walk->is_running = false;
+        return 0;
+}
+
+void provider_finish(ProviderRun *run)
+{
+        ProviderWalk *walk = CONTAINER_OF(run, ProviderWalk, run);
+        run_stop(run);
+        if (run->error == CREDENTIALS_E_NONE && walk_on(walk) == -EINPROGRESS)
+                return;
+        walk->is_running = false;
+        walk->handler(walk, walk->userdata);
+}
+
+int provider_walk_start(ProviderWalk *walk, const ProviderContext *context, WalkScope scope,
+        const char *profile, const ProviderWalk *parent, ProviderWalkHandler *handler, void *userdata)
+{
+        *walk = (ProviderWalk){
+                .run = {.context = context,
+                        .profile = profile,
+                        .walk = walk,
+                        .error = CREDENTIALS_E_NONE,
+                        .detail = BUF_INIT(PROVIDER_DETAIL_MAX)},
+                .scope = scope,
+                .is_running = true,
+                .next = orders[scope],
+                .parent = parent,
+                .handler = handler,
+                .userdata = userdata,
+        };
+        return walk_on(walk);
+}
+
+void provider_walk_stop(ProviderWalk *walk)
+{
+        run_stop(&walk->run);
+        aws_credentials_deinit(&walk->run.credentials);
+        buf_deinit(&walk->run.detail);
+        walk->is_running = false;
+}
