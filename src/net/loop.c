@@ -1,0 +1,384 @@
+/* The loop.
+ *
+ * Why: one thread serves the kernel's requests, the calls to the API and the signals, so that nothing needs a lock and
+ * a slow call delays nobody but its own readers. How a turn goes:
+ *
+ *     wait  →  descriptors that are ready  →  timers that are due  →  libcurl's transfers  →  those that ended
+ *
+ * Transfers come last, so that a call which a descriptor's handler has just started is sent in the same turn.
+ *
+ * Waiting: while transfers run, curl_multi_poll waits for libcurl's sockets and ours together. Without any, it is
+ * ppoll alone: cheaper, to the nanosecond, and at rest without an end. After curl_multi_poll the same ppoll looks once
+ * more without waiting, since libcurl reports neither POLLHUP nor POLLERR nor POLLNVAL, and a descriptor that has one
+ * of them must reach its handler rather than wake us for ever. curl_multi_perform costs a system call for each transfer;
+ * it is left out when the wait says that only our own descriptors had something.
+ *
+ * Descriptors live in slots; `sources` and `polls` run in parallel. A slot that is freed in a handler loses what is
+ * pending in it, and one that is taken in a handler begins with nothing pending; so both are safe at any time.
+ *
+ * Time is clock_now_ns'. During suspend it goes on while ppoll's waiting doesn't, so a timer may be late by the time
+ * that was left when the machine was suspended; whoever looks at the clock sees the right time at once. */
+
+#include "tokenfs/net/loop.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <time.h>
+
+#include "net/loop-private.h"
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/list.h"
+
+/* How long a turn waits when libcurl has no memory to wait by itself. */
+#define WITHOUT_MEMORY_NS (10 * NS_PER_MS)
+
+struct LoopFd {
+        Loop *loop;
+        int fd;
+        short events;
+        LoopFdHandler *handler;
+        void *userdata;
+        size_t slot;
+};
+
+struct Loop {
+        LoopFd **sources; /* NULL: the slot is free */
+        struct pollfd *polls;
+        struct curl_waitfd *waits; /* room for curl_multi_poll's view of `polls` */
+        size_t slot_count;
+
+        LoopTimers timers;
+
+        CURLM *multi;
+        ListLink transfers; /* that run */
+        bool transfers_ready; /* perform in this turn */
+        bool connections_stale; /* renew `multi` as soon as nothing runs */
+        long connections_max;
+
+        int signal_fd; /* -1: none */
+        LoopFd *signal_source;
+        LoopSignalHandler *signal_handler;
+        void *signal_userdata;
+
+        bool is_quitting;
+        int status;
+};
+
+LoopTimers *loop_timers(Loop *loop)
+{
+        return &loop->timers;
+}
+
+/* Connections. */
+
+static int multi_new(long connections_max, CURLM **ret_multi)
+{
+        CURLM *multi = curl_multi_init();
+        if (!multi)
+                return -ENOMEM;
+        (void)curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+        (void)curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections_max);
+        (void)curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, connections_max);
+        (void)curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, connections_max);
+        *ret_multi = multi;
+        return 0;
+}
+
+void loop_connections_allow(Loop *loop, long change)
+{
+        loop->connections_max += change;
+        (void)curl_multi_setopt(loop->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, loop->connections_max);
+        (void)curl_multi_setopt(loop->multi, CURLMOPT_MAX_HOST_CONNECTIONS, loop->connections_max);
+        (void)curl_multi_setopt(loop->multi, CURLMOPT_MAXCONNECTS, loop->connections_max);
+}
+
+/* libcurl closes its connections only together with their pool, which needs all transfers gone. */
+static void connections_renew(Loop *loop)
+{
+        CURLM *multi;
+        if (!list_is_empty(&loop->transfers) || multi_new(loop->connections_max, &multi) < 0)
+                return;
+        (void)curl_multi_cleanup(loop->multi);
+        loop->multi = multi;
+        loop->connections_stale = false;
+}
+
+void loop_connections_forget(Loop *loop)
+{
+        loop->connections_stale = true;
+        for (ListLink *link = loop->transfers.next; link != &loop->transfers; link = link->next) {
+                LoopTransfer *transfer = list_entry(link, LoopTransfer, link);
+                (void)curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
+        }
+        connections_renew(loop);
+}
+
+/* Transfers. */
+
+int loop_transfer_start(Loop *loop, LoopTransfer *transfer)
+{
+        if (loop->connections_stale)
+                connections_renew(loop);
+        if (loop->connections_stale) {
+                (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
+                (void)curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
+        }
+        (void)curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, transfer);
+        if (curl_multi_add_handle(loop->multi, transfer->easy) != CURLM_OK)
+                return -ENOMEM;
+        list_append(&loop->transfers, &transfer->link);
+        loop->transfers_ready = true;
+        return 0;
+}
+
+void loop_transfer_stop(Loop *loop, LoopTransfer *transfer)
+{
+        if (!list_is_linked(&transfer->link))
+                return;
+        list_unlink(&transfer->link);
+        (void)curl_multi_remove_handle(loop->multi, transfer->easy);
+}
+
+static void transfers_run(Loop *loop)
+{
+        int running, left;
+        loop->transfers_ready = false;
+        /* An error here is one of memory; the transfer that it hit ends with a result of its own. */
+        (void)curl_multi_perform(loop->multi, &running);
+        for (CURLMsg *message; (message = curl_multi_info_read(loop->multi, &left));) {
+                if (message->msg != CURLMSG_DONE)
+                        continue;
+                CURLcode result = message->data.result; /* the message dies with the removal */
+                LoopTransfer *transfer = NULL;
+                (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)(void *)&transfer);
+                loop_transfer_stop(loop, transfer);
+                transfer->handler(transfer, result);
+        }
+}
+
+/* Descriptors. */
+
+static int slot_find(Loop *loop, size_t *ret_slot)
+{
+        for (size_t slot = 0; slot < loop->slot_count; slot++)
+                if (!loop->sources[slot]) {
+                        *ret_slot = slot;
+                        return 0;
+                }
+
+        size_t count = loop->slot_count ? 2 * loop->slot_count : 8;
+        LoopFd **sources = reallocarray(loop->sources, count, sizeof *sources);
+        if (sources)
+                loop->sources = sources;
+        struct pollfd *polls = reallocarray(loop->polls, count, sizeof *polls);
+        if (polls)
+                loop->polls = polls;
+        struct curl_waitfd *waits = reallocarray(loop->waits, count, sizeof *waits);
+        if (waits)
+                loop->waits = waits;
+        if (!sources || !polls || !waits)
+                return -ENOMEM;
+
+        *ret_slot = loop->slot_count;
+        for (; loop->slot_count < count; loop->slot_count++) {
+                sources[loop->slot_count] = NULL;
+                polls[loop->slot_count] = (struct pollfd){.fd = -1};
+        }
+        return 0;
+}
+
+int loop_fd_new(Loop *loop, int fd, short events, LoopFdHandler *handler, void *userdata, LoopFd **ret_source)
+{
+        LoopFd *source = malloc(sizeof *source);
+        if (!source)
+                return -ENOMEM;
+        *source = (LoopFd){.loop = loop, .fd = fd, .handler = handler, .userdata = userdata};
+        int r = slot_find(loop, &source->slot);
+        if (r < 0) {
+                free(source);
+                return r;
+        }
+        loop->sources[source->slot] = source;
+        loop_fd_set_events(source, events);
+        *ret_source = source;
+        return 0;
+}
+
+void loop_fd_set_events(LoopFd *source, short events)
+{
+        /* poll would report POLLHUP even for no events, so a source that wants none isn't polled at all. */
+        source->events = events;
+        struct pollfd *poll = &source->loop->polls[source->slot];
+        *poll = (struct pollfd){.fd = events ? source->fd : -1, .events = events, .revents = poll->revents};
+}
+
+LoopFd *loop_fd_free(LoopFd *source)
+{
+        if (!source)
+                return NULL;
+        source->loop->sources[source->slot] = NULL;
+        source->loop->polls[source->slot] = (struct pollfd){.fd = -1};
+        free(source);
+        return NULL;
+}
+
+static void sources_run(Loop *loop)
+{
+        /* Handlers may free sources and add new ones, which moves the arrays: everything is looked up anew. */
+        for (size_t slot = 0; slot < loop->slot_count; slot++) {
+                LoopFd *source = loop->sources[slot];
+                struct pollfd *poll = &loop->polls[slot];
+                short revents = poll->revents;
+                poll->revents = 0;
+                if (source && revents && source->events)
+                        source->handler(source->fd, revents, source->userdata);
+        }
+}
+
+/* Signals. */
+
+static void on_signal(int fd, short revents, void *userdata)
+{
+        (void)revents;
+        Loop *loop = userdata;
+        struct signalfd_siginfo info;
+        while (read(fd, &info, sizeof info) == (ssize_t)sizeof info)
+                loop->signal_handler((int)info.ssi_signo, loop->signal_userdata);
+}
+
+int loop_signals(Loop *loop, const sigset_t *signals, LoopSignalHandler *handler, void *userdata)
+{
+        if (loop->signal_source)
+                return -EBUSY;
+        int r = pthread_sigmask(SIG_BLOCK, signals, NULL);
+        if (r != 0)
+                return -r;
+        int fd CLEANUP(cleanup_close) = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (fd < 0)
+                return -errno;
+        r = loop_fd_new(loop, fd, POLLIN, on_signal, loop, &loop->signal_source);
+        if (r < 0)
+                return r;
+        loop->signal_fd = fd;
+        fd = -1;
+        loop->signal_handler = handler;
+        loop->signal_userdata = userdata;
+        return 0;
+}
+
+/* Turns. */
+
+static int milliseconds_up(uint64_t wait_ns)
+{
+        uint64_t ms = wait_ns / NS_PER_MS + (wait_ns % NS_PER_MS != 0);
+        return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+/* Waits for libcurl's sockets and ours, and notes whether libcurl has something to do. Returns what is left to wait. */
+static uint64_t wait_with_transfers(Loop *loop, uint64_t wait_ns)
+{
+        unsigned count = 0;
+        for (size_t slot = 0; slot < loop->slot_count; slot++) {
+                const struct pollfd *poll = &loop->polls[slot];
+                if (poll->fd < 0)
+                        continue;
+                unsigned events = (poll->events & POLLIN ? CURL_WAIT_POLLIN : 0u) |
+                                  (poll->events & POLLPRI ? CURL_WAIT_POLLPRI : 0u) |
+                                  (poll->events & POLLOUT ? CURL_WAIT_POLLOUT : 0u);
+                loop->waits[count++] = (struct curl_waitfd){.fd = poll->fd, .events = (short)events};
+        }
+        int ready = 0;
+        long curl_ms = 0;
+        if (curl_multi_poll(loop->multi, loop->waits, count, milliseconds_up(wait_ns), &ready) != CURLM_OK ||
+                curl_multi_timeout(loop->multi, &curl_ms) != CURLM_OK) {
+                loop->transfers_ready = true;
+                return wait_ns < WITHOUT_MEMORY_NS ? wait_ns : WITHOUT_MEMORY_NS;
+        }
+        for (unsigned i = 0; i < count; i++)
+                ready -= loop->waits[i].revents != 0;
+        loop->transfers_ready |= ready > 0 || curl_ms == 0;
+        return 0;
+}
+
+static int loop_wait(Loop *loop, uint64_t wait_ns)
+{
+        if (!list_is_empty(&loop->transfers))
+                wait_ns = wait_with_transfers(loop, wait_ns);
+        struct timespec time = {
+                .tv_sec = (time_t)(wait_ns / NS_PER_S), .tv_nsec = (long)(wait_ns % NS_PER_S)};
+        int r = ppoll(loop->polls, loop->slot_count, wait_ns == CLOCK_NEVER ? NULL : &time, NULL);
+        if (r >= 0)
+                return 0;
+        for (size_t slot = 0; slot < loop->slot_count; slot++)
+                loop->polls[slot].revents = 0;
+        return errno == EINTR ? 0 : -errno;
+}
+
+int loop_turn(Loop *loop, uint64_t max_wait_ns)
+{
+        uint64_t now_ns = clock_now_ns();
+        uint64_t next_ns = loop_timers_next_ns(&loop->timers);
+        if (next_ns != CLOCK_NEVER) {
+                uint64_t left_ns = next_ns > now_ns ? next_ns - now_ns : 0;
+                max_wait_ns = left_ns < max_wait_ns ? left_ns : max_wait_ns;
+        }
+        int r = loop_wait(loop, max_wait_ns);
+        if (r < 0)
+                return r;
+        sources_run(loop);
+        loop_timers_run(&loop->timers, clock_now_ns());
+        if (loop->transfers_ready)
+                transfers_run(loop);
+        return 0;
+}
+
+int loop_run(Loop *loop)
+{
+        while (!loop->is_quitting) {
+                int r = loop_turn(loop, CLOCK_NEVER);
+                if (r < 0)
+                        return r;
+        }
+        loop->is_quitting = false;
+        return loop->status;
+}
+
+void loop_quit(Loop *loop, int status)
+{
+        loop->is_quitting = true;
+        loop->status = status;
+}
+
+int loop_new(Loop **ret_loop)
+{
+        Loop *loop = calloc(1, sizeof *loop);
+        if (!loop)
+                return -ENOMEM;
+        list_init(&loop->transfers);
+        loop->signal_fd = -1;
+        int r = multi_new(0, &loop->multi);
+        if (r < 0) {
+                free(loop);
+                return r;
+        }
+        *ret_loop = loop;
+        return 0;
+}
+
+Loop *loop_free(Loop *loop)
+{
+        if (!loop)
+                return NULL;
+        loop->signal_source = loop_fd_free(loop->signal_source);
+        cleanup_close(&loop->signal_fd);
+        (void)curl_multi_cleanup(loop->multi);
+        loop_timers_deinit(&loop->timers);
+        free(loop->sources);
+        free(loop->polls);
+        free(loop->waits);
+        free(loop);
+        return NULL;
+}
