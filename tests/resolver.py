@@ -11,6 +11,7 @@ From Python:
         r.add_fault("status", status=503, retry_after=1, token=token["id"], count=3)
         r.deny(operation="ListAccessTokens")
         r.latency = 0.02
+        r.wait_for(1, "GetAccessToken")
         assert r.count("GetAccessToken", token=token["id"], result="ok") == 1
 
 The effects of faults are listed in standin/faults.py. `Resolver(tls="good")` (or expired, wrong-host,
@@ -131,7 +132,7 @@ class Resolver:
             self._server.stop()
 
     def __enter__(self):
-        return self if self._server.running else self.start()
+        return self if self.running else self.start()
 
     def __exit__(self, *_):
         self.stop()
@@ -140,6 +141,11 @@ class Resolver:
     def port(self):
         """The port (0 before the first start, unless given)."""
         return self._server.port
+
+    @property
+    def running(self):
+        """Whether it listens."""
+        return self._server.running
 
     @property
     def url(self):
@@ -162,17 +168,23 @@ class Resolver:
             found["AWS_CA_BUNDLE"] = self.ca_file
         return found
 
-    def outage(self, seconds):
-        """Refuses connections for so long, then serves on; comes back at once."""
-        def run():
-            with self._lock:
+    def outage(self, seconds, delay=0):
+        """Refuses connections for so long, then serves on; doesn't wait for the end of it. With a
+        delay it begins only later, so that a control request for it can be answered."""
+        with self._lock:
+            if self._outage is not None and self._outage.is_alive():
+                raise ValueError("an outage is under way")
+            if not delay:
                 self._server.stop()
-            self._ended.wait(seconds)
-            with self._lock:
-                if not self._ended.is_set():
+
+            def run():
+                if delay:
+                    self._ended.wait(delay)
+                    self._server.stop()
+                if not self._ended.wait(seconds):
                     self._server.start()
-        self._outage = threading.Thread(target=run, daemon=True, name="resolver-outage")
-        self._outage.start()
+            self._outage = threading.Thread(target=run, daemon=True, name="resolver-outage")
+            self._outage.start()
 
     def request_stop(self):
         """Asks wait() to come back."""
@@ -293,6 +305,14 @@ class Resolver:
                 "open_connections": self._server.open_connections,
                 "tls_failures": list(self._server.tls_failures)}
 
+    def wait_for(self, number=1, operation=None, token=None, result=None, timeout=5):
+        """Waits until there were so many calls of this kind; raises TimeoutError if not in time."""
+        end = time.monotonic() + timeout
+        while (seen := self.count(operation, token, result)) < number:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{seen} calls instead of {number}: {self.counters()}")
+            time.sleep(0.002)
+
     def reset_counters(self):
         """Starts counting anew and empties the log."""
         self.log.reset()
@@ -334,6 +354,7 @@ def main():
         for name, value in resolver.environ().items():
             print(f"export {name}='{value}'", flush=True)
     resolver.wait()
+    time.sleep(0.05)                    # the answer to POST /_control/stop
     resolver.stop()
 
 

@@ -1,9 +1,8 @@
 """Tests of the stand-in itself (tests/resolver.py), with botocore as the signer.
 
 Whatever the end-to-end tests conclude rests on the stand-in, so it has to be right about
-signatures, errors, pages, versions, counters, and each kind of trouble."""
+signatures, errors, pages, versions and counters; its faults are in test_resolver_faults.py."""
 
-import gzip
 import http.client
 import json
 import os
@@ -15,19 +14,18 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TESTS)
-from resolver import ACCESS_KEY, SECRET_KEY, Resolver           # noqa: E402
-
-GOOD = Credentials(ACCESS_KEY, SECRET_KEY)
+from resolver import ACCESS_KEY, SECRET_KEY, Resolver                           # noqa: E402
+from standin.probe import (Client, control, eventually, fails, get, parallel,   # noqa: E402
+                           signed)
 
 
 @pytest.fixture
@@ -36,59 +34,6 @@ def service():
     with Resolver() as resolver:
         yield resolver
     assert threading.active_count() == before, "a thread outlived stop()"
-
-
-def signed(url, credentials=GOOD, region="us-east-2", name="route53globalresolver", headers=None):
-    request = AWSRequest("GET", url, headers=headers or {})
-    SigV4Auth(credentials, name, region).add_auth(request)
-    return dict(request.headers)
-
-
-class Client:
-    """One keep-alive connection that signs what it sends."""
-
-    def __init__(self, service, timeout=5, context=None):
-        self.service = service
-        make = http.client.HTTPSConnection if context else http.client.HTTPConnection
-        more = {"context": context} if context else {}
-        self.connection = make("127.0.0.1", service.port, timeout=timeout, **more)
-
-    def get(self, path, **how):
-        self.connection.request("GET", path, headers=signed(self.service.url + path, **how))
-        response = self.connection.getresponse()
-        return response, response.read()
-
-    def close(self):
-        self.connection.close()
-
-
-def get(service, path, **how):
-    client = Client(service)
-    try:
-        return client.get(path, **how)
-    finally:
-        client.close()
-
-
-def fails(service, path, status, code, **how):
-    response, body = get(service, path, **how)
-    assert response.status == status
-    assert response.headers["x-amzn-ErrorType"].split(":")[0] == code
-    assert service.calls()[-1].result == code
-    return json.loads(body)["message"]
-
-
-def control(service, method, path, data=None):
-    request = urllib.request.Request(f"{service}/_control/{path}", data, method=method)
-    with urllib.request.urlopen(request, timeout=5) as response:
-        return json.load(response)
-
-
-def eventually(condition, seconds=5):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.005)
 
 
 # Good calls
@@ -135,21 +80,21 @@ def test_keep_alive_and_pipelining(service):
             data += sock.recv(65536)
 
 
-@pytest.mark.parametrize("method,path,status,code", [
-    ("GET", "/tokens/nobody", 404, "ResourceNotFoundException"),
-    ("GET", "/tokens/a_b", 400, "ValidationException"),
-    ("GET", "/tokens/" + "a" * 65, 400, "ValidationException"),
-    ("GET", "/tokens/%C3%A4%20b", 400, "ValidationException"),
-    ("GET", "/tokens/dns-view/nobody", 404, "ResourceNotFoundException"),
-    ("GET", "/dns-views/resolver/nobody", 404, "ResourceNotFoundException"),
-    ("GET", "/global-resolver/nobody", 404, "ResourceNotFoundException"),
-    ("GET", "/elsewhere", 404, "UnknownOperationException"),
-    ("GET", "/global-resolver?max_results=0", 400, "ValidationException"),
-    ("GET", "/global-resolver?max_results=101", 400, "ValidationException"),
-    ("GET", "/global-resolver?max_results=x", 400, "ValidationException"),
-    ("GET", "/global-resolver?next_token=x", 400, "ValidationException"),
+@pytest.mark.parametrize("path,status,code", [
+    ("/tokens/nobody", 404, "ResourceNotFoundException"),
+    ("/tokens/a_b", 400, "ValidationException"),
+    ("/tokens/" + "a" * 65, 400, "ValidationException"),
+    ("/tokens/%C3%A4%20b", 400, "ValidationException"),
+    ("/tokens/dns-view/nobody", 404, "ResourceNotFoundException"),
+    ("/dns-views/resolver/nobody", 404, "ResourceNotFoundException"),
+    ("/global-resolver/nobody", 404, "ResourceNotFoundException"),
+    ("/elsewhere", 404, "UnknownOperationException"),
+    ("/global-resolver?max_results=0", 400, "ValidationException"),
+    ("/global-resolver?max_results=101", 400, "ValidationException"),
+    ("/global-resolver?max_results=x", 400, "ValidationException"),
+    ("/global-resolver?next_token=x", 400, "ValidationException"),
 ])
-def test_errors_of_the_operations(service, method, path, status, code):
+def test_errors_of_the_operations(service, path, status, code):
     assert fails(service, path, status, code)
 
 
@@ -279,7 +224,7 @@ def test_denials(service):
 
 # Lists
 
-def listed(service, path, array, size):
+def listed(service, path, array, size, between=lambda pages: None):
     client, found, token, pages = Client(service), [], None, 0
     while True:
         query = f"?max_results={size}"
@@ -293,9 +238,7 @@ def listed(service, path, array, size):
         if token is None:
             client.close()
             return found, pages
-        yield_to_changes = getattr(service, "between_pages", None)
-        if yield_to_changes:
-            yield_to_changes(pages)
+        between(pages)
 
 
 def test_lists(service):
@@ -315,6 +258,13 @@ def test_lists(service):
     assert len(page["accessTokens"]) == 7
 
 
+def test_waiting_for_calls(service):
+    with pytest.raises(TimeoutError):
+        service.wait_for(1, timeout=0.05)
+    get(service, "/global-resolver")
+    service.wait_for(1, "ListGlobalResolvers", result="ok", timeout=0)
+
+
 def test_list_while_it_changes(service):
     tokens = service.add_tokens(30)
 
@@ -322,8 +272,8 @@ def test_list_while_it_changes(service):
         service.delete_token(tokens[pages]["id"])
         service.delete_token(tokens[-pages]["id"])
         service.add_token(name="late")
-    service.between_pages = change
-    found, _ = listed(service, f"/tokens/dns-view/{service.model.view_id}", "accessTokens", 10)
+    found, _ = listed(service, f"/tokens/dns-view/{service.model.view_id}", "accessTokens", 10,
+                      between=change)
     ids = [t["id"] for t in found]
     assert len(set(ids)) == len(ids)
     assert {t["id"] for t in tokens if t["id"] in service.model.tokens} <= set(ids)
@@ -357,228 +307,7 @@ def test_versions(service):
     assert service.versions_between(token["id"], at_two, time.monotonic()) == [changed, None]
 
 
-# Faults: answers
-
-def test_status_faults(service):
-    token, other = service.add_token(), service.add_token()
-    path = f"/tokens/{token['id']}"
-    service.add_fault("status", token=token["id"], status=503, retry_after=7, after=1, count=2)
-    results = [get(service, path)[0] for _ in range(4)]
-    assert [r.status for r in results] == [200, 503, 503, 200]
-    assert results[1].headers["Retry-After"] == "7"
-    assert get(service, f"/tokens/{other['id']}")[0].status == 200
-    service.add_fault("throttle", retry_after_date=60)
-    response, _ = get(service, path)
-    assert response.status == 429 and response.headers["Retry-After"].endswith(" GMT")
-    assert response.headers["x-amzn-ErrorType"].startswith("ThrottlingException:")
-    service.clear_faults()
-    service.add_fault("status", status=400, code="OddException", message="x", style="code",
-                      headers={"X-More": "1"})
-    response, body = get(service, path)
-    assert json.loads(body) == {"message": "x", "code": "OddException"}
-    assert response.headers["X-More"] == "1"
-    assert service.count(result="OddException") == 1 and service.count(result="ok") == 3
-
-
-def test_probability(service):
-    service.add_fault("status", probability=0.5)
-    client = Client(service)
-    statuses = {client.get("/global-resolver")[0].status for _ in range(50)}
-    client.close()
-    assert statuses == {200, 500}
-
-
-def faulty(service, effect, token=None, **parameters):
-    """The body that a token's reader gets with this fault."""
-    token = token or service.add_token(name="web", value="secret")
-    fault = service.add_fault(effect, token=token["id"], **parameters)
-    try:
-        response, body = get(service, f"/tokens/{token['id']}")
-        assert service.calls()[-1].fault == effect
-        return response, body, token
-    finally:
-        service.remove_fault(fault)
-
-
-def test_faults_of_the_document(service):
-    _, body, token = faulty(service, "wrong_id")
-    assert json.loads(body) == {**token, "id": "at-of-another"}
-    _, body, token = faulty(service, "patch", fields={"value": 1, "name": None})
-    assert json.loads(body) == {k: v for k, v in {**token, "value": 1}.items() if k != "name"}
-    _, body, _ = faulty(service, "duplicate")
-    assert body.count(b'"value":') == 2 and json.loads(body)["value"] == "second"
-    _, body, _ = faulty(service, "duplicate", first=True, field="id")
-    assert body.startswith(b'{"id":"second","id":')
-    _, body, _ = faulty(service, "deep", depth=500)
-    assert b"[" * 500 + b"]" * 500 in body
-    _, body, _ = faulty(service, "nul")
-    assert json.loads(body)["value"] == "s\x00ecret"
-    _, body, _ = faulty(service, "nul", raw=True, field="name")
-    assert b'"w\x00eb"' in body
-    _, body, _ = faulty(service, "invalid_utf8")
-    with pytest.raises(UnicodeDecodeError):
-        body.decode()
-
-
-def test_faults_of_the_answer(service):
-    _, body, token = faulty(service, "malformed")
-    with pytest.raises(ValueError):
-        json.loads(body)
-    response, body, token = faulty(service, "content_type", content_type="text/plain")
-    assert response.headers["Content-Type"] == "text/plain" and json.loads(body) == token
-    response, body, _ = faulty(service, "redirect", location="http://169.254.169.254/")
-    assert response.status == 302 and response.headers["Location"] == "http://169.254.169.254/"
-    _, body, _ = faulty(service, "body", body="[]")
-    assert body == b"[]"
-    _, body, token = faulty(service, "huge", size=1 << 20)
-    assert len(body) > 1 << 20 and json.loads(body)["value"] == "secret"
-    response, body, _ = faulty(service, "gzip_bomb", size=8 << 20)
-    assert response.headers["Content-Encoding"] == "gzip" and len(body) < 100_000
-    assert len(gzip.decompress(body)) > 8 << 20
-    start = time.monotonic()
-    _, body, token = faulty(service, "drip", interval=0.0002)
-    assert json.loads(body) == token and time.monotonic() - start > 0.1
-    with pytest.raises(http.client.LineTooLong):
-        faulty(service, "long_header")
-    with pytest.raises(http.client.BadStatusLine):
-        faulty(service, "not_http")
-
-
-def test_faults_of_lists(service):
-    service.add_tokens(3)
-    path = f"/tokens/dns-view/{service.model.view_id}"
-    service.add_fault("huge_listing", items=500, count=1)
-    page = json.loads(get(service, path + "?max_results=2")[1])
-    assert len({t["id"] for t in page["accessTokens"]}) == 500
-    service.add_fault("next_token_loop", operation="ListAccessTokens", count=2)
-    assert [json.loads(get(service, path)[1])["nextToken"] for _ in range(2)] == ["again-0"] * 2
-    service.clear_faults()
-    service.add_fault("next_token_loop", fresh=True)
-    assert [json.loads(get(service, path)[1])["nextToken"] for _ in range(2)] == ["again-1", "again-2"]
-
-
-def test_faults_of_good_answers_wait_for_one(service):
-    service.add_fault("wrong_id", token="at-1", count=1)
-    fails(service, "/tokens/at-1", 404, "ResourceNotFoundException")
-    service.add_token(id="at-1")
-    assert json.loads(get(service, "/tokens/at-1")[1])["id"] == "at-of-another"
-    assert get(service, "/tokens/at-1")[0].status == 200
-
-
-# Faults: the wire
-
-@pytest.mark.parametrize("effect,more,error", [
-    ("reset", {}, ConnectionResetError),
-    ("reset", {"when": "middle"}, ConnectionResetError),
-    ("close", {}, http.client.RemoteDisconnected),
-    ("cut", {}, http.client.IncompleteRead),
-])
-def test_broken_connections(service, effect, more, error):
-    with pytest.raises(error):
-        faulty(service, effect, **more)
-    assert service.count(result=effect) == 1
-    eventually(lambda: service.counters()["open_connections"] == 0)
-
-
-def test_endless(service):
-    token = service.add_token()
-    service.add_fault("endless", token=token["id"])
-    client = Client(service)
-    path = f"/tokens/{token['id']}"
-    client.connection.request("GET", path, headers=signed(service.url + path))
-    response = client.connection.getresponse()
-    assert len(response.read(1 << 22)) == 1 << 22
-    service.clear_faults()
-    response.read()
-    client.close()
-
-
-@pytest.mark.parametrize("when", ["before", "middle"])
-@pytest.mark.parametrize("how", ["clear", "remove", "stop", "leave"])
-def test_hang(service, when, how):
-    token = service.add_token(value="old")
-    fault = service.add_fault("hang", token=token["id"], when=when)
-    got = []
-
-    def read():
-        try:
-            got.append(get(service, f"/tokens/{token['id']}")[1])
-        except (OSError, http.client.HTTPException) as error:
-            got.append(type(error))
-    if how == "leave":
-        client = Client(service, timeout=0.1)
-        with pytest.raises(TimeoutError):
-            client.get(f"/tokens/{token['id']}")
-        client.close()
-        eventually(lambda: service.count(result="gone" if when == "before" else "hang") == 1
-                   or service.count(result="gone") == 1)
-        return
-    reader = threading.Thread(target=read)
-    reader.start()
-    eventually(lambda: service.count(result="pending") == 1 and fault.used == 1)
-    assert get(service, "/global-resolver")[0].status == 200
-    if how == "stop":
-        service.stop()
-    else:
-        service.update_token(token["id"], value="new")
-        service.clear_faults() if how == "clear" else service.remove_fault(fault)
-    reader.join(5)
-    if how == "stop":
-        assert isinstance(got[0], type)
-        service.start()
-    else:
-        assert json.loads(got[0])["value"] == ("new" if when == "before" else "old")
-
-
-def test_latency(service):
-    slow, quick = service.add_token(), service.add_token()
-    service.set_latency(0.1, token=slow["id"])
-    service.set_latency(0.05, operation="GetGlobalResolver")
-
-    def seconds(path):
-        start = time.monotonic()
-        assert get(service, path)[0].status == 200
-        return time.monotonic() - start
-    assert seconds(f"/tokens/{slow['id']}") > 0.1
-    assert seconds(f"/tokens/{quick['id']}") < 0.09
-    assert seconds(f"/global-resolver/{service.model.resolver_id}") > 0.05
-    service.set_latency(None, token=slow["id"])
-    service.add_fault("latency", seconds=0.1, count=1)
-    assert seconds(f"/tokens/{slow['id']}") > 0.1
-    assert seconds(f"/tokens/{slow['id']}") < 0.09
-    service.latency = 30
-    client = Client(service)
-    threading.Timer(0.05, service.stop).start()
-    with pytest.raises((OSError, http.client.HTTPException)):
-        client.get("/global-resolver")
-    client.close()
-
-
 # Counters, connections, outages
-
-def parallel(service, paths, connections):
-    """Gets all paths over so many connections; gives the seconds that it took."""
-    left, failed = iter(paths), []
-    lock = threading.Lock()
-
-    def work():
-        client = Client(service, timeout=20)
-        while True:
-            with lock:
-                path = next(left, None)
-            if path is None:
-                return client.close()
-            if client.get(path)[0].status != 200:
-                failed.append(path)
-    threads = [threading.Thread(target=work) for _ in range(connections)]
-    start = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed
-    return time.monotonic() - start
-
 
 def test_counters(service):
     tokens = service.add_tokens(8)
@@ -620,10 +349,9 @@ def test_outage(service):
     service.start()
     assert service.port == port and get(service, path)[0].status == 200
     service.outage(0.1)
-    eventually(lambda: not service._server.running)
     with pytest.raises(ConnectionRefusedError):
         get(service, path)
-    eventually(lambda: service._server.running)
+    eventually(lambda: service.running)
     assert get(service, path)[0].status == 200
     client.close()
 
@@ -705,6 +433,7 @@ def test_tls_faults():
     client.close()
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 def test_no_old_tls():
     with Resolver(tls="good") as service:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -762,7 +491,7 @@ def test_program(tmp_path):
             assert caught.value.code == code
             caught.value.close()
         control(url, "POST", "outage", b"seconds=0.2")
-        with pytest.raises(urllib.error.URLError):
+        with pytest.raises(OSError):
             while True:
                 control(url, "GET", "faults")
         time.sleep(0.3)

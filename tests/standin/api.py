@@ -34,12 +34,8 @@ class Api:
             status, headers, body, fault = self._answer(connection, request, call)
             call.fault = fault.effect if fault is not None else None
             result = call.result_name(fault)
-            headers = self._common(headers)
-            if call.fault not in delivery.SLOW:
-                owner.log.end(call, result, status)
-            keep = delivery.deliver(connection, fault, status, headers, body, request.keep)
-            owner.log.end(call, result, status)
-            return keep
+            return delivery.deliver(connection, fault, status, self._common(headers), body,
+                                    request.keep, lambda: owner.log.end(call, result, status))
         finally:
             owner.log.end(call, "gone", None)
 

@@ -127,7 +127,7 @@ def _connections(owner, method, rest, arguments):
 
 
 def _outage(owner, method, rest, arguments):
-    return owner.outage(**arguments)
+    return owner.outage(arguments["seconds"], delay=0.05)
 
 
 def _stop(owner, method, rest, arguments):

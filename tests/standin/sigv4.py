@@ -8,8 +8,8 @@ scope right, is the time right, is the signature right.
 import hashlib
 import hmac
 import threading
+import time
 from calendar import timegm
-from datetime import datetime
 from urllib.parse import quote, unquote
 
 from .errors import ApiError
@@ -91,6 +91,7 @@ class Verifier:
         self.mismatch_code = mismatch_code
         self.keys = {}
         self._signing_keys = {}
+        self._last_stamp = (None, 0)    # (x-amz-date, its seconds): parsing is slow
         self._lock = threading.Lock()
 
     def _signing_key(self, secret, date, region):
@@ -167,15 +168,19 @@ class Verifier:
                            f"signed ones that are missing: {', '.join(missing)}")
 
     def _check_time(self, stamp, now):
-        try:
-            sent = timegm(datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").timetuple())
-        except ValueError:
-            raise ApiError("IncompleteSignatureException",
-                           "Date must be in ISO-8601 'basic format'.") from None
-        here = datetime.utcfromtimestamp(now).strftime("%Y%m%dT%H%M%SZ")
+        last, sent = self._last_stamp
+        if last != stamp:
+            try:
+                sent = timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
+            except ValueError:
+                raise ApiError("IncompleteSignatureException",
+                               "Date must be in ISO-8601 'basic format'.") from None
+            self._last_stamp = (stamp, sent)
+        if abs(sent - now) <= MAX_SKEW:
+            return
+        here = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
         if sent < now - MAX_SKEW:
             raise ApiError(self.mismatch_code,
-                           f"Signature expired: {stamp} is now earlier than {here} (5 min.)")
-        if sent > now + MAX_SKEW:
-            raise ApiError(self.mismatch_code,
-                           f"Signature not yet current: {stamp} is still later than {here} (5 min.)")
+                           f"Signature expired: {stamp} is now earlier than {here} - 5 min.")
+        raise ApiError(self.mismatch_code,
+                       f"Signature not yet current: {stamp} is still later than {here} + 5 min.")

@@ -156,6 +156,7 @@ class Server:
         self._listener = None
         self._accepter = None
         self._threads = {}              # Connection -> its thread
+        self._ending = []               # threads with nothing left to do but to end
         self._lock = threading.Lock()
 
     @property
@@ -193,7 +194,8 @@ class Server:
         self._listener.close()
         self._listener = None
         with self._lock:
-            left = dict(self._threads)
+            left, ending = dict(self._threads), self._ending
+            self._ending = []
         for connection in left:
             _shutdown(connection.sock)
         deadline = time.monotonic() + JOIN_SECONDS
@@ -203,6 +205,11 @@ class Server:
                     raise RuntimeError(f"{thread.name} outlives stop()")
                 _shutdown(connection.sock)  # again: it may have been wrapped meanwhile
                 thread.join(0.1)
+        with self._lock:
+            ending += self._ending
+            self._ending = []
+        for thread in ending:
+            thread.join()
 
     def close_connections(self, idle_only=True):
         """Closes the connections that clients keep alive (or all), as a load balancer may."""
@@ -230,6 +237,8 @@ class Server:
                                       name=f"resolver-{self.accepted}")
             with self._lock:
                 self._threads[connection] = thread
+                if len(self._ending) > 64:
+                    self._ending = [t for t in self._ending if t.is_alive()]
             thread.start()
 
     def _serve(self, connection):
@@ -241,7 +250,7 @@ class Server:
             pass                        # the client went away; that is its right
         finally:
             with self._lock:
-                self._threads.pop(connection, None)
+                self._ending.append(self._threads.pop(connection))
             # Only now, so that stop() and close_connections() never touch a reused descriptor.
             connection.sock.close()
 
