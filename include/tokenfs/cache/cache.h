@@ -82,6 +82,6 @@ typedef struct CacheCounters {
         uint64_t prefetches;      /* calls ahead of a scan */
         uint64_t prefetches_wasted; /* whose answer nobody read before it was due */
         double stale_age_sum_s;   /* ages past ttl of the stale answers served, summed */
-        uint32_t tokens, negatives, waiting;
+        uint32_t tokens, negatives; /* entries with a document, and without */
 } CacheCounters;
 const CacheCounters *cache_counters(const Cache *cache);

@@ -1,0 +1,77 @@
+/* The freshness rule. Ages count on the clock that never jumps; the wall clock is looked at only for what the copy
+ * itself says of wall time (expiresAt), and at each access, so that a clock that jumped is seen.
+ *
+ *   sent ───────── fresh ─────────▶ refresh ── ageing ──▶ due ────── stale, if the API fails ──────▶ wiped
+ */
+
+#include "freshness.h"
+
+#include <sys/random.h>
+
+#include "tokenfs/base/clock.h"
+
+/* Near its expiry a copy is kept for half of what is left, but at least for this long. */
+#define FRESHNESS_TTL_MIN_NS NS_PER_S
+
+static uint64_t random_below(uint64_t bound)
+{
+        uint64_t random = 0;
+        if (bound == 0 || getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
+                return 0;
+        return random % bound;
+}
+
+static uint64_t until_expiry_ns(int64_t expires_wall_ns)
+{
+        if (expires_wall_ns == INT64_MAX)
+                return CLOCK_NEVER;
+        int64_t left = expires_wall_ns - clock_wall_ns();
+        return left > 0 ? (uint64_t)left : 0;
+}
+
+void freshness_set(Freshness *freshness, uint64_t sent_ns, uint64_t ttl_ns, uint64_t stale_ns,
+        int64_t expires_wall_ns)
+{
+        uint64_t now = clock_now_ns();
+        uint64_t left = until_expiry_ns(expires_wall_ns);
+        bool expired = left == 0;
+        uint64_t ttl = ttl_ns;
+        if (!expired && left / 2 < ttl) {
+                uint64_t shortest = FRESHNESS_TTL_MIN_NS < ttl_ns ? FRESHNESS_TTL_MIN_NS : ttl_ns;
+                ttl = left / 2 > shortest ? left / 2 : shortest;
+        }
+        freshness->sent_ns = sent_ns;
+        freshness->answered_ns = now;
+        freshness->due_ns = clock_add_ns(sent_ns, ttl);
+        /* Between 75 % and 85 %, so that what was fetched together isn't refreshed together. */
+        freshness->refresh_ns = clock_add_ns(sent_ns, ttl / 4 * 3 + random_below(ttl / 10));
+        uint64_t stale_end = clock_add_ns(freshness->due_ns, stale_ns);
+        uint64_t expiry = clock_add_ns(now, left);
+        freshness->stale_ns = expired ? freshness->due_ns : expiry < stale_end ? expiry : stale_end;
+        freshness->expires_wall_ns = expired ? INT64_MAX : expires_wall_ns;
+}
+
+bool freshness_is_promised(const Freshness *freshness, uint64_t since_ns)
+{
+        if (freshness->answered_ns >= since_ns && freshness->answered_ns != 0)
+                return true;
+        return clock_now_ns() < freshness->due_ns && until_expiry_ns(freshness->expires_wall_ns) > 0;
+}
+
+bool freshness_is_ageing(const Freshness *freshness)
+{
+        return clock_now_ns() >= freshness->refresh_ns;
+}
+
+bool freshness_may_be_stale(const Freshness *freshness)
+{
+        return clock_now_ns() < freshness->stale_ns && until_expiry_ns(freshness->expires_wall_ns) > 0;
+}
+
+uint64_t freshness_keep_ns(const Freshness *freshness)
+{
+        uint64_t now = clock_now_ns();
+        uint64_t left = until_expiry_ns(freshness->expires_wall_ns);
+        uint64_t keep = now < freshness->refresh_ns ? freshness->refresh_ns - now : 0;
+        return keep < left ? keep : left;
+}

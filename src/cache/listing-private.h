@@ -1,0 +1,74 @@
+#pragma once
+/* What the listing's parts share: listing.c (the walk over the API), scopes.c, names.c. */
+
+#include <stdio.h>
+
+#include "freshness.h"
+#include "tokenfs/base/list.h"
+#include "tokenfs/cache/listing.h"
+
+typedef struct IdSet {
+        char **ids;
+        size_t count;
+} IdSet;
+
+typedef struct ListingScopes {
+        IdSet tokens, dns_views, resolvers;
+} ListingScopes;
+
+/* What one walk over the API gathers. */
+typedef struct Walk {
+        bool is_under_way;
+        uint64_t started_ns;
+        uint64_t retry_at_ns; /* a call of it waits for its next attempt; 0: none does */
+        ListLink todo, running;
+        TokenItem *items;
+        size_t item_count, item_capacity;
+        size_t skipped, resolvers, dns_views;
+        ApiError denied;  /* a branch was refused */
+        char detail[256]; /* of that */
+} Walk;
+
+typedef struct Rejected {
+        char id[TOKEN_ID_MAX + 1];
+        uint64_t at_ns;
+} Rejected;
+
+struct Listing {
+        ListingSettings settings;
+        ListingScopes scopes;
+        ListLink waits;
+        uint64_t used_ns;
+
+        bool has_items; /* a walk has ended well; the members down to `dns_views` are its */
+        TokenItem *items; /* by id */
+        size_t item_count;
+        const TokenItem **by_name; /* by name, then the newest first */
+        bool complete;
+        ApiError denied;
+        size_t resolvers, dns_views;
+        Freshness freshness;
+        uint64_t version;
+
+        Walk walk;
+        ApiError error; /* of the last attempt */
+        uint64_t error_ns, error_held_ns;
+        int64_t error_wall_ns;
+        ApiError logged_error;
+
+        Rejected rejected[64]; /* found to be gone since the listing was fetched */
+        size_t rejected_count;
+        uint64_t rejected_ns; /* when the last one was */
+};
+
+/* scopes.c */
+int listing_scopes_copy(ListingScopes *scopes, const ListingSettings *settings);
+void listing_scopes_deinit(ListingScopes *scopes);
+bool listing_has_only_token_scopes(const Listing *listing);
+
+/* names.c */
+/* An index of items by name, the newest first. Owned by the caller. 0 or -ENOMEM. */
+int listing_index_names(const TokenItem *items, size_t count, const TokenItem ***ret_index);
+
+/* listing.c */
+bool listing_is_rejected(const Listing *listing, const char *id);

@@ -1,0 +1,495 @@
+/* The listing of tokens within the scopes.
+ *
+ * Why: `ls`, names and scopes need to know which tokens there are, without a call a token. How: a Walk goes down from
+ * what the scopes name (or from ListGlobalResolvers) over views to tokens, page by page, a few calls at a time so that
+ * reads of tokens aren't held up. What it gathers replaces the listing only when it is whole, so that a reader sees
+ * one listing or the next. A denied or vanished branch leaves the rest standing and makes the listing incomplete; any
+ * other failure keeps the old one, as with tokens (freshness.h). */
+
+#include "listing-private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/log.h"
+
+#define LISTING_CALLS_MAX 4
+#define LISTING_PAGES_MAX 4096   /* of one list call: a next_token that never ends is an error */
+#define LISTING_ITEMS_MAX 200000 /* in all */
+#define LISTING_ERROR_HOLD_NS NS_PER_S
+
+/* One list call, with all its pages. */
+typedef struct Branch {
+        ListLink link; /* in walk.todo or walk.running */
+        Listing *listing;
+        ApiOperation operation;
+        char id[TOKEN_ID_MAX + 1];
+        ApiCall *call;
+        unsigned pages;
+        char *next_token;
+} Branch;
+
+static void walk_advance(Listing *listing);
+
+int listing_new(const ListingSettings *settings, Listing **ret_listing)
+{
+        Listing *listing = calloc(1, sizeof *listing);
+        if (!listing)
+                return -ENOMEM;
+        listing->settings = *settings;
+        list_init(&listing->waits);
+        list_init(&listing->walk.todo);
+        list_init(&listing->walk.running);
+        int r = listing_scopes_copy(&listing->scopes, settings);
+        if (r < 0) {
+                listing_free(listing);
+                return r;
+        }
+        *ret_listing = listing;
+        return 0;
+}
+
+static void branch_free(Branch *branch)
+{
+        branch->listing->settings.source.cancel(branch->call);
+        list_unlink(&branch->link);
+        free(branch->next_token);
+        free(branch);
+}
+
+static void walk_clear(Walk *walk)
+{
+        Branch *branch;
+        while ((branch = list_first(&walk->todo, Branch, link)) ||
+                (branch = list_first(&walk->running, Branch, link)))
+                branch_free(branch);
+        free(walk->items);
+        walk->items = NULL;
+        walk->item_count = walk->item_capacity = 0;
+        walk->is_under_way = false;
+        walk->retry_at_ns = 0;
+}
+
+Listing *listing_free(Listing *listing)
+{
+        if (!listing)
+                return NULL;
+        walk_clear(&listing->walk);
+        listing_scopes_deinit(&listing->scopes);
+        free(listing->items);
+        free(listing->by_name);
+        free(listing);
+        return NULL;
+}
+
+static int walk_add(Listing *listing, ApiOperation operation, const char *id)
+{
+        size_t len = id ? strnlen(id, TOKEN_ID_MAX + 1) : 0;
+        if (len > TOKEN_ID_MAX)
+                return -EINVAL;
+        Branch *branch = calloc(1, sizeof *branch);
+        if (!branch)
+                return -ENOMEM;
+        branch->listing = listing;
+        branch->operation = operation;
+        if (id)
+                memcpy(branch->id, id, len);
+        list_append(&listing->walk.todo, &branch->link);
+        return 0;
+}
+
+static int compare_items(const void *a, const void *b)
+{
+        return strcmp(((const TokenItem *)a)->id, ((const TokenItem *)b)->id);
+}
+
+static size_t drop_repeats(TokenItem *items, size_t count)
+{
+        size_t kept = 0;
+        for (size_t i = 0; i < count; i++)
+                if (kept == 0 || strcmp(items[kept - 1].id, items[i].id) != 0)
+                        items[kept++] = items[i];
+        return kept;
+}
+
+static void listing_log_outcome(Listing *listing)
+{
+        ApiError error = listing->walk.denied;
+        if (error != API_OK && listing->logged_error != error)
+                log_warning("listing: %s%s%s; what can be listed is shown, and other tokens are reached by their ids",
+                        api_error_name(error), *listing->walk.detail ? ": " : "", listing->walk.detail);
+        else if (error == API_OK && listing->logged_error != API_OK)
+                log_info("listing: complete again, %zu tokens", listing->item_count);
+        listing->logged_error = error;
+}
+
+/* The walk has come to its end: what it gathered is the listing now. */
+static void walk_finish(Listing *listing)
+{
+        Walk *walk = &listing->walk;
+        if (walk->item_count > 1)
+                qsort(walk->items, walk->item_count, sizeof *walk->items, compare_items);
+        walk->item_count = drop_repeats(walk->items, walk->item_count);
+        const TokenItem **by_name = NULL;
+        int r = listing_index_names(walk->items, walk->item_count, &by_name);
+        if (r < 0) {
+                listing->error = API_E_MEMORY;
+                listing->error_ns = clock_now_ns();
+                walk_clear(walk);
+                return;
+        }
+        bool changed = walk->item_count != listing->item_count ||
+                (walk->item_count &&
+                        memcmp(walk->items, listing->items, walk->item_count * sizeof *walk->items) != 0);
+        free(listing->items);
+        free(listing->by_name);
+        listing->items = TAKE(walk->items);
+        listing->item_count = walk->item_count;
+        listing->by_name = by_name;
+        listing->has_items = true;
+        listing->complete = walk->denied == API_OK && walk->skipped == 0;
+        listing->denied = walk->denied;
+        listing->resolvers = walk->resolvers;
+        listing->dns_views = walk->dns_views;
+        if (changed)
+                listing->version++;
+        freshness_set(&listing->freshness, walk->started_ns, listing->settings.ttl_ns, listing->settings.stale_ns,
+                INT64_MAX);
+        listing->error = API_OK;
+        listing_log_outcome(listing);
+        walk_clear(walk);
+}
+
+/* The walk failed as a whole: the old listing stays. */
+static void walk_fail(Listing *listing, ApiError error, const char *detail)
+{
+        if (listing->error == API_OK)
+                listing->error_wall_ns = clock_wall_ns();
+        listing->error = error;
+        listing->error_ns = clock_now_ns();
+        listing->error_held_ns = clock_add_ns(listing->error_ns, LISTING_ERROR_HOLD_NS);
+        if (listing->logged_error != error)
+                log_warning("listing: %s%s%s", api_error_name(error), *detail ? ": " : "", detail);
+        listing->logged_error = error;
+        walk_clear(&listing->walk);
+}
+
+static int walk_append_items(Walk *walk, const ApiPage *page)
+{
+        if (page->item_count > LISTING_ITEMS_MAX - walk->item_count)
+                return -E2BIG;
+        size_t needed = walk->item_count + page->item_count;
+        if (needed > walk->item_capacity) {
+                size_t capacity = walk->item_capacity ? walk->item_capacity * 2 : 128;
+                while (capacity < needed)
+                        capacity *= 2;
+                TokenItem *items = realloc(walk->items, capacity * sizeof *items);
+                if (!items)
+                        return -ENOMEM;
+                walk->items = items;
+                walk->item_capacity = capacity;
+        }
+        if (page->item_count)
+                memcpy(walk->items + walk->item_count, page->items, page->item_count * sizeof *page->items);
+        walk->item_count = needed;
+        return 0;
+}
+
+/* Takes a page in: items are gathered, and what it names is walked in turn. */
+static int walk_take_page(Listing *listing, const Branch *branch, const ApiPage *page)
+{
+        Walk *walk = &listing->walk;
+        walk->skipped += page->skipped;
+        if (branch->operation == API_LIST_ACCESS_TOKENS)
+                return walk_append_items(walk, page);
+        bool resolvers = branch->operation == API_LIST_GLOBAL_RESOLVERS;
+        *(resolvers ? &walk->resolvers : &walk->dns_views) += page->id_count;
+        for (size_t i = 0; i < page->id_count; i++) {
+                int r = walk_add(listing, resolvers ? API_LIST_DNS_VIEWS : API_LIST_ACCESS_TOKENS, page->ids[i]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static bool is_same_string(const char *a, const char *b)
+{
+        return a && b && strcmp(a, b) == 0;
+}
+
+static ApiError branch_on_page(Branch *branch, const ApiPage *page, const char **ret_detail)
+{
+        Listing *listing = branch->listing;
+        *ret_detail = "";
+        int r = walk_take_page(listing, branch, page);
+        if (r < 0) {
+                *ret_detail = r == -E2BIG ? "more tokens than are listed at once; narrow it with dns_view= or resolver=" : "";
+                return r == -E2BIG ? API_E_MALFORMED : API_E_MEMORY;
+        }
+        if (!page->next_token) {
+                branch_free(branch);
+                return API_OK;
+        }
+        if (is_same_string(page->next_token, branch->next_token) || ++branch->pages >= LISTING_PAGES_MAX) {
+                *ret_detail = "its pages never end: nextToken repeats";
+                return API_E_MALFORMED;
+        }
+        free(branch->next_token);
+        branch->next_token = strdup(page->next_token);
+        if (!branch->next_token)
+                return API_E_MEMORY;
+        list_unlink(&branch->link);
+        list_append(&listing->walk.todo, &branch->link);
+        return API_OK;
+}
+
+static void branch_on_result(const ApiResult *result, void *userdata)
+{
+        Branch *branch = userdata;
+        Listing *listing = branch->listing;
+        Walk *walk = &listing->walk;
+        if (result->retry_at_ns) {
+                if (listing->error == API_OK)
+                        listing->error_wall_ns = clock_wall_ns();
+                listing->error = result->error;
+                listing->error_ns = clock_now_ns();
+                walk->retry_at_ns = result->retry_at_ns;
+                if (listing->logged_error != result->error)
+                        log_warning("listing: %s%s%s", api_error_name(result->error), *result->detail ? ": " : "",
+                                result->detail);
+                listing->logged_error = result->error;
+                /* As with tokens: a probe that goes on, but not for ever for nobody. */
+                if (list_is_empty(&listing->waits) &&
+                        clock_now_ns() > clock_add_ns(listing->used_ns, listing->settings.ttl_ns + 10 * NS_PER_S))
+                        walk_clear(walk);
+                cache_wait_wake_all(&listing->waits);
+                return;
+        }
+        branch->call = NULL;
+        walk->retry_at_ns = 0;
+        const char *detail = result->detail;
+        ApiError error = result->error;
+        if (error == API_OK) {
+                error = branch_on_page(branch, result->page, &detail);
+        } else if (error == API_E_ACCESS_DENIED || error == API_E_NOT_FOUND) {
+                /* A branch that is denied, or was deleted meanwhile, leaves the rest standing. */
+                if (error == API_E_ACCESS_DENIED && walk->denied == API_OK) {
+                        walk->denied = error;
+                        (void)snprintf(walk->detail, sizeof walk->detail, "%s", detail);
+                }
+                branch_free(branch);
+                error = API_OK;
+        }
+        if (error != API_OK)
+                walk_fail(listing, error, detail);
+        else
+                walk_advance(listing);
+        if (!walk->is_under_way)
+                cache_wait_wake_all(&listing->waits);
+}
+
+/* Starts calls until as many run as may, or none is left to start; then the walk ends with the last that runs. */
+static void walk_advance(Listing *listing)
+{
+        Walk *walk = &listing->walk;
+        const CacheSource *source = &listing->settings.source;
+        unsigned running = 0;
+        for (ListLink *link = walk->running.next; link != &walk->running; link = link->next)
+                running++;
+        Branch *branch;
+        while (running < LISTING_CALLS_MAX && (branch = list_first(&walk->todo, Branch, link))) {
+                const char *id = branch->operation == API_LIST_GLOBAL_RESOLVERS ? NULL : branch->id;
+                if (source->start(source->userdata, branch->operation, id, branch->next_token, branch_on_result,
+                            branch, &branch->call) < 0) {
+                        walk_fail(listing, API_E_MEMORY, "");
+                        return;
+                }
+                list_unlink(&branch->link);
+                list_append(&walk->running, &branch->link);
+                running++;
+        }
+        if (running == 0)
+                walk_finish(listing);
+}
+
+/* Begins a walk over the scopes, or over everything. */
+static void walk_start(Listing *listing)
+{
+        Walk *walk = &listing->walk;
+        const ListingScopes *scopes = &listing->scopes;
+        if (walk->is_under_way)
+                return;
+        walk_clear(walk);
+        walk->is_under_way = true;
+        walk->started_ns = clock_now_ns();
+        walk->denied = API_OK;
+        walk->detail[0] = '\0';
+        walk->skipped = 0;
+        walk->resolvers = scopes->resolvers.count;
+        walk->dns_views = scopes->dns_views.count;
+        int r = 0;
+        for (size_t i = 0; i < scopes->resolvers.count && r == 0; i++)
+                r = walk_add(listing, API_LIST_DNS_VIEWS, scopes->resolvers.ids[i]);
+        for (size_t i = 0; i < scopes->dns_views.count && r == 0; i++)
+                r = walk_add(listing, API_LIST_ACCESS_TOKENS, scopes->dns_views.ids[i]);
+        if (!listing_has_scopes(listing))
+                r = walk_add(listing, API_LIST_GLOBAL_RESOLVERS, NULL);
+        if (r < 0)
+                walk_fail(listing, API_E_MEMORY, "");
+        else
+                walk_advance(listing);
+}
+
+static int answer_items(const Listing *listing, bool is_stale, ApiError error, ListingAnswer *ret_answer)
+{
+        *ret_answer = (ListingAnswer){
+                .error = error != API_OK ? error : listing->denied,
+                .items = listing->items,
+                .item_count = listing->item_count,
+                .complete = listing->has_items && listing->complete && !is_stale,
+                .version = listing->version,
+                .keep_ns = is_stale ? 0 : freshness_keep_ns(&listing->freshness),
+                .due_ns = is_stale ? clock_now_ns() : listing->freshness.due_ns,
+        };
+        return 0;
+}
+
+static int answer_nothing(const Listing *listing, ApiError error, ListingAnswer *ret_answer)
+{
+        *ret_answer = (ListingAnswer){.error = error, .version = listing->version, .due_ns = clock_now_ns()};
+        return 0;
+}
+
+/* A listing that still names a token which was found to be gone isn't promised: it is fetched anew. */
+static bool listing_is_promised(const Listing *listing, uint64_t since_ns)
+{
+        return listing->has_items && freshness_is_promised(&listing->freshness, since_ns) &&
+                (listing->rejected_count == 0 || listing->freshness.sent_ns >= listing->rejected_ns);
+}
+
+int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ListingAnswer *ret_answer)
+{
+        uint64_t now = clock_now_ns();
+        listing->used_ns = now;
+        if (listing_has_only_token_scopes(listing)) {
+                *ret_answer = (ListingAnswer){.complete = true, .keep_ns = CLOCK_NEVER, .due_ns = CLOCK_NEVER};
+                return 0;
+        }
+        if (listing_is_promised(listing, since_ns)) {
+                if (freshness_is_ageing(&listing->freshness) && now >= listing->error_held_ns)
+                        walk_start(listing);
+                return answer_items(listing, false, API_OK, ret_answer);
+        }
+        bool may_be_stale = listing->has_items && freshness_may_be_stale(&listing->freshness);
+        bool verdict = !listing->walk.is_under_way && listing->error != API_OK &&
+                (now < listing->error_held_ns || listing->error_ns >= since_ns);
+        if (!verdict)
+                walk_start(listing);
+        /* A walk may have ended at once (no call to make, no memory). */
+        if (!listing->walk.is_under_way && listing_is_promised(listing, since_ns))
+                return answer_items(listing, false, API_OK, ret_answer);
+
+        ApiHealth health = {0};
+        listing->settings.source.health(listing->settings.source.userdata, &health);
+        ApiError failing = verdict || listing->walk.retry_at_ns || !listing->walk.is_under_way ? listing->error
+                                                                                              : health.error;
+        if (may_be_stale && (give_up || failing != API_OK))
+                return answer_items(listing, true, failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
+        bool for_long = health.error != API_OK && now > clock_add_ns(health.since_ns, listing->settings.timeout_ns);
+        if (give_up || verdict || for_long || !listing->walk.is_under_way)
+                return answer_nothing(listing, failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
+        if (wait) {
+                list_unlink(&wait->link);
+                list_append(&listing->waits, &wait->link);
+        }
+        return -EINPROGRESS;
+}
+
+void listing_peek(Listing *listing, ListingAnswer *ret_answer)
+{
+        bool promised = listing->has_items && freshness_is_promised(&listing->freshness, UINT64_MAX);
+        if (promised || (listing->has_items && freshness_may_be_stale(&listing->freshness)))
+                (void)answer_items(listing, !promised, API_OK, ret_answer);
+        else
+                (void)answer_nothing(listing, listing->error, ret_answer);
+}
+
+const TokenItem *listing_find(const ListingAnswer *answer, const char *id)
+{
+        TokenItem key;
+        size_t len = strnlen(id, sizeof key.id);
+        if (len == sizeof key.id || answer->item_count == 0)
+                return NULL;
+        memcpy(key.id, id, len + 1);
+        return bsearch(&key, answer->items, answer->item_count, sizeof *answer->items, compare_items);
+}
+
+/* A rejection holds until a listing was fetched after it, and for negative_ttl at least: what list calls give may
+ * lag behind what GetAccessToken gives. */
+static bool rejection_holds(const Listing *listing, const Rejected *rejected)
+{
+        return listing->freshness.sent_ns < rejected->at_ns ||
+                clock_now_ns() < clock_add_ns(rejected->at_ns, listing->settings.negative_ttl_ns);
+}
+
+bool listing_is_rejected(const Listing *listing, const char *id)
+{
+        for (size_t i = 0; i < listing->rejected_count; i++)
+                if (strcmp(listing->rejected[i].id, id) == 0 && rejection_holds(listing, &listing->rejected[i]))
+                        return true;
+        return false;
+}
+
+void listing_reject(Listing *listing, const char *id)
+{
+        size_t len = strnlen(id, TOKEN_ID_MAX + 1);
+        if (len > TOKEN_ID_MAX || listing_is_rejected(listing, id))
+                return;
+        size_t kept = 0;
+        for (size_t i = 0; i < listing->rejected_count; i++)
+                if (rejection_holds(listing, &listing->rejected[i]))
+                        listing->rejected[kept++] = listing->rejected[i];
+        listing->rejected_count = kept;
+        /* Full: the oldest makes room; it is asked for again, and rejected again, if a name still means it. */
+        if (listing->rejected_count == ARRAY_LEN(listing->rejected)) {
+                memmove(&listing->rejected[0], &listing->rejected[1],
+                        (ARRAY_LEN(listing->rejected) - 1) * sizeof listing->rejected[0]);
+                listing->rejected_count--;
+        }
+        Rejected *rejected = &listing->rejected[listing->rejected_count++];
+        memcpy(rejected->id, id, len + 1);
+        rejected->at_ns = listing->rejected_ns = clock_now_ns();
+}
+
+void listing_forget(Listing *listing)
+{
+        walk_clear(&listing->walk);
+        free(listing->items);
+        free(listing->by_name);
+        listing->items = NULL;
+        listing->by_name = NULL;
+        listing->item_count = 0;
+        listing->has_items = false;
+        listing->error = API_OK;
+        listing->logged_error = API_OK;
+        listing->rejected_count = 0;
+        listing->version++;
+        cache_wait_wake_all(&listing->waits);
+}
+
+void listing_status(const Listing *listing, ListingStatus *ret_status)
+{
+        bool has = listing->has_items;
+        bool promised = has && freshness_is_promised(&listing->freshness, UINT64_MAX);
+        *ret_status = (ListingStatus){
+                .tokens = listing->item_count,
+                .resolvers = listing->resolvers,
+                .dns_views = listing->dns_views,
+                .complete = has && listing->complete,
+                .error = listing->error != API_OK ? listing->error : listing->denied,
+                .age_ns = has ? clock_now_ns() - listing->freshness.sent_ns : CLOCK_NEVER,
+                .state = promised ? "fresh" : listing->walk.is_under_way ? "fetching" : has ? "due" : "empty",
+        };
+}
