@@ -20,7 +20,8 @@ LoopTimers *loop_timers(Loop *loop);
 
 /* One transfer of libcurl, embedded in its owner. While it runs, `easy` belongs to the loop. */
 typedef struct LoopTransfer LoopTransfer;
-/* Called from the loop when the transfer has ended; it has left the loop by then. */
+/* Called from the loop when the transfer has ended. The handler has to call loop_transfer_stop; before that, libcurl
+ * still knows which connection it had. */
 typedef void LoopTransferHandler(LoopTransfer *transfer, CURLcode result);
 struct LoopTransfer {
         CURL *easy;

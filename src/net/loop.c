@@ -154,7 +154,6 @@ static void transfers_run(Loop *loop)
                 CURLcode result = message->data.result; /* the message dies with the removal */
                 LoopTransfer *transfer = NULL;
                 (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)(void *)&transfer);
-                loop_transfer_stop(loop, transfer);
                 transfer->handler(transfer, result);
         }
 }

@@ -1,0 +1,38 @@
+#pragma once
+/* What the files of the HTTP client share: the answer as it is collected, and the meaning of libcurl's errors. */
+
+#include <curl/curl.h>
+
+#include "tokenfs/base/buf.h"
+#include "tokenfs/net/http.h"
+
+#define HTTP_HEADER_BYTES_MAX ((size_t)64 * 1024)
+#define HTTP_HEADERS_MAX 64
+
+/* What came of an answer so far. */
+typedef struct HttpAnswer {
+        Buf header_text; /* "name NUL value NUL" … */
+        struct {
+                size_t name, value; /* offsets in header_text */
+        } headers[HTTP_HEADERS_MAX];
+        size_t header_count;
+        size_t header_bytes; /* of all header lines, those of interim answers too */
+        bool header_ended;
+        Buf body;
+        HttpError error; /* why taking it was refused: HTTP_E_TOO_LARGE, HTTP_E_MEMORY; HTTP_OK: it wasn't */
+        const char *reason;
+        uint64_t heard_ns; /* when the last byte came; 0: none did */
+} HttpAnswer;
+void http_answer_init(HttpAnswer *answer, size_t body_max);
+void http_answer_deinit(HttpAnswer *answer);
+/* Has `easy` give what it receives to the answer. */
+void http_answer_attach(HttpAnswer *answer, CURL *easy);
+/* Fills `headers` (room for HTTP_HEADERS_MAX), which borrows from the answer. Returns how many. */
+size_t http_answer_headers(const HttpAnswer *answer, HttpHeader *headers);
+
+/* The kind of failure; `text` is libcurl's error text. */
+HttpError http_error_of(CURL *easy, CURLcode result, const HttpAnswer *answer, const char *text);
+/* Puts what may be told about the failure into `text` (CURL_ERROR_SIZE bytes), where libcurl's text is now: never the
+ * query, nor a value of the request headers. */
+void http_error_describe(
+        CURL *easy, CURLcode result, const HttpAnswer *answer, const struct curl_slist *headers, char *text);

@@ -1,0 +1,438 @@
+/* HTTP calls.
+ *
+ * Why: everything that leaves this program over the network goes through here, so that the rules stand in one place: TLS
+ * at least 1.2 and verified, no redirect followed, no compression asked for or decoded, no cookies, no netrc, plain http
+ * to loopback only, every size and time bounded. How: a call owns one easy handle of libcurl, which lives as long as the
+ * call: making one takes 1 µs, and libcurl keeps answers in its handles' buffers, which are wiped only when freed. What is
+ * worth keeping (connections, looked-up names, the parsed CA bundle) belongs to the loop's multi handle.
+ *
+ * A call that is refused before libcurl sees it ends through a timer, since handlers only ever run from the loop.
+ *
+ * Connections that died while idle: libcurl notices a closed one before it uses it, and repeats the request on a new
+ * connection if a reused one ends before the first byte. What it doesn't notice is an HTTP/2 connection that no longer
+ * answers at all: the calls on it time out, but the connection stays and takes the next ones. So when a call times out
+ * and nothing was heard from anywhere since it began, its connection is shut down.
+ *
+ * Names are looked up in a thread of libcurl's, which may hang in the C library for long; CURLOPT_QUICK_EXIT has
+ * libcurl leave such a thread behind instead of waiting for it in the middle of the loop. */
+
+#include "tokenfs/net/http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/http-private.h"
+#include "net/loop-private.h"
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/secret.h"
+
+#define REQUEST_HEADER_BYTES_MAX ((size_t)64 * 1024)
+#define KEEPALIVE_S 30L
+
+struct Http {
+        Loop *loop;
+        char *user_agent;
+        char *ca_bundle; /* NULL: libcurl's default places */
+        long connections_max;
+        uint64_t heard_ns; /* when the last byte of any answer came */
+};
+
+struct HttpCall {
+        LoopTransfer transfer; /* its easy handle is NULL for a call that is refused */
+        Http *http; /* may be gone once the handler has run */
+        Loop *loop;
+        HttpHandler *handler;
+        void *userdata;
+
+        Buf header_lines; /* "Name: value NUL" … */
+        struct curl_slist *nodes; /* over header_lines */
+        Buf body;
+
+        HttpAnswer answer;
+        char text[CURL_ERROR_SIZE];
+        uint64_t started_ns;
+
+        LoopTimer refusal;
+        bool is_ending; /* its handler runs */
+};
+
+/* OpenSSL's allocator interface names the caller. */
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+        (void)file, (void)line;
+        return wiping_malloc(size);
+}
+
+static void *openssl_realloc(void *memory, size_t size, const char *file, int line)
+{
+        (void)file, (void)line;
+        return wiping_realloc(memory, size);
+}
+
+static void openssl_free(void *memory, const char *file, int line)
+{
+        (void)file, (void)line;
+        wiping_free(memory);
+}
+
+int http_global_init(void)
+{
+        if (!CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free))
+                return -EIO;
+        CURLcode code = curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_malloc, wiping_free, wiping_realloc,
+                wiping_strdup, wiping_calloc);
+        return code == CURLE_OK ? 0 : code == CURLE_OUT_OF_MEMORY ? -ENOMEM : -EIO;
+}
+
+int http_new(Loop *loop, const HttpSettings *settings, Http **ret_http)
+{
+        Http *http CLEANUP(http_free_p) = calloc(1, sizeof *http);
+        if (!http)
+                return -ENOMEM;
+        http->loop = loop;
+
+        /* With a bundle in one file and no directory beside it, libcurl parses it once and not for each connection. */
+        const char *ca_bundle = settings->ca_bundle;
+        if (!ca_bundle) {
+                ca_bundle = curl_version_info(CURLVERSION_NOW)->cainfo;
+                if (ca_bundle && access(ca_bundle, R_OK) < 0)
+                        ca_bundle = NULL;
+        }
+        http->user_agent = strdup(settings->user_agent);
+        http->ca_bundle = ca_bundle ? strdup(ca_bundle) : NULL;
+        if (!http->user_agent || (ca_bundle && !http->ca_bundle))
+                return -ENOMEM;
+        http->connections_max = settings->connections_max;
+        loop_connections_allow(loop, http->connections_max);
+        *ret_http = TAKE(http);
+        return 0;
+}
+
+Http *http_free(Http *http)
+{
+        if (!http)
+                return NULL;
+        loop_connections_allow(http->loop, -http->connections_max);
+        loop_connections_forget(http->loop);
+        free(http->user_agent);
+        free(http->ca_bundle);
+        free(http);
+        return NULL;
+}
+
+void http_forget_connections(Http *http)
+{
+        loop_connections_forget(http->loop);
+}
+
+bool http_host_is_loopback(const char *host)
+{
+        char address[INET6_ADDRSTRLEN];
+        size_t len = strlen(host);
+        if (strcasecmp(host, "localhost") == 0)
+                return true;
+        if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
+                host++;
+                len -= 2;
+        }
+        if (len >= sizeof address)
+                return false;
+        memcpy(address, host, len);
+        address[len] = '\0';
+        struct in_addr v4;
+        struct in6_addr v6;
+        if (inet_pton(AF_INET, address, &v4) == 1)
+                return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+        return inet_pton(AF_INET6, address, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+/* Calls: what they send. */
+
+static bool is_token(const char *text)
+{
+        return *text && text[strspn(text, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+                                          "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
+}
+
+static void append_header(HttpCall *call, const char *name, const char *value)
+{
+        /* To libcurl, "Name:" means to leave out its own header, and "Name;" an empty value. */
+        const char *separator = !value ? ":" : *value ? ": " : ";";
+        (void)buf_append_str(&call->header_lines, name);
+        (void)buf_append_str(&call->header_lines, separator);
+        (void)buf_append_str(&call->header_lines, value ? value : "");
+        (void)buf_append_char(&call->header_lines, '\0');
+}
+
+/* libcurl's own list would copy the values into memory that isn't locked. */
+static int build_headers(HttpCall *call, const HttpRequest *request)
+{
+        bool has_type = false;
+        size_t count = request->header_count + 1;
+        call->header_lines = BUF_INIT(REQUEST_HEADER_BYTES_MAX);
+        append_header(call, "Expect", NULL);
+        for (size_t i = 0; i < request->header_count; i++) {
+                const HttpHeader *header = &request->headers[i];
+                if (!is_token(header->name) || header->value[strcspn(header->value, "\r\n")])
+                        return -EINVAL;
+                has_type |= strcasecmp(header->name, "Content-Type") == 0;
+                append_header(call, header->name, header->value);
+        }
+        if (!has_type) {
+                append_header(call, "Content-Type", NULL);
+                count++;
+        }
+        if (call->header_lines.error)
+                return call->header_lines.error == -ENOMEM ? -ENOMEM : -EINVAL;
+
+        call->nodes = calloc(count, sizeof *call->nodes);
+        if (!call->nodes)
+                return -ENOMEM;
+        char *line = call->header_lines.data;
+        for (size_t i = 0; i < count; i++, line += strlen(line) + 1)
+                call->nodes[i] =
+                        (struct curl_slist){.data = line, .next = i + 1 < count ? &call->nodes[i + 1] : NULL};
+        return 0;
+}
+
+/* What a URL says of the way to take. */
+typedef struct Route {
+        bool is_tls, is_loopback, is_refused;
+} Route;
+
+static void cleanup_url(CURLU **url)
+{
+        curl_url_cleanup(*url);
+}
+
+static void cleanup_curl_free(char **string)
+{
+        curl_free(*string);
+}
+
+static int find_route(const HttpRequest *request, Route *ret_route)
+{
+        CURLU *url CLEANUP(cleanup_url) = curl_url();
+        if (!url)
+                return -ENOMEM;
+        char *scheme CLEANUP(cleanup_curl_free) = NULL;
+        char *host CLEANUP(cleanup_curl_free) = NULL;
+        CURLUcode code = curl_url_set(url, CURLUPART_URL, request->url,
+                CURLU_NON_SUPPORT_SCHEME | CURLU_PATH_AS_IS | CURLU_DISALLOW_USER);
+        if (code == CURLUE_OK)
+                code = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
+        if (code == CURLUE_OK)
+                code = curl_url_get(url, CURLUPART_HOST, &host, 0);
+        if (code != CURLUE_OK && code != CURLUE_NO_HOST)
+                return code == CURLUE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL;
+        Route route = {
+                .is_tls = strcasecmp(scheme, "https") == 0,
+                .is_loopback = host && http_host_is_loopback(host),
+        };
+        bool is_plain = strcasecmp(scheme, "http") == 0;
+        route.is_refused = !route.is_tls && !(is_plain && (route.is_loopback || request->allow_plain));
+        *ret_route = route;
+        return 0;
+}
+
+static long milliseconds(uint64_t ns)
+{
+        uint64_t ms = ns / NS_PER_MS + (ns % NS_PER_MS != 0);
+        return ms < 1 ? 1 : ms > INT_MAX ? INT_MAX : (long)ms;
+}
+
+/* The first failure of a row of curl_easy_setopt. */
+#define SET(option, value)                                                                                   \
+        do {                                                                                                 \
+                if (code == CURLE_OK)                                                                        \
+                        code = curl_easy_setopt(easy, option, value);                                        \
+        } while (0)
+
+static int set_rules(CURL *easy, const Http *http, const Route *route)
+{
+        CURLcode code = CURLE_OK;
+        SET(CURLOPT_NOSIGNAL, 1L);
+        SET(CURLOPT_QUICK_EXIT, 1L);
+        SET(CURLOPT_PROTOCOLS_STR, "http,https");
+        SET(CURLOPT_FOLLOWLOCATION, 0L);
+        SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+        SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+        SET(CURLOPT_PATH_AS_IS, 1L);
+        SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
+        SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+        SET(CURLOPT_USERAGENT, http->user_agent);
+        SET(CURLOPT_TCP_KEEPALIVE, 1L);
+        SET(CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S);
+        SET(CURLOPT_TCP_KEEPINTVL, KEEPALIVE_S / 3);
+
+        SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        SET(CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        SET(CURLOPT_SSL_VERIFYPEER, 1L);
+        SET(CURLOPT_SSL_VERIFYHOST, 2L);
+        if (http->ca_bundle) {
+                SET(CURLOPT_CAINFO, http->ca_bundle);
+                SET(CURLOPT_CAPATH, NULL);
+                SET(CURLOPT_PROXY_CAINFO, http->ca_bundle);
+                SET(CURLOPT_PROXY_CAPATH, NULL);
+        }
+        /* Calls that begin together wait for the first connection to tell whether it takes them all. */
+        SET(CURLOPT_HTTP_VERSION, route->is_tls ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+        SET(CURLOPT_PIPEWAIT, route->is_tls ? 1L : 0L);
+        return code == CURLE_OK ? 0 : -ENOMEM;
+}
+
+static int set_request(CURL *easy, HttpCall *call, const HttpRequest *request, const Route *route)
+{
+        CURLcode code = CURLE_OK;
+        uint64_t connect_ns = request->connect_timeout_ns ? request->connect_timeout_ns : request->timeout_ns;
+        SET(CURLOPT_URL, request->url);
+        SET(CURLOPT_HTTPHEADER, call->nodes);
+        if (request->body || strcmp(request->method, "GET") != 0) {
+                SET(CURLOPT_POST, 1L);
+                SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.len);
+                SET(CURLOPT_POSTFIELDS, buf_str(&call->body));
+                SET(CURLOPT_CUSTOMREQUEST, request->method);
+        }
+        SET(CURLOPT_TIMEOUT_MS, milliseconds(request->timeout_ns));
+        SET(CURLOPT_CONNECTTIMEOUT_MS, milliseconds(connect_ns));
+        if (request->proxy == HTTP_PROXY_NONE || route->is_loopback)
+                SET(CURLOPT_PROXY, "");
+        SET(CURLOPT_ERRORBUFFER, call->text);
+        return code == CURLE_OK ? 0 : -ENOMEM;
+}
+
+/* Calls: how they end. */
+
+static HttpCall *call_free(HttpCall *call)
+{
+        if (!call)
+                return NULL;
+        loop_timer_cancel(&call->refusal);
+        loop_transfer_stop(call->loop, &call->transfer);
+        curl_easy_cleanup(call->transfer.easy); /* before what it borrows */
+        free(call->nodes);
+        buf_deinit(&call->header_lines);
+        buf_deinit(&call->body);
+        http_answer_deinit(&call->answer);
+        secret_free(call);
+        return NULL;
+}
+CLEANUP_DEFINE(HttpCall *, call_free);
+
+/* Hands the answer over; the call is gone afterwards. The handler may free the whole Http. */
+static void call_end(HttpCall *call, HttpError error)
+{
+        HttpHeader headers[HTTP_HEADERS_MAX];
+        long status = 0;
+        if (call->transfer.easy)
+                (void)curl_easy_getinfo(call->transfer.easy, CURLINFO_RESPONSE_CODE, &status);
+        loop_transfer_stop(call->loop, &call->transfer);
+        HttpResponse response = {
+                .error = error,
+                .detail = error ? call->text : "",
+                .status = (int)status,
+                .body = call->answer.body,
+                .started_ns = call->started_ns,
+                .ended_ns = clock_now_ns(),
+                .headers = headers,
+                .header_count = http_answer_headers(&call->answer, headers),
+        };
+        call->is_ending = true;
+        call->handler(&response, call->userdata);
+        (void)call_free(call);
+}
+
+static void on_refusal(LoopTimer *timer, void *userdata)
+{
+        (void)timer;
+        call_end(userdata, HTTP_E_INVALID);
+}
+
+static void on_transfer_end(LoopTransfer *transfer, CURLcode result)
+{
+        HttpCall *call = CONTAINER_OF(transfer, HttpCall, transfer);
+        Http *http = call->http;
+        HttpError error = http_error_of(transfer->easy, result, &call->answer, call->text);
+        if (error)
+                http_error_describe(transfer->easy, result, &call->answer, call->nodes, call->text);
+        if (call->answer.heard_ns > http->heard_ns)
+                http->heard_ns = call->answer.heard_ns;
+        if (error == HTTP_E_TIMEOUT && http->heard_ns < call->started_ns) {
+                curl_socket_t fd = CURL_SOCKET_BAD;
+                (void)curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &fd);
+                if (fd != CURL_SOCKET_BAD)
+                        (void)shutdown(fd, SHUT_RDWR);
+        }
+        call_end(call, error);
+}
+
+int http_start(
+        Http *http, const HttpRequest *request, HttpHandler *handler, void *userdata, HttpCall **ret_call)
+{
+        Route route;
+        int r = is_token(request->method) ? find_route(request, &route) : -EINVAL;
+        if (r < 0)
+                return r;
+        HttpCall *call CLEANUP(call_free_p) = secret_calloc(1, sizeof *call);
+        if (!call)
+                return -ENOMEM;
+        call->http = http;
+        call->loop = http->loop;
+        call->handler = handler;
+        call->userdata = userdata;
+        call->started_ns = clock_now_ns();
+        http_answer_init(&call->answer, request->response_max);
+        loop_timer_init(&call->refusal, http->loop, on_refusal, call);
+
+        if (route.is_refused) {
+                static const char text[] = "only https is allowed here (and plain http to loopback)";
+                memcpy(call->text, text, sizeof text);
+                r = loop_timer_set(&call->refusal, 0);
+                if (r < 0)
+                        return r;
+                *ret_call = TAKE(call);
+                return 0;
+        }
+
+        CURL *easy = curl_easy_init();
+        call->transfer = (LoopTransfer){.easy = easy, .handler = on_transfer_end};
+        call->body = BUF_INIT(request->body_len);
+        r = easy ? buf_append(&call->body, request->body, request->body_len) : -ENOMEM;
+        if (r == 0)
+                r = build_headers(call, request);
+        if (r == 0)
+                r = set_rules(easy, http, &route);
+        if (r == 0)
+                r = set_request(easy, call, request, &route);
+        if (r < 0)
+                return r;
+        http_answer_attach(&call->answer, easy);
+        r = loop_transfer_start(http->loop, &call->transfer);
+        if (r < 0)
+                return r;
+        *ret_call = TAKE(call);
+        return 0;
+}
+
+HttpCall *http_cancel(HttpCall *call)
+{
+        if (call && !call->is_ending)
+                (void)call_free(call);
+        return NULL;
+}
+
+const char *http_response_header(const HttpResponse *response, const char *name)
+{
+        for (size_t i = 0; i < response->header_count; i++)
+                if (strcasecmp(response->headers[i].name, name) == 0)
+                        return response->headers[i].value;
+        return NULL;
+}
