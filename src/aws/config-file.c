@@ -1,0 +1,274 @@
+/* One of the shared files.
+ *
+ * Why apart from the grammar: what a section's name means is another matter, and the two files differ in it. In the
+ * config file a name is split into words with a shell's quoting, and must have two: `[profile "my web"]`; `[default]`
+ * alone needs no such word. Sections of other names are left alone. Where two sections describe the same profile
+ * (`[default]` and `[profile default]`), the later one counts, whole.
+ * How: the file is read at once into the secret heap, with a limit, and remembered by what stat said of it, taken
+ * before the first byte is read: whatever changes it later, shows. */
+
+#include "config-file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/log.h"
+#include "tokenfs/base/secret.h"
+
+#define FILE_MAX ((size_t)1024 * 1024)
+
+/* --- Names -------------------------------------------------------------------------------------------------- */
+
+/* Splits into words as a POSIX shell quotes them. Returns 0 with the second word (malloc'd) if there are exactly two,
+ * -EINVAL if there aren't or a quote isn't closed, or -ENOMEM. */
+static int second_of_two_words(const char *text, char **ret_word)
+{
+        CLEANUP(cleanup_free) char *words = malloc(strlen(text) + 1);
+        if (!words)
+                return -ENOMEM;
+        char *out = words;
+        size_t count = 0;
+        char quote = '\0';
+        bool in_word = false;
+        for (; *text; text++) {
+                if (!quote && strchr(" \t\r\n", *text)) {
+                        in_word = false;
+                        continue;
+                }
+                if (!in_word) {
+                        if (++count == 2)
+                                out = words; /* the first isn't asked for */
+                        in_word = true;
+                }
+                if (quote && *text == quote) {
+                        quote = '\0';
+                } else if (!quote && (*text == '"' || *text == '\'')) {
+                        quote = *text;
+                } else if (*text == '\\' && quote != '\'') {
+                        if (!*++text)
+                                return -EINVAL;
+                        if (quote && *text != '"' && *text != '\\')
+                                *out++ = '\\';
+                        *out++ = *text;
+                } else {
+                        *out++ = *text;
+                }
+        }
+        if (quote || count != 2)
+                return -EINVAL;
+        *out = '\0';
+        *ret_word = TAKE(words);
+        return 0;
+}
+
+static bool starts_with(const char *text, const char *prefix)
+{
+        return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* Returns 0 with what the section describes, -EINVAL if it describes nothing that has a name, or -ENOMEM. */
+static int name_section(const char *section, ConfigDialect dialect, ConfigName *ret_name)
+{
+        static const char *const prefixes[] = {[CONFIG_PROFILE] = "profile",
+                [CONFIG_SSO_SESSION] = "sso-session",
+                [CONFIG_SERVICES] = "services"};
+        if (dialect == CONFIG_DIALECT_CREDENTIALS || strcmp(section, "default") == 0) {
+                ret_name->kind = CONFIG_PROFILE;
+                ret_name->name = strdup(section);
+                return ret_name->name ? 0 : -ENOMEM;
+        }
+        for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+                if (starts_with(section, prefixes[i])) {
+                        ret_name->kind = (ConfigKind)i;
+                        return second_of_two_words(section, &ret_name->name);
+                }
+        return -EINVAL;
+}
+
+static int compare_names(const void *left, const void *right)
+{
+        const ConfigName *a = left, *b = right;
+        if (a->kind != b->kind)
+                return a->kind < b->kind ? -1 : 1;
+        int order = strcmp(a->name, b->name);
+        return order ? order : (a->section > b->section) - (a->section < b->section);
+}
+
+/* Sorted, and of equal ones only the last. */
+static void unify_names(ConfigFile *file)
+{
+        ConfigName *names = file->names;
+        if (file->name_count == 0)
+                return;
+        qsort(names, file->name_count, sizeof *names, compare_names);
+        size_t kept = 0;
+        for (size_t i = 1; i < file->name_count; i++) {
+                if (names[kept].kind == names[i].kind && strcmp(names[kept].name, names[i].name) == 0)
+                        free(names[kept].name);
+                else
+                        kept++;
+                names[kept] = names[i];
+        }
+        file->name_count = kept + 1;
+}
+
+static int name_sections(ConfigFile *file, ConfigDialect dialect)
+{
+        file->names = calloc(file->ini.section_count, sizeof *file->names);
+        if (!file->names)
+                return -ENOMEM;
+        for (size_t i = 1; i < file->ini.section_count; i++) {
+                ConfigName *name = &file->names[file->name_count];
+                int r = name_section(file->ini.sections[i].name, dialect, name);
+                if (r == -ENOMEM)
+                        return r;
+                name->section = i;
+                file->name_count += r == 0;
+        }
+        unify_names(file);
+        return 0;
+}
+
+static const ConfigName *find_name(const ConfigFile *file, ConfigKind kind, const char *name)
+{
+        if (file->name_count == 0)
+                return NULL;
+        size_t low = 0, high = file->name_count;
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                const ConfigName *there = &file->names[middle];
+                int order = kind == there->kind ? strcmp(name, there->name) : kind < there->kind ? -1 : 1;
+                if (order == 0)
+                        return there;
+                if (order < 0)
+                        high = middle;
+                else
+                        low = middle + 1;
+        }
+        return NULL;
+}
+
+bool config_file_has(const ConfigFile *file, ConfigKind kind, const char *name)
+{
+        return find_name(file, kind, name) != NULL;
+}
+
+const char *config_file_get(
+        const ConfigFile *file, ConfigKind kind, const char *name, const char *key, const char *sub)
+{
+        const ConfigName *there = find_name(file, kind, name);
+        const IniEntry *entry = there ? ini_find(&file->ini, there->section, key, sub) : NULL;
+        return entry ? entry->value : NULL;
+}
+
+/* --- Reading ------------------------------------------------------------------------------------------------ */
+
+int config_file_parse(Buf *text, ConfigDialect dialect, Buf *error, ConfigFile *ret_file)
+{
+        ConfigFile file = {0};
+        int r = ini_parse(text, error, &file.ini);
+        if (r == 0)
+                r = name_sections(&file, dialect);
+        if (r < 0) {
+                config_file_deinit(&file);
+                return r;
+        }
+        *ret_file = file;
+        return 0;
+}
+
+static int read_whole(int fd, Buf *text)
+{
+        char chunk[4096];
+        int r = 0;
+        while (r == 0) {
+                ssize_t len = read(fd, chunk, sizeof chunk);
+                if (len == 0)
+                        break;
+                if (len > 0)
+                        r = buf_append(text, chunk, (size_t)len);
+                else if (errno != EINTR)
+                        r = -errno;
+        }
+        secret_wipe(chunk, sizeof chunk);
+        return r == -EMSGSIZE ? -EFBIG : r;
+}
+
+static bool is_absence(int error)
+{
+        return error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG || error == ELOOP;
+}
+
+/* Opens and reads what is there, if that is a regular file. */
+static int read_text(const char *path, bool is_named, ConfigFile *file, Buf *text)
+{
+        file->exists = stat(path, &file->state) == 0;
+        CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (fd < 0 && errno == EACCES && !is_named) {
+                log_warning("%s may not be read by this user; going on without it", path);
+                return 0;
+        }
+        if (fd < 0)
+                return is_absence(errno) ? 0 : -errno;
+        struct stat state;
+        if (fstat(fd, &state) < 0)
+                return -errno;
+        if (!S_ISREG(state.st_mode))
+                return 0;
+        file->exists = true;
+        file->state = state;
+        return read_whole(fd, text);
+}
+
+int config_file_read(char *path, bool is_named, ConfigDialect dialect, Buf *error, ConfigFile *ret_file)
+{
+        CLEANUP(buf_deinit) Buf text = BUF_INIT(FILE_MAX);
+        ConfigFile file = {0}, parsed;
+        int r = read_text(path, is_named, &file, &text);
+        if (r < 0) {
+                const char *what = r == -EFBIG ? "larger than 1 MiB" : strerror(-r);
+                if (r != -ENOMEM)
+                        (void)buf_appendf(error, "%s can't be read: %s", path, what);
+                return r;
+        }
+        CLEANUP(buf_deinit) Buf detail = BUF_INIT(256);
+        r = config_file_parse(&text, dialect, &detail, &parsed);
+        if (r == -EINVAL)
+                (void)buf_appendf(error, "%s, %s", path, buf_str(&detail));
+        if (r < 0)
+                return r;
+        parsed.path = path;
+        parsed.exists = file.exists;
+        parsed.state = file.state;
+        *ret_file = parsed;
+        return 0;
+}
+
+void config_file_deinit(ConfigFile *file)
+{
+        ini_deinit(&file->ini);
+        for (size_t i = 0; i < file->name_count; i++)
+                free(file->names[i].name);
+        free(file->names);
+        free(file->path);
+        *file = (ConfigFile){0};
+}
+
+static bool is_same_time(const struct timespec *a, const struct timespec *b)
+{
+        return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+bool config_file_is_outdated(const ConfigFile *file)
+{
+        struct stat now;
+        const struct stat *then = &file->state;
+        if (stat(file->path, &now) < 0)
+                return file->exists;
+        return !file->exists || now.st_dev != then->st_dev || now.st_ino != then->st_ino ||
+               now.st_size != then->st_size || !is_same_time(&now.st_mtim, &then->st_mtim) ||
+               !is_same_time(&now.st_ctim, &then->st_ctim);
+}
