@@ -29,8 +29,9 @@ int fs_session_handshake(FsSession *session);
 /* The FUSE descriptor, and the INIT message as it was received: what another binary needs to go on. */
 int fs_session_fd(const FsSession *session);
 const void *fs_session_init_message(const FsSession *session, size_t *ret_len);
-/* Goes on with the session of another binary: takes `fd` over, and replays INIT into libfuse. */
-int fs_session_adopt(FsSession *session, int fd, const void *init_message, size_t len);
+/* Goes on with the session of another binary: takes `fd` over, and replays INIT into libfuse. `mountpoint` is what
+ * fs_session_unmount is to unmount (NULL or /dev/fd/N: nothing). */
+int fs_session_adopt(FsSession *session, int fd, const void *init_message, size_t len, const char *mountpoint);
 /* Lazily unmounts what fs_session_mount mounted. */
 void fs_session_unmount(FsSession *session);
 /* Asks the kernel to send again what was read but not answered (by a process that died).
