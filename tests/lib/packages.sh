@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # What the project needs from Debian 12, and one function that brings what is missing. Where everything is there it
 # asks dpkg alone: no network, no root. To be sourced (tests/run, tests/demo).
 

@@ -49,6 +49,7 @@ stages_interrupted()
 stages_begin()
 {
         STAGES_TMP=$(mktemp -d "${TMPDIR:-/tmp}/tokenfs-run.XXXXXX") || exit 1
+        chmod 0755 "$STAGES_TMP" # tests read as other users, too
         export STAGES_TMP TMPDIR=$STAGES_TMP
         trap stages_interrupted INT TERM HUP
 }
