@@ -1,0 +1,268 @@
+/* The values of options: from text to units, with a sentence for each refusal.
+ *
+ * Why strict: a value that is half read mounts something else than was meant, and nobody notices. Every refusal names
+ * the option, quotes the value, and says what is allowed, since the reader has no other clue at boot time. */
+
+#include "daemon/option-table.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tokenfs/api/token.h"
+#include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/parse.h"
+
+#define SECONDS_DIGITS 9
+
+/* What the sentence's reader needs to see of a value. */
+#define SHOWN "%.80s"
+
+/* "90", "0.5", "5m", "1.5h" into nanoseconds. 0, -EINVAL or -ERANGE. */
+static int parse_duration(const char *text, uint64_t *ret_ns)
+{
+        char whole[21];
+        size_t len = strspn(text, "0123456789");
+        if (len == 0)
+                return -EINVAL;
+        if (len >= sizeof whole)
+                return -ERANGE;
+        memcpy(whole, text, len);
+        whole[len] = '\0';
+        text += len;
+
+        uint64_t fraction_ns = 0;
+        if (*text == '.') {
+                uint64_t unit_ns = NS_PER_S / 10;
+                size_t digits = strspn(++text, "0123456789");
+                if (digits == 0 || digits > SECONDS_DIGITS)
+                        return -EINVAL;
+                for (; digits > 0; digits--, text++, unit_ns /= 10)
+                        fraction_ns += (uint64_t)(*text - '0') * unit_ns;
+        }
+
+        uint64_t factor = 1;
+        switch (*text) {
+        case 'd': factor = 86400; break;
+        case 'h': factor = 3600; break;
+        case 'm': factor = 60; break;
+        default: break;
+        }
+        if (*text && (!strchr("smhd", *text) || text[1]))
+                return -EINVAL;
+
+        uint64_t seconds;
+        int r = parse_uint(whole, UINT64_MAX / NS_PER_S / 86400 - 1, &seconds);
+        if (r < 0)
+                return r;
+        *ret_ns = (seconds * NS_PER_S + fraction_ns) * factor;
+        return 0;
+}
+
+static int set_seconds(const OptionSpec *spec, const char *value, uint64_t *ret_ns, Buf *error)
+{
+        uint64_t ns = 0;
+        int r = parse_duration(value, &ns);
+        if (r == 0 && ns >= spec->min && ns <= spec->max) {
+                *ret_ns = ns;
+                return 0;
+        }
+        (void)buf_appendf(error,
+                "option %s: '" SHOWN
+                "' is %s; allowed are %g to %g seconds, with a fraction or one of the units s, m, "
+                "h, d (0.5, 90, 5m)",
+                spec->name, value, r == -EINVAL ? "no time" : "out of range",
+                (double)spec->min / (double)NS_PER_S, (double)spec->max / (double)NS_PER_S);
+        return -EINVAL;
+}
+
+static int set_count(const OptionSpec *spec, const char *value, uint64_t *ret_count, Buf *error)
+{
+        uint64_t count = 0;
+        int r = parse_uint(value, spec->max, &count);
+        if (r == 0 && count >= spec->min) {
+                *ret_count = count;
+                return 0;
+        }
+        (void)buf_appendf(error, "option %s: '" SHOWN "' is %s; allowed are %llu to %llu", spec->name, value,
+                r == -EINVAL ? "no whole number" : "out of range", (unsigned long long)spec->min,
+                (unsigned long long)spec->max);
+        return -EINVAL;
+}
+
+static int set_mode(const OptionSpec *spec, const char *value, mode_t *ret_mode, Buf *error)
+{
+        uint64_t mode = 0;
+        if (parse_octal(value, spec->max, &mode) < 0) {
+                (void)buf_appendf(error,
+                        "option %s: '" SHOWN "' is no mode; allowed are octal numbers from 0 to %llo (0440)",
+                        spec->name, value, (unsigned long long)spec->max);
+                return -EINVAL;
+        }
+        *ret_mode = (mode_t)mode;
+        return 0;
+}
+
+static int set_uid(const OptionSpec *spec, const char *value, uid_t *ret_uid, Buf *error)
+{
+        uint64_t number;
+        if (parse_uint(value, UINT32_MAX - 1, &number) == 0) {
+                *ret_uid = (uid_t)number;
+                return 0;
+        }
+        const struct passwd *user = getpwnam(value);
+        if (!user) {
+                (void)buf_appendf(error,
+                        "option %s: there is no user '" SHOWN "'; give a user's name or number", spec->name,
+                        value);
+                return -EINVAL;
+        }
+        *ret_uid = user->pw_uid;
+        return 0;
+}
+
+static int set_gid(const OptionSpec *spec, const char *value, gid_t *ret_gid, Buf *error)
+{
+        uint64_t number;
+        if (parse_uint(value, UINT32_MAX - 1, &number) == 0) {
+                *ret_gid = (gid_t)number;
+                return 0;
+        }
+        const struct group *group = getgrnam(value);
+        if (!group) {
+                (void)buf_appendf(error,
+                        "option %s: there is no group '" SHOWN "'; give a group's name or number", spec->name,
+                        value);
+                return -EINVAL;
+        }
+        *ret_gid = group->gr_gid;
+        return 0;
+}
+
+static int set_text(const char *value, char **ret_text)
+{
+        char *copy = strdup(value);
+        if (!copy)
+                return -ENOMEM;
+        free(*ret_text);
+        *ret_text = copy;
+        return 0;
+}
+
+/* The daemon's working directory is /, so the name is completed with today's. */
+static int set_path(const char *value, char **ret_path)
+{
+        if (value[0] == '/')
+                return set_text(value, ret_path);
+        CLEANUP(cleanup_free) char *directory = getcwd(NULL, 0);
+        if (!directory)
+                return errno == ENOMEM ? -ENOMEM : set_text(value, ret_path);
+        char *path = NULL;
+        if (asprintf(&path, "%s/%s", strcmp(directory, "/") == 0 ? "" : directory, value) < 0)
+                return -ENOMEM;
+        free(*ret_path);
+        *ret_path = path;
+        return 0;
+}
+
+/* mount(8) adds user=NAME when NAME mounts by himself what fstab lets users mount: then there is nothing to drop. */
+static int set_user(const OptionSpec *spec, const char *value, char **ret_user, Buf *error)
+{
+        const struct passwd *user = getpwnam(value);
+        if (!user) {
+                (void)buf_appendf(error, "option %s: there is no user '" SHOWN "'; give the name of one",
+                        spec->name, value);
+                return -EINVAL;
+        }
+        if (geteuid() == user->pw_uid)
+                return 0;
+        if (geteuid() != 0) {
+                (void)buf_appendf(error, "option %s: only root can run a part as another user ('" SHOWN "')",
+                        spec->name, value);
+                return -EINVAL;
+        }
+        return set_text(value, ret_user);
+}
+
+static int set_id(const OptionSpec *spec, const char *value, OptionList *list, Buf *error)
+{
+        if (!token_id_is_valid(value)) {
+                (void)buf_appendf(error,
+                        "option %s: '" SHOWN "' is no id; an id has 1 to %d letters, digits, '-' and '.'",
+                        spec->name, value, TOKEN_ID_MAX);
+                return -EINVAL;
+        }
+        return option_list_add(list, value);
+}
+
+static int set_flag(const OptionSpec *spec, const char *value, bool *ret_flag, Buf *error)
+{
+        if (!value) {
+                *ret_flag = true;
+                return 0;
+        }
+        if (parse_bool(value, ret_flag) < 0) {
+                (void)buf_appendf(error,
+                        "option %s: '" SHOWN "' is neither on nor off; allowed are on and off", spec->name,
+                        value);
+                return -EINVAL;
+        }
+        return 0;
+}
+
+static int set_fuse(const OptionSpec *spec, const char *value, OptionList *list, Buf *error)
+{
+        if (!spec->argument && value) {
+                (void)buf_appendf(error, "option %s takes no value ('" SHOWN "')", spec->name, value);
+                return -EINVAL;
+        }
+        if (!value)
+                return option_list_add(list, spec->name);
+        CLEANUP(cleanup_free) char *item = NULL;
+        if (asprintf(&item, "%s=%s", spec->name, value) < 0) {
+                item = NULL;
+                return -ENOMEM;
+        }
+        return option_list_add(list, item);
+}
+
+static int set_log_level(const OptionSpec *spec, const char *value, LogLevel *ret_level, Buf *error)
+{
+        if (log_level_parse(value, ret_level) < 0) {
+                (void)buf_appendf(error,
+                        "option %s: '" SHOWN "' is no level; allowed are error, warning, info, debug",
+                        spec->name, value);
+                return -EINVAL;
+        }
+        return 0;
+}
+
+int option_set(const OptionSpec *spec, const char *value, Options *options, Buf *error)
+{
+        void *target = (char *)options + spec->offset;
+        if (spec->argument && (!value || !*value) && !(spec->kind == OPTION_USER && !value)) {
+                (void)buf_appendf(
+                        error, "option %s needs a value (%s=%s)", spec->name, spec->name, spec->argument);
+                return -EINVAL;
+        }
+        switch (spec->kind) {
+        case OPTION_FLAG: return set_flag(spec, value, target, error);
+        case OPTION_TEXT: return set_text(value, target);
+        case OPTION_PATH: return set_path(value, target);
+        case OPTION_SECONDS: return set_seconds(spec, value, target, error);
+        case OPTION_COUNT: return set_count(spec, value, target, error);
+        case OPTION_MODE: return set_mode(spec, value, target, error);
+        case OPTION_UID: return set_uid(spec, value, target, error);
+        case OPTION_GID: return set_gid(spec, value, target, error);
+        case OPTION_USER: return value ? set_user(spec, value, target, error) : 0;
+        case OPTION_LOG_LEVEL: return set_log_level(spec, value, target, error);
+        case OPTION_ID: return set_id(spec, value, target, error);
+        case OPTION_FUSE: return set_fuse(spec, value, &options->mount_options, error);
+        case OPTION_MOUNT: return 0;
+        }
+        return -EINVAL;
+}

@@ -1,0 +1,282 @@
+/* The command line.
+ *
+ * Why by hand, not by libfuse's parser: that one takes what it doesn't know for the kernel's, so that a mistyped
+ * option fails with a word from the kernel, after the mount was tried; and it refuses words that mount(8) passes.
+ * How: getopt for the switches; the texts of all -o are cut at commas, with libfuse's escapes undone (`\,` is a comma,
+ * `\040` a byte), and each word is looked up in the table. Called as mount.<something>, the switches are mount(8)'s:
+ * there -f means a dry run. */
+
+#include "tokenfs/daemon/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/option-table.h"
+#include "tokenfs/api/token.h"
+#include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/clock.h"
+
+int option_list_add(OptionList *list, const char *item)
+{
+        for (size_t i = 0; i < list->count; i++)
+                if (strcmp(list->items[i], item) == 0)
+                        return 0;
+        char **items = reallocarray(list->items, list->count + 1, sizeof *items);
+        if (!items)
+                return -ENOMEM;
+        list->items = items;
+        items[list->count] = strdup(item);
+        if (!items[list->count])
+                return -ENOMEM;
+        list->count++;
+        return 0;
+}
+
+static void option_list_deinit(OptionList *list)
+{
+        for (size_t i = 0; i < list->count; i++)
+                free(list->items[i]);
+        free(list->items);
+        *list = (OptionList){NULL, 0};
+}
+
+void options_deinit(Options *options)
+{
+        char *strings[] = {options->source, options->mountpoint, options->check_token_id, options->region,
+                options->endpoint_url, options->profile, options->ca_bundle, options->user};
+        for (size_t i = 0; i < ARRAY_LEN(strings); i++)
+                free(strings[i]);
+        option_list_deinit(&options->token_ids);
+        option_list_deinit(&options->dns_view_ids);
+        option_list_deinit(&options->resolver_ids);
+        option_list_deinit(&options->mount_options);
+        *options = (Options){.action = OPTIONS_NOTHING};
+}
+
+static bool is_octal(const char *text)
+{
+        return text[0] >= '0' && text[0] <= '3' && text[1] >= '0' && text[1] <= '7' && text[2] >= '0' &&
+               text[2] <= '7';
+}
+
+/* Moves the next word, up to a comma, from *text to `word` (as long as the text at least), without its escapes. */
+static void take_word(const char **text, char *word)
+{
+        const char *c = *text;
+        while (*c && *c != ',') {
+                if (c[0] == '\\' && is_octal(c + 1)) {
+                        *word++ = (char)((c[1] - '0') << 6 | (c[2] - '0') << 3 | (c[3] - '0'));
+                        c += 4;
+                        continue;
+                }
+                if (c[0] == '\\' && c[1])
+                        c++;
+                *word++ = *c++;
+        }
+        *word = '\0';
+        *text = *c ? c + 1 : c;
+}
+
+static int unknown_option(const char *name, Buf *error)
+{
+        const char *nearest = option_nearest(name);
+        (void)buf_appendf(error, "unknown option '%.80s'", name);
+        if (nearest)
+                (void)buf_appendf(error, "; did you mean '%s'?", nearest);
+        (void)buf_append_str(error, " (tokenfs -h lists all)");
+        return -EINVAL;
+}
+
+static int parse_word(char *word, Options *options, Buf *error)
+{
+        char *value = strchr(word, '=');
+        if (value)
+                *value++ = '\0';
+        const OptionSpec *spec = option_find(word);
+        return spec ? option_set(spec, value, options, error) : unknown_option(word, error);
+}
+
+/* The text behind one -o. Empty words, as a trailing comma leaves them, are read over. */
+static int parse_option_text(const char *text, Options *options, Buf *error)
+{
+        CLEANUP(cleanup_free) char *word = malloc(strlen(text) + 1);
+        if (!word)
+                return -ENOMEM;
+        while (*text) {
+                take_word(&text, word);
+                int r = *word ? parse_word(word, options, error) : 0;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+enum { SWITCH_CHECK = 256, SWITCH_JSON };
+
+static const struct option long_switches[] = {
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {"foreground", no_argument, NULL, 'f'},
+        {"debug", no_argument, NULL, 'd'},
+        {"check", no_argument, NULL, SWITCH_CHECK},
+        {"json", no_argument, NULL, SWITCH_JSON},
+        {NULL, 0, NULL, 0},
+};
+
+static bool is_mount_helper(const char *program)
+{
+        const char *slash = strrchr(program, '/');
+        return strncmp(slash ? slash + 1 : program, "mount.", 6) == 0;
+}
+
+static int bad_switch(int argc, char **argv, int given, Buf *error)
+{
+        /* getopt tells a short switch in optopt; a long one it has just passed. */
+        if (given == ':' && optopt == 'o')
+                return (void)buf_append_str(error, "-o needs options behind it (-o ttl=30)"), -EINVAL;
+        if (given == ':')
+                return (void)buf_appendf(error, "-%c needs an argument", optopt), -EINVAL;
+        if (optopt > ' ' && optopt < 127)
+                (void)buf_appendf(error, "unknown switch '-%c'", optopt);
+        else
+                (void)buf_appendf(error, "unknown switch '%.80s'",
+                        optind > 0 && optind <= argc ? argv[optind - 1] : "");
+        (void)buf_append_str(error, " (tokenfs -h lists all)");
+        return -EINVAL;
+}
+
+/* All switches and options; what stands without one begins at argv[optind] afterwards. */
+static int parse_switches(int argc, char **argv, Options *options, Buf *error)
+{
+        bool helper = argc > 0 && is_mount_helper(argv[0]);
+        optind = 0; /* GNU: start anew, with what is known of an earlier command line forgotten */
+        opterr = 0;
+        for (;;) {
+                int r = 0, given = getopt_long(argc, argv, ":hVfdo:nsvt:", long_switches, NULL);
+                if (given < 0)
+                        return 0;
+                switch (given) {
+                case 'h': options->action = OPTIONS_HELP; break;
+                case 'V': options->action = OPTIONS_VERSION; break;
+                case SWITCH_CHECK: options->action = OPTIONS_CHECK; break;
+                case SWITCH_JSON: options->json = true; break;
+                case 'o': r = parse_option_text(optarg, options, error); break;
+                case 'd':
+                        options->debug = options->foreground = true;
+                        options->log_level = LOG_LEVEL_DEBUG;
+                        break;
+                case 'f':
+                        if (helper)
+                                options->action = OPTIONS_NOTHING;
+                        else
+                                options->foreground = true;
+                        break;
+                case 'n': /* mount(8): no mtab; sloppy; verbose; the type */
+                case 's':
+                case 'v':
+                case 't': break;
+                default: r = bad_switch(argc, argv, given, error); break;
+                }
+                if (r < 0)
+                        return r;
+                if (options->action == OPTIONS_HELP || options->action == OPTIONS_VERSION)
+                        return 0;
+        }
+}
+
+static int parse_check(int count, char **words, Options *options, Buf *error)
+{
+        if (count > 1) {
+                (void)buf_append_str(error, "--check takes one token id at most");
+                return -EINVAL;
+        }
+        if (count == 0)
+                return 0;
+        if (!token_id_is_valid(words[0])) {
+                (void)buf_appendf(error,
+                        "'%.80s' is no token id; an id has 1 to %d letters, digits, '-' and '.'", words[0],
+                        TOKEN_ID_MAX);
+                return -EINVAL;
+        }
+        options->check_token_id = strdup(words[0]);
+        return options->check_token_id ? 0 : -ENOMEM;
+}
+
+static int parse_mount(int count, char **words, Options *options, Buf *error)
+{
+        if (count == 0) {
+                (void)buf_append_str(
+                        error, "no mount point given (tokenfs [-o OPTIONS] [SOURCE] MOUNTPOINT)");
+                return -EINVAL;
+        }
+        if (count > 2) {
+                (void)buf_appendf(
+                        error, "'%.80s' is too much (tokenfs [-o OPTIONS] [SOURCE] MOUNTPOINT)", words[2]);
+                return -EINVAL;
+        }
+        const char *mountpoint = words[count - 1];
+        if (!*mountpoint) {
+                (void)buf_append_str(error, "the mount point is empty");
+                return -EINVAL;
+        }
+        options->mountpoint = strdup(mountpoint);
+        /* fsname= is the more explicit of the two. */
+        if (count == 2 && *words[0] && !options->source)
+                options->source = strdup(words[0]);
+        return options->mountpoint && (count < 2 || options->source || !*words[0]) ? 0 : -ENOMEM;
+}
+
+static void set_defaults(Options *options)
+{
+        *options = (Options){
+                .action = OPTIONS_MOUNT,
+                .ttl_ns = 60 * NS_PER_S,
+                .negative_ttl_ns = 5 * NS_PER_S,
+                .stale_ns = 3600 * NS_PER_S,
+                .timeout_ns = 10 * NS_PER_S,
+                .max_tokens = 10000,
+                .uid = getuid(),
+                .gid = getgid(),
+                .mode = 0444,
+                .secret_mode = 0400,
+                .sandbox = true,
+                .watchdog_ns = 30 * NS_PER_S,
+                .log_level = LOG_LEVEL_INFO,
+        };
+}
+
+static int parse_all(int argc, char **argv, Options *options, Buf *error)
+{
+        int r = parse_switches(argc, argv, options, error);
+        if (r < 0)
+                return r;
+        int count = argc - optind;
+        char **words = argv + optind;
+        if (options->json && options->action != OPTIONS_CHECK && options->action != OPTIONS_HELP) {
+                (void)buf_append_str(error, "--json goes with --check only");
+                return -EINVAL;
+        }
+        switch (options->action) {
+        case OPTIONS_HELP:
+        case OPTIONS_VERSION: return 0;
+        case OPTIONS_CHECK: return parse_check(count, words, options, error);
+        case OPTIONS_MOUNT:
+        case OPTIONS_NOTHING: return parse_mount(count, words, options, error);
+        }
+        return -EINVAL;
+}
+
+int options_parse(int argc, char **argv, Buf *error, Options *ret_options)
+{
+        Options options;
+        set_defaults(&options);
+        int r = parse_all(argc, argv, &options, error);
+        if (r < 0) {
+                options_deinit(&options);
+                return r;
+        }
+        *ret_options = options;
+        return 0;
+}
