@@ -62,7 +62,8 @@ typedef struct ApiResult {
 } ApiResult;
 
 /* Called from the loop, never from inside api_start. With retry_at_ns != 0 the attempt failed in a transient way and
- * the call goes on (it may be cancelled in the handler); else the call is over. */
+ * the call goes on (it may be cancelled in the handler); else the call is over. A call that has to wait since the
+ * endpoint fails for others is told so in the same way, once, with the error of those. */
 typedef void ApiHandler(const ApiResult *result, void *userdata);
 
 /* Starts a call: `id` is the token, view or resolver (NULL for ListGlobalResolvers), `next_token` of the page before
@@ -77,7 +78,8 @@ ApiCall *api_cancel(ApiCall *call);
 typedef struct ApiHealth {
         ApiError error;          /* API_OK: calls go out as they come. Else the circuit is open for this reason */
         uint64_t since_ns;       /* of the failing state; 0 if healthy */
-        uint64_t retry_at_ns;    /* when the next probe goes out; 0 if healthy or a probe is under way */
+        uint64_t retry_at_ns;    /* when the next probe may go out; 0 if healthy. A probe is one of the calls that were
+                                  * started: with none, this passes, and the next call to start is the probe */
         unsigned in_flight, queued;
 } ApiHealth;
 void api_client_health(const ApiClient *client, ApiHealth *ret_health);
