@@ -28,10 +28,10 @@ HttpError http_error_of(CURL *easy, CURLcode result, const HttpAnswer *answer, c
         if (answer->error)
                 return answer->error;
         switch (result) {
-        case CURLE_OK: {
+        case CURLE_OK: { /* for an answer that ended within its headers, too */
                 long status = 0;
                 (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-                return status >= 200 && status <= 999 ? HTTP_OK : HTTP_E_PROTOCOL;
+                return answer->header_ended && status >= 200 && status <= 999 ? HTTP_OK : HTTP_E_PROTOCOL;
         }
         case CURLE_URL_MALFORMAT: return HTTP_E_INVALID;
         case CURLE_COULDNT_RESOLVE_HOST:
@@ -100,7 +100,9 @@ void http_error_describe(
                 (void)snprintf(text, CURL_ERROR_SIZE, "%s", answer->reason);
                 return;
         }
-        if (!*text || holds_a_secret(easy, headers, text))
+        if (result == CURLE_OK)
+                (void)snprintf(text, CURL_ERROR_SIZE, "the answer isn't a whole HTTP answer");
+        else if (!*text || holds_a_secret(easy, headers, text))
                 (void)snprintf(text, CURL_ERROR_SIZE, "%s", curl_easy_strerror(result));
         if (result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CONNECT_ERROR)
                 add_verify_reason(easy, text);

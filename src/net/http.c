@@ -231,7 +231,8 @@ static int find_route(const HttpRequest *request, Route *ret_route)
                 code = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
         if (code == CURLUE_OK)
                 code = curl_url_get(url, CURLUPART_HOST, &host, 0);
-        if (code != CURLUE_OK && code != CURLUE_NO_HOST)
+        bool is_without_host = code == CURLUE_NO_HOST && scheme; /* file: and the like */
+        if (code != CURLUE_OK && !is_without_host)
                 return code == CURLUE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL;
         Route route = {
                 .is_tls = strcasecmp(scheme, "https") == 0,

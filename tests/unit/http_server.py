@@ -1,0 +1,291 @@
+#!/usr/bin/python3
+"""The servers that test_http calls: plain sockets, so that an answer can be as wrong as a test wants it.
+
+Usage: http_server.py DIRECTORY. Certificates are made in DIRECTORY with the openssl command. One line for each server goes
+to stdout ("plain PORT", "good PORT", …), then "ready". All ends when stdin does.
+
+What is answered depends on the path's first part; see the functions named answer_*.
+"""
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+
+state_lock = threading.Condition()
+connections = 0
+requests = 0
+waiting = 0
+waiting_max = 0
+
+
+def respond(sock, body, status="200 OK", headers=()):
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    sock.sendall("\r\n".join(lines).encode() + body)
+
+
+def answer_echo(sock, head, body):
+    """The request as it was received."""
+    respond(sock, head + b"\r\n\r\n" + body, headers=["X-First: one", "x-first: two", "X-Empty:", "X-Space: \t a b \t"])
+
+
+def answer_status(sock, head, body, status):
+    respond(sock, b"status", status=status + " Some Reason")
+
+
+def answer_redirect(sock, head, body):
+    respond(sock, b"moved", status="302 Found", headers=["Location: /echo"])
+
+
+def answer_bytes(sock, head, body, count):
+    respond(sock, b"x" * int(count))
+
+
+def answer_chunked(sock, head, body, count):
+    sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for left in range(int(count), 0, -1000):
+        size = min(1000, left)
+        sock.sendall(b"%x\r\n" % size + b"x" * size + b"\r\n")
+    sock.sendall(b"0\r\nX-Trailer: t\r\n\r\n")
+
+
+def answer_unbounded(sock, head, body):
+    """A body without a length that ends with the connection, which it never does."""
+    sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        sock.sendall(b"x" * 1000)
+
+
+def answer_headers(sock, head, body, count, size):
+    respond(sock, b"", headers=[f"X-{i}: " + "v" * int(size) for i in range(int(count))])
+
+
+def answer_interim(sock, head, body):
+    sock.sendall(b"HTTP/1.1 103 Early Hints\r\nX-Interim: yes\r\n\r\n")
+    respond(sock, b"final", headers=["X-Final: yes"])
+
+
+def answer_gzip(sock, head, body):
+    respond(sock, b"\x1f\x8b not decoded", headers=["Content-Encoding: gzip"])
+
+
+def answer_cut(sock, head, body):
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789")
+    return "close"
+
+
+def answer_cut_chunk(sock, head, body):
+    sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n0123456789")
+    return "close"
+
+
+def answer_cut_header(sock, head, body):
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+    return "close"
+
+
+def answer_reset(sock, head, body):
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    return "close"
+
+
+def answer_nothing(sock, head, body):
+    return "close"
+
+
+def answer_garbage(sock, head, body):
+    sock.sendall(b"this is not HTTP at all\r\n\r\n")
+    return "close"
+
+
+def answer_bad_length(sock, head, body):
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n")
+    return "close"
+
+
+def answer_hang(sock, head, body):
+    sock.recv(1)
+    return "close"
+
+
+def answer_hang_in_body(sock, head, body):
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789")
+    sock.recv(1)
+    return "close"
+
+
+def answer_last(sock, head, body):
+    """Promises to keep the connection, and closes it."""
+    respond(sock, b"last")
+    return "close"
+
+
+def answer_last_silently(sock, head, body):
+    """Keeps the connection, but ends it at the next request without a word."""
+    respond(sock, b"last")
+    sock.recv(1)
+    return "close"
+
+
+def answer_last_reset(sock, head, body):
+    respond(sock, b"last")
+    sock.recv(1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    return "close"
+
+
+def answer_counts(sock, head, body):
+    with state_lock:
+        respond(sock, b"%d %d %d" % (connections, requests, waiting_max))
+
+
+def answer_meet(sock, head, body, count):
+    """Answers once `count` requests wait here together (or after two seconds)."""
+    global waiting, waiting_max
+    with state_lock:
+        waiting += 1
+        waiting_max = max(waiting, waiting_max)
+        state_lock.notify_all()
+        state_lock.wait_for(lambda: waiting_max >= int(count), timeout=2)
+    respond(sock, b"met")
+    with state_lock:
+        waiting -= 1
+
+
+def serve_connection(sock):
+    global requests
+    received = b""
+    while True:
+        while b"\r\n\r\n" not in received:
+            data = sock.recv(65536)
+            if not data:
+                return
+            received += data
+        head, _, received = received.partition(b"\r\n\r\n")
+        length = 0
+        for line in head.split(b"\r\n")[1:]:
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        while len(received) < length:
+            received += sock.recv(65536)
+        body, received = received[:length], received[length:]
+        with state_lock:
+            requests += 1
+        target = head.split(b" ")[1].decode("latin-1")
+        if "://" in target:  # asked as a proxy
+            respond(sock, b"proxied " + target.encode())
+            continue
+        name, *args = target.split("?")[0].strip("/").split("/")
+        if name == "echo":
+            args = []
+        if globals()["answer_" + name](sock, head, body, *args) == "close":
+            return
+
+
+def run_connection(sock, context):
+    global connections
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context == "cut":
+            sock.recv(1)
+        elif context == "talk":
+            sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            sock.recv(65536)
+        elif context == "silent":
+            while sock.recv(65536):
+                pass
+        elif context == "reset":
+            sock.recv(1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        else:
+            if context:
+                sock = context.wrap_socket(sock, server_side=True)
+            with state_lock:
+                connections += 1
+            serve_connection(sock)
+    except OSError:
+        pass
+    finally:
+        sock.close()
+
+
+def listen(name, context=None):
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    print(name, listener.getsockname()[1], flush=True)
+
+    def accept():
+        while True:
+            sock, _ = listener.accept()
+            threading.Thread(target=run_connection, args=(sock, context), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
+def listen_refusing():
+    """A port that nobody listens on, and that nobody else gets."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    print("refused", sock.getsockname()[1], flush=True)
+    return sock
+
+
+class Authority:
+    def __init__(self, directory, name):
+        self.prefix = f"{directory}/{name}"
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                     "-subj", f"/CN={name}", "-keyout", f"{self.prefix}.key", "-out", f"{self.prefix}.pem")
+
+    @staticmethod
+    def openssl(*args):
+        subprocess.run(["openssl", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                       stdin=subprocess.DEVNULL)
+
+    def server(self, name, subject_alt_name, days):
+        path = f"{self.prefix}-{name}"
+        with open(f"{path}.ext", "w", encoding="ascii") as file:
+            file.write(f"subjectAltName={subject_alt_name}\n")
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
+                     "-keyout", f"{path}.key", "-out", f"{path}.csr")
+        self.openssl("x509", "-req", "-in", f"{path}.csr", "-CA", f"{self.prefix}.pem", "-CAkey", f"{self.prefix}.key",
+                     "-CAcreateserial", "-days", str(days), "-extfile", f"{path}.ext", "-out", f"{path}.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{path}.pem", f"{path}.key")
+        return context
+
+
+def listen_tls(directory):
+    known = Authority(directory, "known")
+    unknown = Authority(directory, "unknown")
+    good = known.server("good", "IP:127.0.0.1,DNS:localhost,DNS:named.test", 2)
+    listen("good", good)
+    listen("expired", known.server("expired", "IP:127.0.0.1", -1))
+    listen("wrong_host", known.server("wrong", "DNS:other.test", 2))
+    listen("untrusted", unknown.server("untrusted", "IP:127.0.0.1", 2))
+    old = known.server("old", "IP:127.0.0.1", 2)
+    old.minimum_version = ssl.TLSVersion.TLSv1
+    old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    listen("old", old)
+
+
+def main():
+    directory = sys.argv[1]
+    held = listen_refusing()
+    listen("plain")
+    listen("cut", "cut")
+    listen("reset", "reset")
+    listen("silent", "silent")
+    listen("talk", "talk")
+    if shutil.which("openssl"):
+        listen_tls(directory)
+    print("ready", 0, flush=True)
+    sys.stdin.read()
+    held.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+/* HTTP calls over TLS: whose certificate is trusted, and what is said of one that isn't.
+ *
+ * The certificates are made with the openssl command; where it is missing, these tests are skipped. */
+
+#include "http_fixture.h"
+
+static char ca_bundle[64];
+
+static int open_with_bundle(void **state)
+{
+        (void)state;
+        (void)snprintf(ca_bundle, sizeof ca_bundle, "%s/known.pem", servers.directory);
+        return fixture_open_with(ca_bundle, 16);
+}
+
+static int open_with_missing_bundle(void **state)
+{
+        (void)state;
+        return fixture_open_with("/nonexistent/bundle.pem", 16);
+}
+
+static int open_with_broken_bundle(void **state)
+{
+        (void)state;
+        (void)snprintf(ca_bundle, sizeof ca_bundle, "%s/known.key", servers.directory);
+        return fixture_open_with(ca_bundle, 16);
+}
+
+static void need_openssl(void)
+{
+        if (port_of("good"))
+                return;
+        print_message("SKIPPED: there is no openssl command to make certificates with\n");
+        skip();
+}
+
+static Outcome get_tls(const char *server, const char *path)
+{
+        char url[512];
+        need_openssl();
+        HttpRequest request = request_of(url, sizeof url, "https", server, path);
+        return fetch(&request);
+}
+
+static void assert_refused(const char *server, const char *reason)
+{
+        Outcome outcome = get_tls(server, "/echo?token=verysecret");
+        if (outcome.error != HTTP_E_TLS || !strstr(outcome.detail, reason))
+                fail_msg("%s: %d (%s)", server, (int)outcome.error, outcome.detail);
+        assert_int_equal(outcome.status, 0);
+        assert_int_equal(outcome.body_len, 0);
+        assert_null(strstr(outcome.detail, "verysecret"));
+}
+
+static void test_the_bundle_is_trusted(void **state)
+{
+        (void)state;
+        Outcome outcome = get_tls("good", "/echo");
+        assert_string_equal(outcome.detail, "");
+        assert_int_equal(outcome.error, HTTP_OK);
+        assert_int_equal(outcome.status, 200);
+}
+
+static void test_nothing_but_the_bundle_is_trusted(void **state)
+{
+        (void)state;
+        assert_refused("untrusted", "unable to get local issuer certificate");
+}
+
+static void test_without_bundle_the_test_authority_is_unknown(void **state)
+{
+        (void)state;
+        assert_refused("good", "unable to get local issuer certificate");
+}
+
+static void test_expired_and_wrong_host_are_told_apart(void **state)
+{
+        (void)state;
+        assert_refused("expired", "certificate has expired");
+        assert_refused("wrong_host", "no alternative certificate subject name matches");
+        assert_refused("wrong_host", "127.0.0.1");
+}
+
+static void test_old_versions_are_refused(void **state)
+{
+        (void)state;
+        assert_refused("old", "version");
+}
+
+static void test_no_tls_at_all(void **state)
+{
+        (void)state;
+        assert_refused("talk", "wrong version number");
+}
+
+static void test_a_bundle_that_cannot_be_read(void **state)
+{
+        (void)state;
+        assert_refused("good", "/nonexistent/bundle.pem");
+}
+
+static void test_a_bundle_without_certificates(void **state)
+{
+        (void)state;
+        assert_refused("good", "known.key");
+}
+
+/* A connection that is lost in the handshake is no fault of the certificate: it is worth another try. */
+static void test_handshakes_that_are_cut(void **state)
+{
+        (void)state;
+        static const char *const names[] = {"cut", "reset"};
+        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+                Outcome outcome = get_tls(names[i], "/echo");
+                if (outcome.error != HTTP_E_CONNECT || !*outcome.detail)
+                        fail_msg("%s: %d (%s)", names[i], (int)outcome.error, outcome.detail);
+        }
+}
+
+static void test_a_handshake_that_hangs(void **state)
+{
+        (void)state;
+        char url[512];
+        HttpRequest request = request_of(url, sizeof url, "https", "silent", "/");
+        request.connect_timeout_ns = 100 * NS_PER_MS;
+        assert_int_equal(fetch(&request).error, HTTP_E_TIMEOUT);
+}
+
+static void test_connections_are_kept_and_forgotten(void **state)
+{
+        (void)state;
+        unsigned before, after, requests, waiting;
+        assert_int_equal(
+                sscanf(get_tls("good", "/counts").body, "%u %u %u", &before, &requests, &waiting), 3);
+        assert_int_equal(get_tls("good", "/last").status, 200);
+        assert_int_equal(get_tls("good", "/status/204").status, 204); /* the kept one had died */
+        assert_int_equal(get_tls("good", "/last_silently").status, 200);
+        assert_int_equal(get_tls("good", "/status/204").status, 204);
+        http_forget_connections(fixture.http);
+        assert_int_equal(sscanf(get_tls("good", "/counts").body, "%u %u %u", &after, &requests, &waiting), 3);
+        assert_int_equal(after, before + 3);
+}
+
+static void test_broken_answers_over_tls(void **state)
+{
+        (void)state;
+        assert_int_equal(get_tls("good", "/cut").error, HTTP_E_PROTOCOL);
+        assert_int_equal(get_tls("good", "/nothing").error, HTTP_E_CONNECT);
+        assert_int_equal(get_tls("good", "/reset").error, HTTP_E_CONNECT);
+}
+
+#define TEST_WITH(open, function) cmocka_unit_test_setup_teardown(function, open, fixture_close)
+#define TEST(function) TEST_WITH(open_with_bundle, function)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                TEST(test_the_bundle_is_trusted),
+                TEST(test_nothing_but_the_bundle_is_trusted),
+                TEST_WITH(fixture_open, test_without_bundle_the_test_authority_is_unknown),
+                TEST(test_expired_and_wrong_host_are_told_apart),
+                TEST(test_old_versions_are_refused),
+                TEST(test_no_tls_at_all),
+                TEST_WITH(open_with_missing_bundle, test_a_bundle_that_cannot_be_read),
+                TEST_WITH(open_with_broken_bundle, test_a_bundle_without_certificates),
+                TEST(test_handshakes_that_are_cut),
+                TEST(test_a_handshake_that_hangs),
+                TEST(test_connections_are_kept_and_forgotten),
+                TEST(test_broken_answers_over_tls),
+        };
+        if (http_global_init() < 0)
+                return 1;
+        return cmocka_run_group_tests(tests, servers_start, servers_stop);
+}
