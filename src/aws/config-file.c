@@ -229,7 +229,9 @@ int config_file_read(char *path, bool is_named, ConfigDialect dialect, Buf *erro
         ConfigFile file = {0}, parsed;
         int r = read_text(path, is_named, &file, &text);
         if (r < 0) {
-                const char *what = r == -EFBIG ? "larger than 1 MiB" : strerror(-r);
+                char text_of[128];
+                const char *what =
+                        r == -EFBIG ? "it is larger than 1 MiB" : strerror_r(-r, text_of, sizeof text_of);
                 if (r != -ENOMEM)
                         (void)buf_appendf(error, "%s can't be read: %s", path, what);
                 return r;

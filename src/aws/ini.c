@@ -341,6 +341,8 @@ static int refuse_double_sections(Parser *parser)
 static int unify_entries(Parser *parser)
 {
         Ini *ini = &parser->ini;
+        if (ini->entry_count == 0)
+                return 0;
         qsort(ini->entries, ini->entry_count, sizeof *ini->entries, compare_entries);
         size_t kept = 0;
         for (size_t i = 0; i < ini->entry_count; i++) {

@@ -17,14 +17,16 @@ typedef struct AwsConfigPaths {
 } AwsConfigPaths;
 
 /* Reads both files (one that is missing is empty). Returns 0, -ENOMEM, -EINVAL (broken grammar: `error` says file,
- * line and what is wrong), -EACCES and other errors of open/read (`error` says which file), -EFBIG (over 1 MiB).
- * The home directory is HOME's, else the passwd entry's. A named profile that is in neither file is no error here:
- * see aws_config_has_profile. */
+ * line and what is wrong, and quotes nothing of it), -EACCES and other errors of open/read (`error` says which file;
+ * a file at its usual place that may not be read counts as missing, with a warning in the log), -EFBIG (over 1 MiB),
+ * -ENAMETOOLONG. Paths may begin with ~ and name variables ($X); the home directory is HOME's, else the passwd
+ * entry's. Variables that are empty count as unset. A named profile that is in neither file is no error here: see
+ * aws_config_has_profile. */
 int aws_config_load(const AwsConfigPaths *paths, Buf *error, AwsConfig **ret_config);
 AwsConfig *aws_config_free(AwsConfig *config);
 CLEANUP_DEFINE(AwsConfig *, aws_config_free);
 
-/* True if a file that was read has since changed, come or gone (by its inode, size and mtime; no content is read). */
+/* True if a file that was read has since changed, come or gone (by its inode, size and times; no content is read). */
 bool aws_config_is_outdated(const AwsConfig *config);
 
 /* The chosen profile's name; true if the user named it (option or environment) rather than by default. */
@@ -34,16 +36,17 @@ const char *aws_config_config_file(const AwsConfig *config);
 const char *aws_config_credentials_file(const AwsConfig *config);
 
 bool aws_config_has_profile(const AwsConfig *config, const char *profile);
-/* A key (any case) of a profile: merged from both files, those of the credentials file first. NULL if not there.
- * Borrowed until the config is freed. */
+/* A key (any case) of a profile: merged from both files, those of the credentials file first. NULL if not there, or if
+ * its value is nested. Borrowed until the config is freed. */
 const char *aws_config_get(const AwsConfig *config, const char *profile, const char *key);
-/* True if the key of that profile stands in the credentials file (which the standard order asks separately). */
+/* The same from one of the files (which the standard order asks separately). */
 const char *aws_config_get_from_credentials(const AwsConfig *config, const char *profile, const char *key);
 const char *aws_config_get_from_config(const AwsConfig *config, const char *profile, const char *key);
 /* A key in `[sso-session NAME]`; NULL if not there. */
 const char *aws_config_get_sso_session(const AwsConfig *config, const char *name, const char *key);
 bool aws_config_has_sso_session(const AwsConfig *config, const char *name);
-/* A nested key: `s3 =\n  addressing_style = path` is (profile, "s3", "addressing_style"). NULL if not there. */
+/* A nested key: `s3 =\n  addressing_style = path` is (profile, "s3", "addressing_style"); `sub` in its
+ * own case. NULL if not there. */
 const char *aws_config_get_nested(const AwsConfig *config, const char *profile, const char *key, const char *sub);
 /* `[services NAME]`, nested: `route53globalresolver =\n  endpoint_url = …`. NULL if not there. */
 const char *aws_config_get_service(const AwsConfig *config, const char *name, const char *service, const char *key);
