@@ -364,7 +364,8 @@ int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, Cac
                 }
                 if (!wait)
                         return 0;
-                return answer_doc(entry, ageing ? CACHE_HIT_AGEING : CACHE_HIT_FRESH, ret_answer);
+                CacheHit hit = entry->is_prefetched ? CACHE_HIT_PREFETCHED : ageing ? CACHE_HIT_AGEING : CACHE_HIT_FRESH;
+                return answer_doc(entry, hit, ret_answer);
         }
 
         bool may_be_stale = entry->doc && freshness_may_be_stale(&entry->freshness);

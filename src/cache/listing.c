@@ -42,6 +42,7 @@ int listing_new(const ListingSettings *settings, Listing **ret_listing)
         list_init(&listing->waits);
         list_init(&listing->walk.todo);
         list_init(&listing->walk.running);
+        listing->version = 1;
         int r = listing_scopes_copy(&listing->scopes, settings);
         if (r < 0) {
                 listing_free(listing);
@@ -356,11 +357,14 @@ static int answer_items(const Listing *listing, bool is_stale, ApiError error, L
         return 0;
 }
 
-static int answer_nothing(const Listing *listing, ApiError error, ListingAnswer *ret_answer)
+static int answer_nothing(ApiError error, ListingAnswer *ret_answer)
 {
-        *ret_answer = (ListingAnswer){.error = error, .version = listing->version, .due_ns = clock_now_ns()};
+        *ret_answer = (ListingAnswer){.error = error, .due_ns = clock_now_ns()};
         return 0;
 }
+
+/* With `token=` scopes alone there is nothing to list. */
+static const ListingAnswer no_walk_needed = {.complete = true, .keep_ns = CLOCK_NEVER, .due_ns = CLOCK_NEVER};
 
 /* A listing that still names a token which was found to be gone isn't promised: it is fetched anew. */
 static bool listing_is_promised(const Listing *listing, uint64_t since_ns)
@@ -374,7 +378,7 @@ int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wa
         uint64_t now = clock_now_ns();
         listing->used_ns = now;
         if (listing_has_only_token_scopes(listing)) {
-                *ret_answer = (ListingAnswer){.complete = true, .keep_ns = CLOCK_NEVER, .due_ns = CLOCK_NEVER};
+                *ret_answer = no_walk_needed;
                 return 0;
         }
         if (listing_is_promised(listing, since_ns)) {
@@ -399,7 +403,7 @@ int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wa
                 return answer_items(listing, true, failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
         bool for_long = health.error != API_OK && now > clock_add_ns(health.since_ns, listing->settings.timeout_ns);
         if (give_up || verdict || for_long || !listing->walk.is_under_way)
-                return answer_nothing(listing, failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
+                return answer_nothing(failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
         if (wait) {
                 list_unlink(&wait->link);
                 list_append(&listing->waits, &wait->link);
@@ -409,11 +413,13 @@ int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wa
 
 void listing_peek(Listing *listing, ListingAnswer *ret_answer)
 {
-        bool promised = listing->has_items && freshness_is_promised(&listing->freshness, UINT64_MAX);
-        if (promised || (listing->has_items && freshness_may_be_stale(&listing->freshness)))
+        bool promised = listing_is_promised(listing, UINT64_MAX);
+        if (listing_has_only_token_scopes(listing))
+                *ret_answer = no_walk_needed;
+        else if (promised || (listing->has_items && freshness_may_be_stale(&listing->freshness)))
                 (void)answer_items(listing, !promised, API_OK, ret_answer);
         else
-                (void)answer_nothing(listing, listing->error, ret_answer);
+                (void)answer_nothing(listing->error, ret_answer);
 }
 
 const TokenItem *listing_find(const ListingAnswer *answer, const char *id)

@@ -33,6 +33,7 @@ typedef enum CacheHit {
         CACHE_HIT_STALE,    /* the last good copy, since the API fails */
         CACHE_HIT_NEGATIVE, /* an error that was remembered */
         CACHE_MISS,         /* had to wait for the API */
+        CACHE_HIT_PREFETCHED, /* fetched ahead of a scan; this is its first read */
         CACHE_HIT_COUNT,
 } CacheHit;
 

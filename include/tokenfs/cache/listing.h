@@ -32,7 +32,7 @@ typedef struct ListingAnswer {
         const TokenItem *items; /* borrowed until the loop's next turn */
         size_t item_count;
         bool complete;         /* nothing was denied or left out: what isn't in it, isn't there */
-        uint64_t version;      /* changes whenever the items do */
+        uint64_t version;      /* changes whenever the items do; 0: there are none to speak of */
         uint64_t keep_ns;      /* as CacheAnswer's */
         uint64_t due_ns;
 } ListingAnswer;

@@ -1,0 +1,20 @@
+#pragma once
+/* Fetching ahead of a scan: who reads token after token in listing order finds the next ones already there. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tokenfs/cache/cache.h"
+#include "tokenfs/cache/listing.h"
+
+/* Where the last cold reads were. Zeroed: none yet. */
+typedef struct Prefetch {
+        uint64_t version;  /* of the listing that the positions are of */
+        size_t last;       /* position of the last cold read */
+        size_t run;        /* how many came one after the other, in listing order */
+        size_t ahead;      /* the next position to fetch */
+} Prefetch;
+
+/* A token was read that wasn't in the cache, or was there only since it was prefetched. Starts calls for those that
+ * follow, if this is part of a scan; they cost nothing if they aren't read but the calls. */
+void prefetch_note(Prefetch *prefetch, Cache *cache, Listing *listing, const char *id);

@@ -1,0 +1,89 @@
+/* Attributes: of files from the version that is told, of directories from what is known without the network. */
+
+#include "fs-private.h"
+
+#include <string.h>
+
+#include "tokenfs/base/clock.h"
+
+#define JSON_FILE_NAME ".json"
+
+const char *field_file_name(uint8_t field)
+{
+        if (field == NODE_JSON)
+                return JSON_FILE_NAME;
+        return field >= NODE_FIELD && field < NODE_JSON ? token_field_name((TokenField)(field - NODE_FIELD)) : NULL;
+}
+
+uint8_t field_from_file_name(const char *name)
+{
+        for (uint8_t field = NODE_FIELD; field <= NODE_JSON; field++)
+                if (strcmp(field_file_name(field), name) == 0)
+                        return field;
+        return 0;
+}
+
+static struct timespec to_timespec(int64_t wall_ns)
+{
+        const int64_t second = (int64_t)NS_PER_S;
+        return (struct timespec){.tv_sec = wall_ns / second, .tv_nsec = wall_ns % second};
+}
+
+static void set_common(const Fs *fs, uint64_t ino, int64_t mtime_ns, struct stat *stat)
+{
+        *stat = (struct stat){0};
+        stat->st_ino = ino;
+        stat->st_uid = fs->settings.uid;
+        stat->st_gid = fs->settings.gid;
+        stat->st_blksize = 4096;
+        stat->st_mtim = stat->st_ctim = stat->st_atim = to_timespec(mtime_ns);
+}
+
+void attributes_of_directory(const Fs *fs, uint32_t slot, int64_t mtime_ns, struct stat *ret_stat)
+{
+        set_common(fs, node_directory(slot), mtime_ns, ret_stat);
+        mode_t readable = fs->settings.mode & 0444;
+        ret_stat->st_mode = S_IFDIR | readable | readable >> 2;
+        ret_stat->st_nlink = 2;
+}
+
+static bool field_is_secret(uint8_t field)
+{
+        return field == NODE_JSON || (field < NODE_JSON && token_field_is_secret((TokenField)(field - NODE_FIELD)));
+}
+
+void attributes_of_file(const Fs *fs, Node node, const Version *version, struct stat *ret_stat)
+{
+        set_common(fs, node_id(node), version_mtime_ns(version), ret_stat);
+        mode_t mode = node.field == NODE_TEXT        ? 0444 :
+                field_is_secret(node.field) ? fs->settings.secret_mode :
+                                              fs->settings.mode;
+        ret_stat->st_mode = S_IFREG | mode;
+        ret_stat->st_nlink = 1;
+        ret_stat->st_size = (off_t)version_size(&fs->tree, version, node.field);
+        ret_stat->st_blocks = (ret_stat->st_size + 511) / 512;
+}
+
+int64_t directory_mtime_ns(Fs *fs, uint64_t *ret_keep_ns)
+{
+        const int64_t second = (int64_t)NS_PER_S;
+        ListingAnswer answer;
+        listing_peek(fs->settings.listing, &answer);
+        /* What is shown follows from the listing (and, for names of `token=` scopes, from documents). Where it isn't
+         * fresh, a new mtime makes the kernel ask for the entries again, rather than show those that it keeps. */
+        size_t token_scopes;
+        (void)listing_token_ids(fs->settings.listing, &token_scopes);
+        bool is_fresh = answer.keep_ns > 0 && answer.version == fs->root_listing_version && token_scopes == 0;
+        *ret_keep_ns = is_fresh && !fs->settings.audit ? answer.keep_ns : 0;
+        if (!is_fresh)
+                fs->directory_version++;
+        int64_t ns = (int64_t)(fs->directory_version % (NS_PER_S / 2)) * 2 + !is_fresh;
+        return fs->changed_wall_ns - fs->changed_wall_ns % second + ns;
+}
+
+double timeout_s(uint64_t keep_ns)
+{
+        /* The kernel overflows on huge ones. */
+        const uint64_t most = 86400 * NS_PER_S;
+        return (double)(keep_ns < most ? keep_ns : most) / (double)NS_PER_S;
+}

@@ -1,0 +1,156 @@
+/* From a directory's slot to its content.
+ *
+ * A token's slot means an id; a name's means the id that the listing chooses now. Both end in one document of the
+ * cache, so that all files of a directory come from one fetch. Each function looks everything up anew, and says
+ * -EINPROGRESS where something has to be waited for: the request comes here again when it may be there. */
+
+#include "fs-private.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/log.h"
+#include "tokenfs/fs/errno.h"
+
+/* A name whose token turns out to be gone chooses again, at most this often within one request's turn. */
+#define CONTENT_CHOICES_MAX 8
+#define CONTENT_SERVICE_MAX ((size_t)16 * 1024 * 1024)
+
+/* The document of a token within the scopes. 0, -EINPROGRESS, or an errno; *ret_answer only with 0. */
+static int get_token(Request *request, const char *id, CacheAnswer *ret_answer)
+{
+        Fs *fs = request->fs;
+        ApiError error;
+        int r = listing_admits(fs->settings.listing, id, request->came_ns, request->give_up, &request->wait, &error);
+        if (r < 0)
+                return r;
+        if (error != API_OK)
+                return fs_errno(error);
+        CacheAnswer answer;
+        r = cache_get(fs->settings.cache, id, request->came_ns, request->give_up, &request->wait, &answer);
+        bool is_cold = r == -EINPROGRESS || (r == 0 && answer.hit == CACHE_HIT_PREFETCHED);
+        if (is_cold && !request->is_noted) {
+                request->is_noted = true;
+                prefetch_note(&fs->prefetch, fs->settings.cache, fs->settings.listing, id);
+        }
+        if (r < 0)
+                return r;
+        if (answer.error == API_OK && !listing_admits_doc(fs->settings.listing, answer.doc))
+                return ENOENT;
+        *ret_answer = answer;
+        return answer.error == API_OK ? 0 : fs_errno(answer.error);
+}
+
+static int get_name(Request *request, const char *name, CacheAnswer *ret_answer)
+{
+        Fs *fs = request->fs;
+        for (int i = 0; i < CONTENT_CHOICES_MAX; i++) {
+                NameAnswer chosen;
+                int r = listing_get_name(fs->settings.listing, name, request->came_ns, request->give_up,
+                        &request->wait, &chosen);
+                if (r < 0)
+                        return r;
+                if (chosen.error != API_OK)
+                        return fs_errno(chosen.error);
+                r = get_token(request, chosen.id, ret_answer);
+                if (r == ENOENT) {
+                        listing_reject(fs->settings.listing, chosen.id);
+                        continue;
+                }
+                if (r == 0 && chosen.keep_ns < ret_answer->keep_ns)
+                        ret_answer->keep_ns = chosen.keep_ns;
+                if (r == 0 && chosen.due_ns < ret_answer->due_ns)
+                        ret_answer->due_ns = chosen.due_ns;
+                return r;
+        }
+        return ENOENT;
+}
+
+static int get_service(Fs *fs, uint32_t slot, Version **ret_version)
+{
+        Buf text = BUF_INIT(CONTENT_SERVICE_MAX);
+        FsServiceWriter *writer = slot == SLOT_STATUS ? fs->settings.write_status : fs->settings.write_metrics;
+        writer(&text, fs->settings.writer_userdata);
+        int r = text.error ? text.error : tree_set_text(&fs->tree, slot, &text, ret_version);
+        buf_deinit(&text);
+        return r;
+}
+
+int content_get(Request *request, uint32_t index, Version **ret_version, uint64_t *ret_keep_ns)
+{
+        Fs *fs = request->fs;
+        const Slot *slot = slots_get(fs->settings.slots, index);
+        if (!slot)
+                return ESTALE;
+        if (index == SLOT_STATUS || index == SLOT_METRICS) {
+                *ret_keep_ns = 0;
+                return get_service(fs, index, ret_version);
+        }
+        CacheAnswer answer;
+        int r = slot->kind == SLOT_TOKEN ? get_token(request, slot->key, &answer) :
+                slot->kind == SLOT_NAME  ? get_name(request, slot->key, &answer) :
+                                           EISDIR;
+        if (r != 0) {
+                /* What the API has refused must not live on here. */
+                if (r == ENOENT || r == EACCES || r == EKEYREJECTED)
+                        tree_drop_current(&fs->tree, index);
+                return r;
+        }
+        *ret_keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
+        return tree_set_doc(&fs->tree, index, answer.doc, answer.due_ns, ret_version);
+}
+
+Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns)
+{
+        Version *version = tree_current(&fs->tree, index);
+        uint64_t now = clock_now_ns();
+        *ret_keep_ns = 0;
+        if (!version || !version->doc || fs->settings.audit || now >= version->due_ns)
+                return version;
+        size_t len;
+        CacheAnswer answer;
+        const char *id = token_doc_field(version->doc, TOKEN_ID, &len);
+        char key[TOKEN_ID_MAX + 1] = {0};
+        memcpy(key, id, len < sizeof key ? len : sizeof key - 1);
+        if (cache_peek(fs->settings.cache, key, &answer) == 0 && answer.doc == version->doc) {
+                uint64_t left = version->due_ns - now;
+                *ret_keep_ns = answer.keep_ns < left ? answer.keep_ns : left;
+        }
+        return version;
+}
+
+bool content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns)
+{
+        CacheAnswer answer;
+        if (cache_peek(fs->settings.cache, id, &answer) == 0 && listing_admits_doc(fs->settings.listing, answer.doc)) {
+                token_item_from_doc(answer.doc, ret_item);
+                *ret_keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
+                return true;
+        }
+        ListingAnswer listing;
+        listing_peek(fs->settings.listing, &listing);
+        const TokenItem *item = listing_find(&listing, id);
+        if (!item)
+                return false;
+        *ret_item = *item;
+        *ret_keep_ns = fs->settings.audit ? 0 : listing.keep_ns;
+        return true;
+}
+
+void content_on_change(const char *id, const TokenDoc *doc, void *userdata)
+{
+        Fs *fs = userdata;
+        uint32_t slot;
+        bool is_known = slots_find(fs->settings.slots, SLOT_TOKEN, id, &slot) == 0;
+        if (is_known && !doc)
+                tree_drop_current(&fs->tree, slot);
+        /* A token that the listing doesn't show comes to the root, or goes from it. */
+        if (!is_known || fs->marks[slot] != fs->root_mark) {
+                fs->directory_version++;
+                fs->changed_wall_ns = clock_wall_ns();
+        }
+        /* Names that meant it hold its document no longer than the cache. */
+        if (!doc)
+                tree_drop_names_of(&fs->tree, id);
+}

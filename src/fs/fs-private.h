@@ -1,0 +1,98 @@
+#pragma once
+/* What the parts of the filesystem share. */
+
+#include <fuse_lowlevel.h>
+
+#include "node.h"
+#include "session-private.h"
+#include "tokenfs/cache/prefetch.h"
+#include "tokenfs/fs/fs.h"
+#include "tree.h"
+
+/* A name in a directory: at worst every character of a token name is escaped. */
+#define FS_NAME_MAX (3 * TOKEN_NAME_MAX)
+
+struct Fs {
+        FsSettings settings;
+        Tree tree;
+        LoopFd *source;
+        struct fuse_buf message;
+        ListLink requests; /* parked */
+        Prefetch prefetch;
+
+        /* Which slots the root and .by_name show: marks[slot] equals the mark of its directory. */
+        uint32_t *marks;
+        uint32_t root_mark, names_mark, last_mark;
+        uint64_t root_listing_version;
+        uint64_t directory_version; /* in the mtime of the root and of .by_name: changes when they do */
+        int64_t changed_wall_ns;
+
+        FsCounters counters;
+};
+
+/* A request of the kernel. `step` is run when it comes, and again whenever what it waits for may be there. */
+typedef struct Request Request;
+/* 0: answered. -EINPROGRESS: it waits (request->wait or request->later is set). > 0: answer with this errno; other
+ * negative ones likewise, as errno. */
+typedef int RequestStep(Request *request);
+struct Request {
+        ListLink link; /* in fs->requests while it waits */
+        Fs *fs;
+        fuse_req_t fuse;
+        RequestStep *step;
+        uint64_t came_ns;
+        bool give_up;   /* its deadline has passed: answer with what there is */
+        bool is_parked;
+        bool is_noted;  /* the scan detection has seen it */
+        CacheWait wait;
+        LoopTimer deadline, later;
+
+        Node node;
+        char name[FS_NAME_MAX + 1]; /* lookup */
+        size_t size;                /* read, readdir */
+        off_t offset;
+        bool for_read; /* getattr: a read is about to use the answer */
+        uint32_t read_generation;  /* read with `audit`: the version that was opened; 0: none */
+        uint32_t first_generation; /* read: the slot's when the request came, if it had to wait; else 0 */
+};
+
+/* request.c */
+/* A new request, whose arguments the caller fills in before request_run. NULL: it was answered (ENOMEM, ESTALE for a
+ * node of a slot that is no more). */
+Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step);
+void request_run(Request *request);
+/* Runs the step again at `at_ns`. */
+int request_wait_until(Request *request, uint64_t at_ns);
+/* Answers everything that waits with EINTR, or drops it without an answer. */
+void requests_end(Fs *fs, bool answer);
+
+/* content.c */
+/* Brings the content of a token's, a name's or a service slot up to date. 0, -EINPROGRESS, or an errno. */
+int content_get(Request *request, uint32_t slot, Version **ret_version, uint64_t *ret_keep_ns);
+/* The content of a slot as it is held now, without the network; NULL if none is. */
+Version *content_peek(Fs *fs, uint32_t slot, uint64_t *ret_keep_ns);
+/* What is known of the token of a slot without GetAccessToken: from its document, or from the listing.
+ * False: nothing. */
+bool content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns);
+void content_on_change(const char *id, const TokenDoc *doc, void *userdata);
+
+/* names: how a token's name is written as a directory's. Return -EINVAL for what is none. */
+int name_encode(const char *name, char ret_encoded[static FS_NAME_MAX + 1]);
+int name_decode(const char *encoded, char ret_name[static TOKEN_NAME_MAX + 1]);
+
+/* attributes.c */
+void attributes_of_directory(const Fs *fs, uint32_t slot, int64_t mtime_ns, struct stat *ret_stat);
+void attributes_of_file(const Fs *fs, Node node, const Version *version, struct stat *ret_stat);
+/* The file name of a field, or NULL. */
+const char *field_file_name(uint8_t field);
+/* The field of a file name in a token's directory; 0 if there is none. */
+uint8_t field_from_file_name(const char *name);
+/* The root's or .by_name's modification time, and how long it is good for. */
+int64_t directory_mtime_ns(Fs *fs, uint64_t *ret_keep_ns);
+double timeout_s(uint64_t keep_ns);
+
+/* readdir.c */
+int step_readdir(Request *request);
+
+/* ops.c */
+int step_lookup(Request *request);

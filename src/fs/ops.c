@@ -1,0 +1,553 @@
+/* The handlers of the kernel's requests.
+ *
+ * The kernel is the first cache: open and opendir answer ENOSYS, after which the kernel opens by itself and keeps
+ * pages across opens; entries and attributes are good for as long as the answer is fresh. So a warm read comes here
+ * not at all. With `audit` all of that is off: every open comes, and reads go by the page cache.
+ *
+ * What may wait: a look-up of a file, the question for attributes that a read asks before it uses the page cache, a
+ * read itself, and reading a directory. What never waits: `stat` of what is known, and `statfs`. */
+
+#include "fs-private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/log.h"
+#include "tokenfs/fs/errno.h"
+
+/* Opcodes of the kernel's protocol, for the counters. */
+enum { OP_LOOKUP = 1, OP_FORGET = 2, OP_GETATTR = 3, OP_OPEN = 14, OP_READ = 15, OP_STATFS = 17, OP_RELEASE = 18,
+        OP_OPENDIR = 27, OP_READDIR = 28, OP_OTHER = 0 };
+
+static void count(fuse_req_t fuse, unsigned opcode)
+{
+        const FsSession *session = fuse_req_userdata(fuse);
+        Fs *fs = session->handlers_userdata;
+        if (fs)
+                fs->counters.requests[opcode]++;
+}
+
+void fs_operation_init(void *userdata, struct fuse_conn_info *connection)
+{
+        FsSession *session = userdata;
+        session->init_done = true;
+        connection->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+        if (connection->capable & FUSE_CAP_AUTO_INVAL_DATA)
+                connection->want |= FUSE_CAP_AUTO_INVAL_DATA;
+        session->may_skip_open = connection->capable & FUSE_CAP_NO_OPEN_SUPPORT;
+        session->may_skip_opendir = connection->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
+}
+
+/* Answers a look-up, and counts what the kernel now holds. */
+static int reply_entry(Request *request, Node node, const struct stat *stat, uint64_t keep_ns)
+{
+        Fs *fs = request->fs;
+        struct fuse_entry_param entry = {
+                .ino = node_id(node),
+                .generation = 1,
+                .attr = *stat,
+                .attr_timeout = timeout_s(keep_ns),
+                .entry_timeout = timeout_s(keep_ns),
+        };
+        slots_add_lookup(fs->settings.slots, node.slot, node.field);
+        if (fuse_reply_entry(request->fuse, &entry) < 0)
+                slots_drop_lookups(fs->settings.slots, node.slot, 1);
+        return 0;
+}
+
+static int reply_directory(Request *request, uint32_t slot, int64_t mtime_ns, uint64_t keep_ns)
+{
+        struct stat stat;
+        attributes_of_directory(request->fs, slot, mtime_ns, &stat);
+        return reply_entry(request, (Node){slot, 0, NODE_DIRECTORY}, &stat, keep_ns);
+}
+
+/* A file of a directory whose content is at hand. */
+static int reply_file(Request *request, uint32_t slot, uint8_t field, Version *version, uint64_t keep_ns)
+{
+        Fs *fs = request->fs;
+        if (!version_has_field(version, field))
+                return ENOENT;
+        Node node = {slot, version->generation, field};
+        struct stat stat;
+        attributes_of_file(fs, node, version, &stat);
+        return reply_entry(request, node, &stat, tree_note_told(&fs->tree, node, version, keep_ns));
+}
+
+/* What a directory's mtime is while nothing of its token is known. */
+static int64_t unknown_mtime_ns(const Fs *fs)
+{
+        return slots_shared(fs->settings.slots)->started_wall_ns;
+}
+
+/* updatedAt; distinct once the document is known, which tells exactly which files there are. */
+static int64_t item_mtime_ns(Fs *fs, uint32_t slot, const TokenItem *item)
+{
+        const int64_t second = (int64_t)NS_PER_S;
+        const Version *version = tree_current(&fs->tree, slot);
+        return version ? version_mtime_ns(version) : item->updated_wall_ns - item->updated_wall_ns % second;
+}
+
+/* MNT/<id>: there if its document is held or the listing has it; else the API is asked. */
+static int lookup_token(Request *request, const char *id)
+{
+        Fs *fs = request->fs;
+        if (!token_id_is_valid(id))
+                return ENOENT;
+        ApiError error;
+        int r = listing_admits(fs->settings.listing, id, request->came_ns, request->give_up, &request->wait, &error);
+        if (r < 0)
+                return r;
+        if (error != API_OK)
+                return fs_errno(error);
+        TokenItem item;
+        uint64_t keep_ns;
+        uint32_t slot;
+        if (!content_peek_item(fs, id, &item, &keep_ns)) {
+                CacheAnswer answer;
+                r = cache_get(fs->settings.cache, id, request->came_ns, request->give_up, &request->wait, &answer);
+                if (r < 0)
+                        return r;
+                if (answer.error != API_OK)
+                        return fs_errno(answer.error);
+                if (!listing_admits_doc(fs->settings.listing, answer.doc))
+                        return ENOENT;
+                token_item_from_doc(answer.doc, &item);
+                keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
+        }
+        r = tree_take_slot(&fs->tree, SLOT_TOKEN, id, &slot);
+        return r < 0 ? r : reply_directory(request, slot, item_mtime_ns(fs, slot, &item), keep_ns);
+}
+
+/* MNT/.by_name/<name>: there if the listing gives the name to a token. */
+static int lookup_name(Request *request, const char *encoded)
+{
+        Fs *fs = request->fs;
+        char name[TOKEN_NAME_MAX + 1];
+        if (name_decode(encoded, name) < 0 || !token_name_is_valid(name))
+                return ENOENT;
+        NameAnswer chosen;
+        int r = listing_get_name(fs->settings.listing, name, request->came_ns, request->give_up, &request->wait,
+                &chosen);
+        if (r < 0)
+                return r;
+        if (chosen.error != API_OK)
+                return fs_errno(chosen.error);
+        uint32_t slot;
+        TokenItem item = {.updated_wall_ns = unknown_mtime_ns(fs)};
+        uint64_t ignored_ns;
+        (void)content_peek_item(fs, chosen.id, &item, &ignored_ns);
+        r = tree_take_slot(&fs->tree, SLOT_NAME, name, &slot);
+        uint64_t keep_ns = fs->settings.audit ? 0 : chosen.keep_ns;
+        return r < 0 ? r : reply_directory(request, slot, item_mtime_ns(fs, slot, &item), keep_ns);
+}
+
+static int lookup_in_root(Request *request)
+{
+        Fs *fs = request->fs;
+        const char *name = request->name;
+        uint64_t keep_ns;
+        if (strcmp(name, ".by_name") == 0)
+                return reply_directory(request, SLOT_BY_NAME, directory_mtime_ns(fs, &keep_ns), keep_ns);
+        uint32_t slot = strcmp(name, ".service_status") == 0  ? SLOT_STATUS :
+                strcmp(name, ".service_metrics") == 0 ? SLOT_METRICS :
+                                                        0;
+        if (slot == 0)
+                return lookup_token(request, name);
+        Version *version;
+        int r = content_get(request, slot, &version, &keep_ns);
+        return r != 0 ? r : reply_file(request, slot, NODE_TEXT, version, keep_ns);
+}
+
+int step_lookup(Request *request)
+{
+        Node parent = request->node;
+        if (parent.field != NODE_DIRECTORY)
+                return ENOTDIR;
+        if (parent.slot == SLOT_ROOT)
+                return lookup_in_root(request);
+        if (parent.slot == SLOT_BY_NAME)
+                return lookup_name(request, request->name);
+        uint8_t field = field_from_file_name(request->name);
+        if (field == 0)
+                return ENOENT;
+        Version *version;
+        uint64_t keep_ns;
+        int r = content_get(request, parent.slot, &version, &keep_ns);
+        return r != 0 ? r : reply_file(request, parent.slot, field, version, keep_ns);
+}
+
+static void handle_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
+{
+        count(fuse, OP_LOOKUP);
+        Request *request = request_new(fuse, parent, step_lookup);
+        if (!request)
+                return;
+        /* Nothing here has a longer name; a cut one would be another's. */
+        size_t len = strnlen(name, sizeof request->name);
+        if (len < sizeof request->name)
+                memcpy(request->name, name, len + 1);
+        request_run(request);
+}
+
+static int reply_attributes(Request *request, const struct stat *stat, uint64_t keep_ns)
+{
+        (void)fuse_reply_attr(request->fuse, stat, timeout_s(keep_ns));
+        return 0;
+}
+
+static int getattr_directory(Request *request)
+{
+        Fs *fs = request->fs;
+        uint32_t index = request->node.slot;
+        const Slot *slot = slots_get(fs->settings.slots, index);
+        uint64_t keep_ns = 0;
+        int64_t mtime_ns;
+        TokenItem item = {.updated_wall_ns = unknown_mtime_ns(fs)};
+        if (slot->kind == SLOT_FIXED) {
+                mtime_ns = directory_mtime_ns(fs, &keep_ns);
+        } else {
+                if (slot->kind == SLOT_TOKEN)
+                        (void)content_peek_item(fs, slot->key, &item, &keep_ns);
+                mtime_ns = item_mtime_ns(fs, index, &item);
+        }
+        struct stat stat;
+        attributes_of_directory(fs, index, mtime_ns, &stat);
+        return reply_attributes(request, &stat, keep_ns);
+}
+
+/* Brings the content up to date for a read, or, for `stat`, looks whether some is held at all. */
+static int current_content(Request *request, uint64_t *ret_keep_ns)
+{
+        if (!request->for_read && content_peek(request->fs, request->node.slot, ret_keep_ns))
+                return 0;
+        Version *version;
+        return content_get(request, request->node.slot, &version, ret_keep_ns);
+}
+
+static int step_getattr(Request *request)
+{
+        Fs *fs = request->fs;
+        Node node = request->node;
+        if (!slots_get(fs->settings.slots, node.slot))
+                return ESTALE;
+        if (node.field == NODE_DIRECTORY)
+                return getattr_directory(request);
+        if (!node_is_file(node))
+                return ESTALE;
+        uint64_t keep_ns, until_ns;
+        int r = current_content(request, &keep_ns);
+        if (r != 0)
+                return r;
+        Version *version;
+        switch (tree_tell(&fs->tree, node, request->for_read, &version, &until_ns)) {
+        case TREE_TELL: break;
+        case TREE_WAIT:
+                if (!request->give_up)
+                        return request_wait_until(request, until_ns);
+                version = tree_current(&fs->tree, node.slot);
+                break;
+        case TREE_LEARN: return ESTALE;
+        }
+        if (!version || !version_has_field(version, node.field))
+                return ENOENT;
+        struct stat stat;
+        attributes_of_file(fs, node, version, &stat);
+        return reply_attributes(request, &stat, tree_note_told(&fs->tree, node, version, keep_ns));
+}
+
+static void handle_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)
+{
+        count(fuse, OP_GETATTR);
+        Request *request = request_new(fuse, ino, step_getattr);
+        if (!request)
+                return;
+        request->for_read = file; /* the kernel names the file when a read asks, and not for stat */
+        request_run(request);
+}
+
+static int reply_bytes(Request *request, const Version *version)
+{
+        Fs *fs = request->fs;
+        uint8_t field = request->node.field;
+        if (!version_has_field(version, field))
+                return ENOENT;
+        size_t len;
+        bool newline;
+        const char *data = version_bytes(&fs->tree, version, field, &len, &newline);
+        size_t offset = (size_t)request->offset;
+        char last[] = "\n";
+        struct iovec parts[2] = {
+                {.iov_base = (void *)(uintptr_t)(data + (offset < len ? offset : len)),
+                        .iov_len = offset < len ? len - offset : 0},
+                {.iov_base = last, .iov_len = newline && offset <= len},
+        };
+        if (parts[0].iov_len > request->size)
+                parts[0].iov_len = request->size;
+        if (parts[0].iov_len == request->size)
+                parts[1].iov_len = 0;
+        (void)fuse_reply_iov(request->fuse, parts, 2);
+        return 0;
+}
+
+/* The bytes of the version whose attributes the node was told last. Where that isn't held (another worker told it, or
+ * memory was short), it is had again; if it has changed since, no bytes would fit the attributes. */
+static int step_read(Request *request)
+{
+        Fs *fs = request->fs;
+        Node node = request->node;
+        const Slot *slot = slots_get(fs->settings.slots, node.slot);
+        if (!slot || !node_is_file(node))
+                return slot ? EISDIR : ESTALE;
+        Version *version = request->read_generation
+                ? tree_find_version(&fs->tree, node.slot, request->read_generation)
+                : tree_told(&fs->tree, node);
+        if (version)
+                return reply_bytes(request, version);
+        if (request->first_generation == 0)
+                request->first_generation = slot->generation;
+        uint64_t keep_ns;
+        int r = content_get(request, node.slot, &version, &keep_ns);
+        if (r != 0)
+                return r;
+        bool was_told = version->generation == request->first_generation &&
+                (node.generation == version->generation || slot_is_old(slot, node.generation));
+        return was_told || fs->settings.audit ? reply_bytes(request, version) : ESTALE;
+}
+
+static void handle_read(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *file)
+{
+        count(fuse, OP_READ);
+        Request *request = request_new(fuse, ino, step_read);
+        if (!request)
+                return;
+        request->size = size;
+        request->offset = offset;
+        request->read_generation = request->fs->settings.audit && file ? (uint32_t)file->fh : 0;
+        request_run(request);
+}
+
+static void handle_readdir(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *file)
+{
+        (void)file;
+        count(fuse, OP_READDIR);
+        Request *request = request_new(fuse, ino, step_readdir);
+        if (!request)
+                return;
+        request->size = size;
+        request->offset = offset;
+        request_run(request);
+}
+
+static void audit_open(const Request *request, const Slot *slot)
+{
+        const struct fuse_ctx *context = fuse_req_ctx(request->fuse);
+        char path[64], command[64] = "?";
+        (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)context->pid);
+        FILE *file = fopen(path, "re");
+        if (file) {
+                if (fgets(command, sizeof command, file))
+                        command[strcspn(command, "\n")] = '\0';
+                (void)fclose(file);
+        }
+        log_info("audit: open of %s%s/%s by uid %u gid %u pid %d (%s)", slot->kind == SLOT_NAME ? ".by_name/" : "",
+                slot->key, field_file_name(request->node.field), (unsigned)context->uid, (unsigned)context->gid,
+                (int)context->pid, command);
+}
+
+/* With `audit` every open comes here: its version is kept until the release. */
+static int step_open(Request *request)
+{
+        Fs *fs = request->fs;
+        Node node = request->node;
+        const Slot *slot = slots_get(fs->settings.slots, node.slot);
+        if (!slot || !node_is_file(node))
+                return ESTALE;
+        Version *version;
+        uint64_t keep_ns;
+        int r = content_get(request, node.slot, &version, &keep_ns);
+        if (r != 0)
+                return r;
+        if (!version_has_field(version, node.field))
+                return ENOENT;
+        if (node.field == NODE_JSON || node.field == NODE_FIELD + TOKEN_VALUE)
+                audit_open(request, slot);
+        struct fuse_file_info file = {.fh = version->generation, .direct_io = 1};
+        version_open(version);
+        if (fuse_reply_open(request->fuse, &file) < 0)
+                version_close(version);
+        return 0;
+}
+
+static void handle_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)
+{
+        count(fuse, OP_OPEN);
+        const FsSession *session = fuse_req_userdata(fuse);
+        if ((file->flags & O_ACCMODE) != O_RDONLY) {
+                (void)fuse_reply_err(fuse, EROFS);
+        } else if (session->audit) {
+                Request *request = request_new(fuse, ino, step_open);
+                if (request)
+                        request_run(request);
+        } else if (session->may_skip_open) {
+                (void)fuse_reply_err(fuse, ENOSYS);
+        } else {
+                file->keep_cache = 1;
+                (void)fuse_reply_open(fuse, file);
+        }
+}
+
+static void handle_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)
+{
+        count(fuse, OP_RELEASE);
+        const FsSession *session = fuse_req_userdata(fuse);
+        Fs *fs = session->handlers_userdata;
+        Node node = node_from_id(ino);
+        Version *version = fs && session->audit && slots_get(fs->settings.slots, node.slot)
+                ? tree_find_version(&fs->tree, node.slot, (uint32_t)file->fh)
+                : NULL;
+        if (version && version->opens > 0)
+                version_close(version);
+        (void)fuse_reply_err(fuse, 0);
+}
+
+static void handle_opendir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)
+{
+        (void)ino;
+        count(fuse, OP_OPENDIR);
+        const FsSession *session = fuse_req_userdata(fuse);
+        if (session->may_skip_opendir && !session->audit)
+                (void)fuse_reply_err(fuse, ENOSYS);
+        else
+                (void)fuse_reply_open(fuse, file);
+}
+
+static void forget_one(Fs *fs, uint64_t ino, uint64_t lookups)
+{
+        Node node = node_from_id(ino);
+        if (!slots_get(fs->settings.slots, node.slot))
+                return;
+        slots_drop_lookups(fs->settings.slots, node.slot, lookups);
+        if (node_is_file(node))
+                tree_forget_node(&fs->tree, node);
+}
+
+static void handle_forget(fuse_req_t fuse, fuse_ino_t ino, uint64_t lookups)
+{
+        count(fuse, OP_FORGET);
+        const FsSession *session = fuse_req_userdata(fuse);
+        if (session->handlers_userdata)
+                forget_one(session->handlers_userdata, ino, lookups);
+        fuse_reply_none(fuse);
+}
+
+static void handle_forget_multi(fuse_req_t fuse, size_t forget_count, struct fuse_forget_data *forgets)
+{
+        count(fuse, OP_FORGET);
+        const FsSession *session = fuse_req_userdata(fuse);
+        for (size_t i = 0; i < forget_count && session->handlers_userdata; i++)
+                forget_one(session->handlers_userdata, forgets[i].ino, forgets[i].nlookup);
+        fuse_reply_none(fuse);
+}
+
+/* Blocks would make `df` show a full disk; zeros keep it quiet. */
+static void handle_statfs(fuse_req_t fuse, fuse_ino_t ino)
+{
+        (void)ino;
+        count(fuse, OP_STATFS);
+        struct statvfs status = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_MAX};
+        (void)fuse_reply_statfs(fuse, &status);
+}
+
+static void refuse(fuse_req_t fuse)
+{
+        count(fuse, OP_OTHER);
+        (void)fuse_reply_err(fuse, EROFS);
+}
+
+/* The mount is read-only, so the kernel refuses these itself; after a `remount,rw` it is us. */
+static void refuse_setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *stat, int set, struct fuse_file_info *file)
+{
+        (void)ino, (void)stat, (void)set, (void)file;
+        refuse(fuse);
+}
+
+static void refuse_mknod(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
+{
+        (void)parent, (void)name, (void)mode, (void)device;
+        refuse(fuse);
+}
+
+static void refuse_mkdir(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode)
+{
+        (void)parent, (void)name, (void)mode;
+        refuse(fuse);
+}
+
+static void refuse_remove(fuse_req_t fuse, fuse_ino_t parent, const char *name)
+{
+        (void)parent, (void)name;
+        refuse(fuse);
+}
+
+static void refuse_symlink(fuse_req_t fuse, const char *target, fuse_ino_t parent, const char *name)
+{
+        (void)target, (void)parent, (void)name;
+        refuse(fuse);
+}
+
+static void refuse_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+        const char *new_name, unsigned flags)
+{
+        (void)parent, (void)name, (void)new_parent, (void)new_name, (void)flags;
+        refuse(fuse);
+}
+
+static void refuse_link(fuse_req_t fuse, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name)
+{
+        (void)ino, (void)new_parent, (void)new_name;
+        refuse(fuse);
+}
+
+static void refuse_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+        struct fuse_file_info *file)
+{
+        (void)ino, (void)data, (void)size, (void)offset, (void)file;
+        refuse(fuse);
+}
+
+static void refuse_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode,
+        struct fuse_file_info *file)
+{
+        (void)parent, (void)name, (void)mode, (void)file;
+        refuse(fuse);
+}
+
+const struct fuse_lowlevel_ops fs_operations = {
+        .init = fs_operation_init,
+        .lookup = handle_lookup,
+        .forget = handle_forget,
+        .forget_multi = handle_forget_multi,
+        .getattr = handle_getattr,
+        .open = handle_open,
+        .read = handle_read,
+        .release = handle_release,
+        .opendir = handle_opendir,
+        .readdir = handle_readdir,
+        .statfs = handle_statfs,
+        .setattr = refuse_setattr,
+        .mknod = refuse_mknod,
+        .mkdir = refuse_mkdir,
+        .unlink = refuse_remove,
+        .rmdir = refuse_remove,
+        .symlink = refuse_symlink,
+        .rename = refuse_rename,
+        .link = refuse_link,
+        .write = refuse_write,
+        .create = refuse_create,
+};

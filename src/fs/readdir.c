@@ -1,0 +1,235 @@
+/* Directory entries.
+ *
+ * An entry's offset is its slot's index, which stays while the token stays: so a reader that goes on after the set has
+ * changed sees nothing twice and misses nothing that stays, two readers don't disturb each other, seekdir works, and
+ * a new worker goes on where the old one was, all without a directory handle. Slots are given out in the order of ids
+ * when a listing is first seen, so entries come about in listing order. */
+
+#include "fs-private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/log.h"
+#include "tokenfs/fs/errno.h"
+
+#define READDIR_SIZE_MAX ((size_t)1024 * 1024)
+/* Offsets: "." is 1, ".." 2, control entries 3 and up; slots or fields follow from here. */
+#define OFFSET_BASE 16
+
+typedef struct Entries {
+        fuse_req_t fuse;
+        char *data;
+        size_t len, size;
+        off_t after; /* only entries behind this offset */
+        bool is_full;
+} Entries;
+
+/* Adds an entry if it lies behind where the reader is. False once the buffer is full. */
+static bool entries_add(Entries *entries, off_t offset, const char *name, uint64_t ino, mode_t type)
+{
+        if (offset <= entries->after || entries->is_full)
+                return !entries->is_full;
+        struct stat stat = {.st_ino = ino, .st_mode = type};
+        size_t len = fuse_add_direntry(entries->fuse, entries->data + entries->len, entries->size - entries->len, name,
+                &stat, offset);
+        if (len > entries->size - entries->len)
+                entries->is_full = true;
+        else
+                entries->len += len;
+        return !entries->is_full;
+}
+
+static void add_dots(Entries *entries, uint32_t slot, uint32_t parent)
+{
+        (void)entries_add(entries, 1, ".", node_directory(slot), S_IFDIR);
+        (void)entries_add(entries, 2, "..", node_directory(parent), S_IFDIR);
+}
+
+static uint32_t next_mark(Fs *fs)
+{
+        return ++fs->last_mark;
+}
+
+static void mark_slot(Fs *fs, SlotKind kind, const char *key, uint32_t mark, bool *changed)
+{
+        uint32_t slot, before = kind == SLOT_TOKEN ? fs->root_mark : fs->names_mark;
+        int r = tree_take_slot(&fs->tree, kind, key, &slot);
+        if (r < 0) {
+                log_debug("%s isn't listed: %s", key, strerror(-r));
+                return;
+        }
+        *changed |= fs->marks[slot] != before || before == 0;
+        fs->marks[slot] = mark;
+}
+
+/* Marks the slots of all tokens that the listing shows. */
+static void mark_root(Fs *fs, const ListingAnswer *answer)
+{
+        if (fs->root_mark && fs->root_listing_version == answer->version)
+                return;
+        bool changed = false;
+        uint32_t mark = next_mark(fs);
+        for (size_t i = 0; i < answer->item_count; i++)
+                mark_slot(fs, SLOT_TOKEN, answer->items[i].id, mark, &changed);
+        size_t count;
+        const char *const *ids = listing_token_ids(fs->settings.listing, &count);
+        for (size_t i = 0; i < count; i++)
+                mark_slot(fs, SLOT_TOKEN, ids[i], mark, &changed);
+        for (uint32_t i = SLOT_FIXED_COUNT; fs->root_mark && i < slots_end(fs->settings.slots) && !changed; i++)
+                changed = fs->marks[i] == fs->root_mark;
+        fs->root_mark = mark;
+        fs->root_listing_version = answer->version;
+        if (changed) {
+                fs->directory_version++;
+                fs->changed_wall_ns = clock_wall_ns();
+        }
+}
+
+/* Shown in the root: what the listing gives, and what is known since somebody asked for it by its id. */
+static bool root_shows(Fs *fs, uint32_t index, const Slot *slot)
+{
+        if (slot->kind != SLOT_TOKEN)
+                return false;
+        CacheAnswer answer;
+        if (cache_peek(fs->settings.cache, slot->key, &answer) == 0)
+                return listing_admits_doc(fs->settings.listing, answer.doc);
+        return fs->root_mark && fs->marks[index] == fs->root_mark;
+}
+
+static int fill_root(Request *request, Entries *entries)
+{
+        Fs *fs = request->fs;
+        ListingAnswer answer;
+        int r = listing_get(fs->settings.listing, request->came_ns, request->give_up, &request->wait, &answer);
+        if (r < 0)
+                return r;
+        /* A listing that can't be had is no error here: what is known is shown, and the log says why. */
+        mark_root(fs, &answer);
+        add_dots(entries, SLOT_ROOT, SLOT_ROOT);
+        (void)entries_add(entries, 3, ".by_name", node_directory(SLOT_BY_NAME), S_IFDIR);
+        (void)entries_add(entries, 4, ".service_status", node_directory(SLOT_STATUS), S_IFREG);
+        (void)entries_add(entries, 5, ".service_metrics", node_directory(SLOT_METRICS), S_IFREG);
+        uint32_t first = entries->after > OFFSET_BASE ? (uint32_t)(entries->after - OFFSET_BASE) : SLOT_FIXED_COUNT;
+        for (uint32_t i = first; i < slots_end(fs->settings.slots); i++) {
+                const Slot *slot = slots_get(fs->settings.slots, i);
+                if (slot && root_shows(fs, i, slot) &&
+                        !entries_add(entries, (off_t)i + OFFSET_BASE, slot->key, node_directory(i), S_IFDIR))
+                        break;
+        }
+        return 0;
+}
+
+typedef struct NameMarks {
+        Fs *fs;
+        uint32_t mark;
+        bool changed;
+} NameMarks;
+
+static void mark_name(const char *name, void *userdata)
+{
+        NameMarks *marks = userdata;
+        mark_slot(marks->fs, SLOT_NAME, name, marks->mark, &marks->changed);
+}
+
+static int fill_by_name(Request *request, Entries *entries)
+{
+        Fs *fs = request->fs;
+        if (entries->after == 0 || fs->names_mark == 0) {
+                NameMarks marks = {.fs = fs, .mark = next_mark(fs)};
+                int r = listing_visit_names(fs->settings.listing, request->came_ns, request->give_up, &request->wait,
+                        mark_name, &marks);
+                if (r < 0)
+                        return r;
+                fs->names_mark = marks.mark;
+        }
+        add_dots(entries, SLOT_BY_NAME, SLOT_ROOT);
+        for (uint32_t i = SLOT_FIXED_COUNT; i < slots_end(fs->settings.slots); i++) {
+                const Slot *slot = slots_get(fs->settings.slots, i);
+                char encoded[FS_NAME_MAX + 1];
+                if (slot && slot->kind == SLOT_NAME && fs->marks[i] == fs->names_mark &&
+                        name_encode(slot->key, encoded) == 0 &&
+                        !entries_add(entries, (off_t)i + OFFSET_BASE, encoded, node_directory(i), S_IFDIR))
+                        break;
+        }
+        return 0;
+}
+
+/* The id that a directory means; for a name, the one that it is given to now. */
+static int id_of_directory(Request *request, uint32_t index, char ret_id[static TOKEN_ID_MAX + 1])
+{
+        const Slot *slot = slots_get(request->fs->settings.slots, index);
+        if (slot->kind == SLOT_TOKEN) {
+                memcpy(ret_id, slot->key, TOKEN_ID_MAX + 1);
+                return 0;
+        }
+        NameAnswer chosen;
+        int r = listing_get_name(request->fs->settings.listing, slot->key, request->came_ns, request->give_up,
+                &request->wait, &chosen);
+        if (r == 0 && chosen.error != API_OK)
+                return fs_errno(chosen.error);
+        if (r == 0)
+                memcpy(ret_id, chosen.id, sizeof chosen.id);
+        return r;
+}
+
+/* The files of a token: exactly those of its document, if it is held; else those that the listing promises. The
+ * listing doesn't tell whether there is a clientToken, so that file shows once the document is known. */
+static int fill_token(Request *request, Entries *entries)
+{
+        Fs *fs = request->fs;
+        uint32_t slot = request->node.slot;
+        char id[TOKEN_ID_MAX + 1];
+        int r = id_of_directory(request, slot, id);
+        if (r != 0)
+                return r;
+        uint64_t keep_ns;
+        TokenItem item;
+        CacheAnswer answer;
+        TokenDoc *doc = cache_peek(fs->settings.cache, id, &answer) == 0 ? answer.doc : NULL;
+        if (!doc && !content_peek_item(fs, id, &item, &keep_ns)) {
+                Version *version;
+                r = content_get(request, slot, &version, &keep_ns);
+                if (r != 0)
+                        return r;
+                doc = version->doc;
+        }
+        const Slot *entry = slots_get(fs->settings.slots, slot);
+        add_dots(entries, slot, entry->kind == SLOT_NAME ? SLOT_BY_NAME : SLOT_ROOT);
+        for (uint8_t field = NODE_FIELD; field <= NODE_JSON; field++) {
+                size_t len;
+                bool has = true;
+                if (field < NODE_JSON && doc)
+                        has = token_doc_field(doc, (TokenField)(field - NODE_FIELD), &len);
+                else if (field == NODE_FIELD + TOKEN_NAME)
+                        has = item.name[0];
+                else if (field == NODE_FIELD + TOKEN_CLIENT_TOKEN)
+                        has = false;
+                uint64_t ino = node_id((Node){slot, entry->generation, field});
+                if (has && !entries_add(entries, (off_t)field + OFFSET_BASE, field_file_name(field), ino, S_IFREG))
+                        break;
+        }
+        return 0;
+}
+
+int step_readdir(Request *request)
+{
+        const Slot *slot = slots_get(request->fs->settings.slots, request->node.slot);
+        if (!slot)
+                return ESTALE;
+        if (request->node.field != NODE_DIRECTORY)
+                return ENOTDIR;
+        size_t size = request->size < READDIR_SIZE_MAX ? request->size : READDIR_SIZE_MAX;
+        Entries entries = {.fuse = request->fuse, .data = malloc(size), .size = size, .after = request->offset};
+        if (!entries.data)
+                return ENOMEM;
+        int r = request->node.slot == SLOT_ROOT  ? fill_root(request, &entries) :
+                request->node.slot == SLOT_BY_NAME ? fill_by_name(request, &entries) :
+                                                     fill_token(request, &entries);
+        if (r == 0)
+                (void)fuse_reply_buf(request->fuse, entries.data, entries.len);
+        free(entries.data);
+        return r;
+}

@@ -1,0 +1,136 @@
+/* A request that the kernel waits for.
+ *
+ * Why: a request that needs the API must not hold up the others, must end when its reader is interrupted or has waited
+ * long enough, and must be answered exactly once. How: its step is run when it comes; a step either answers, or says
+ * that the request waits. Then it is parked with its wait, its deadline and its interrupt handler armed, and the step
+ * is run again by whichever of wait and deadline comes first. All that a step needs is in the request, and a step
+ * always starts from the beginning: what it waited for is then at hand. */
+
+#include "fs-private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "tokenfs/base/clock.h"
+
+static void request_free(Request *request)
+{
+        Fs *fs = request->fs;
+        if (request->is_parked)
+                fs->counters.waiting--;
+        list_unlink(&request->link);
+        cache_wait_cancel(&request->wait);
+        loop_timer_cancel(&request->deadline);
+        loop_timer_cancel(&request->later);
+        free(request);
+}
+
+static void on_wait(CacheWait *wait)
+{
+        request_run(CONTAINER_OF(wait, Request, wait));
+}
+
+static void on_deadline(LoopTimer *timer, void *userdata)
+{
+        (void)timer;
+        Request *request = userdata;
+        request->fs->counters.deadlines++;
+        request->give_up = true;
+        request_run(request);
+}
+
+static void on_later(LoopTimer *timer, void *userdata)
+{
+        (void)timer;
+        request_run(userdata);
+}
+
+static void on_interrupt(fuse_req_t fuse, void *userdata)
+{
+        Request *request = userdata;
+        request->fs->counters.interrupted++;
+        request_free(request);
+        (void)fuse_reply_err(fuse, EINTR);
+}
+
+Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step)
+{
+        FsSession *session = fuse_req_userdata(fuse);
+        Request *request = session->handlers_userdata ? calloc(1, sizeof *request) : NULL;
+        if (!request) {
+                (void)fuse_reply_err(fuse, session->handlers_userdata ? ENOMEM : EIO);
+                return NULL;
+        }
+        Fs *fs = session->handlers_userdata;
+        request->fs = fs;
+        request->fuse = fuse;
+        request->step = step;
+        request->node = node_from_id(id);
+        request->came_ns = clock_now_ns();
+        list_init(&request->link);
+        cache_wait_init(&request->wait, on_wait);
+        loop_timer_init(&request->deadline, fs->settings.loop, on_deadline, request);
+        loop_timer_init(&request->later, fs->settings.loop, on_later, request);
+        if (!slots_get(fs->settings.slots, request->node.slot)) {
+                free(request);
+                (void)fuse_reply_err(fuse, ESTALE);
+                return NULL;
+        }
+        return request;
+}
+
+int request_wait_until(Request *request, uint64_t at_ns)
+{
+        int r = loop_timer_set(&request->later, at_ns);
+        return r < 0 ? r : -EINPROGRESS;
+}
+
+/* From here on the request is answered by its wait, its deadline or its interruption. */
+static void request_park(Request *request)
+{
+        Fs *fs = request->fs;
+        /* libfuse would call the handler while it holds the request, which the answer frees. */
+        if (fuse_req_interrupted(request->fuse)) {
+                on_interrupt(request->fuse, request);
+                return;
+        }
+        if (loop_timer_set(&request->deadline, clock_add_ns(request->came_ns, fs->settings.timeout_ns)) < 0) {
+                (void)fuse_reply_err(request->fuse, ENOMEM);
+                request_free(request);
+                return;
+        }
+        request->is_parked = true;
+        list_append(&fs->requests, &request->link);
+        if (++fs->counters.waiting > fs->counters.waiting_max)
+                fs->counters.waiting_max = fs->counters.waiting;
+        fuse_req_interrupt_func(request->fuse, on_interrupt, request);
+}
+
+void request_run(Request *request)
+{
+        cache_wait_cancel(&request->wait);
+        int r = request->step(request);
+        if (r == -EINPROGRESS && !request->give_up) {
+                if (!request->is_parked)
+                        request_park(request);
+                return;
+        }
+        if (r == -EINPROGRESS)
+                r = ETIMEDOUT;
+        /* An answered request is libfuse's no more; its interrupt handler is gone with it. */
+        fuse_req_t fuse = request->fuse;
+        request_free(request);
+        if (r != 0)
+                (void)fuse_reply_err(fuse, r < 0 ? -r : r);
+}
+
+void requests_end(Fs *fs, bool answer)
+{
+        Request *request;
+        while ((request = list_first(&fs->requests, Request, link))) {
+                fuse_req_t fuse = request->fuse;
+                request_free(request);
+                if (answer)
+                        (void)fuse_reply_err(fuse, EINTR);
+        }
+}

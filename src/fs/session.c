@@ -1,0 +1,242 @@
+/* The FUSE session.
+ *
+ * Why: the process that mounts (the supervisor), those that serve (the workers) and a later binary share one
+ * connection to the kernel. How: whoever mounts reads the kernel's INIT, answers it through libfuse and keeps the
+ * message. Workers inherit the session by fork. Another binary makes a libfuse session on the descriptor and replays
+ * the kept INIT into it; the kernel refuses the second answer, which does no harm, and libfuse then knows what was
+ * negotiated. */
+
+#include "session-private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "tokenfs/base/buf.h"
+#include "tokenfs/base/log.h"
+
+#ifndef FUSE_NOTIFY_RESEND
+#define FUSE_NOTIFY_RESEND 7 /* kernel 6.9; the header of Debian 12 is older */
+#endif
+
+static int add_option(struct fuse_args *args, const char *option)
+{
+        return fuse_opt_add_arg(args, "-o") < 0 || fuse_opt_add_arg(args, option) < 0 ? -ENOMEM : 0;
+}
+
+/* A value in an option: libfuse splits at commas, so that they and backslashes are escaped. */
+static int add_fsname(struct fuse_args *args, const char *source)
+{
+        Buf option = BUF_INIT(2 * PATH_MAX);
+        (void)buf_append_str(&option, "fsname=");
+        for (; *source; source++) {
+                if (*source == ',' || *source == '\\')
+                        (void)buf_append_char(&option, '\\');
+                (void)buf_append_char(&option, *source);
+        }
+        int r = option.error ? option.error : add_option(args, buf_str(&option));
+        buf_deinit(&option);
+        return r;
+}
+
+static int build_arguments(const FsSessionSettings *settings, struct fuse_args *args)
+{
+        static const char *const always[] = {"subtype=tokenfs", "default_permissions", "ro", "nosuid", "nodev",
+                "noexec", "noatime"};
+        int r = fuse_opt_add_arg(args, "tokenfs") < 0 ? -ENOMEM : 0;
+        if (r == 0 && settings->debug)
+                r = fuse_opt_add_arg(args, "-d") < 0 ? -ENOMEM : 0;
+        if (r == 0)
+                r = add_fsname(args, settings->source ? settings->source : "tokenfs");
+        for (size_t i = 0; i < ARRAY_LEN(always) && r == 0; i++)
+                r = add_option(args, always[i]);
+        for (size_t i = 0; i < settings->mount_option_count && r == 0; i++)
+                r = add_option(args, settings->mount_options[i]);
+        return r;
+}
+
+int fs_session_new(const FsSessionSettings *settings, FsSession **ret_session)
+{
+        FsSession *session = calloc(1, sizeof *session);
+        if (!session)
+                return -ENOMEM;
+        session->audit = settings->audit;
+        struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+        int r = build_arguments(settings, &args);
+        if (r == 0) {
+                session->fuse = fuse_session_new(&args, &fs_operations, sizeof fs_operations, session);
+                r = session->fuse ? 0 : -EINVAL;
+        }
+        fuse_opt_free_args(&args);
+        if (r < 0) {
+                fs_session_free(session);
+                return r;
+        }
+        *ret_session = session;
+        return 0;
+}
+
+FsSession *fs_session_free(FsSession *session)
+{
+        if (!session)
+                return NULL;
+        if (session->fuse)
+                fuse_session_destroy(session->fuse);
+        free(session->mountpoint);
+        free(session->init_message);
+        free(session);
+        return NULL;
+}
+
+static int set_mountpoint(FsSession *session, const char *mountpoint)
+{
+        char *copy = NULL;
+        if (mountpoint && strncmp(mountpoint, "/dev/fd/", 8) != 0) {
+                copy = strdup(mountpoint);
+                if (!copy)
+                        return -ENOMEM;
+        }
+        free(session->mountpoint);
+        session->mountpoint = copy;
+        return 0;
+}
+
+int fs_session_mount(FsSession *session, const char *mountpoint)
+{
+        int r = set_mountpoint(session, mountpoint);
+        if (r < 0)
+                return r;
+        errno = 0;
+        if (fuse_session_mount(session->fuse, mountpoint) != 0)
+                return errno ? -errno : -EIO;
+        int fd = fuse_session_fd(session->fuse);
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        return 0;
+}
+
+static int keep_init_message(FsSession *session, const void *message, size_t len)
+{
+        void *copy = malloc(len);
+        if (!copy)
+                return -ENOMEM;
+        memcpy(copy, message, len);
+        free(session->init_message);
+        session->init_message = copy;
+        session->init_len = len;
+        return 0;
+}
+
+static bool is_init_message(const void *message, size_t len)
+{
+        struct fuse_in_header header;
+        if (len < sizeof header)
+                return false;
+        memcpy(&header, message, sizeof header);
+        return header.opcode == FUSE_INIT && header.len == len;
+}
+
+int fs_session_handshake(FsSession *session)
+{
+        struct fuse_buf message = {0};
+        while (!session->init_done) {
+                int len = fuse_session_receive_buf(session->fuse, &message);
+                if (len == -EINTR)
+                        continue;
+                if (len == -EAGAIN) {
+                        struct pollfd ready = {.fd = fuse_session_fd(session->fuse), .events = POLLIN};
+                        (void)poll(&ready, 1, -1);
+                        continue;
+                }
+                if (len <= 0) {
+                        free(message.mem);
+                        return len < 0 ? len : -ENODEV;
+                }
+                if (is_init_message(message.mem, (size_t)len)) {
+                        int r = keep_init_message(session, message.mem, (size_t)len);
+                        if (r < 0) {
+                                free(message.mem);
+                                return r;
+                        }
+                }
+                fuse_session_process_buf(session->fuse, &message);
+        }
+        free(message.mem);
+        return 0;
+}
+
+int fs_session_fd(const FsSession *session)
+{
+        return fuse_session_fd(session->fuse);
+}
+
+const void *fs_session_init_message(const FsSession *session, size_t *ret_len)
+{
+        *ret_len = session->init_len;
+        return session->init_message;
+}
+
+int fs_session_adopt(FsSession *session, int fd, const void *init_message, size_t len, const char *mountpoint)
+{
+        if (!is_init_message(init_message, len))
+                return -EINVAL;
+        char path[32];
+        (void)snprintf(path, sizeof path, "/dev/fd/%d", fd);
+        int r = keep_init_message(session, init_message, len);
+        if (r < 0)
+                return r;
+        if (fuse_session_mount(session->fuse, path) != 0)
+                return -EINVAL;
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        struct fuse_buf replay = {.mem = session->init_message, .size = len};
+        fuse_session_process_buf(session->fuse, &replay);
+        if (!session->init_done)
+                return -EPROTO;
+        /* libfuse ends a session whose INIT can't be answered; here that is as expected. */
+        fuse_session_reset(session->fuse);
+        return set_mountpoint(session, mountpoint);
+}
+
+static void unmount_by_helper(const char *mountpoint)
+{
+        pid_t pid = fork();
+        if (pid == 0) {
+                (void)execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", mountpoint, (char *)NULL);
+                _exit(127);
+        }
+        if (pid > 0)
+                while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                        ;
+}
+
+void fs_session_unmount(FsSession *session)
+{
+        if (!session->mountpoint)
+                return;
+        if (umount2(session->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno == EPERM)
+                unmount_by_helper(session->mountpoint);
+        free(session->mountpoint);
+        session->mountpoint = NULL;
+}
+
+int fs_session_resend(FsSession *session)
+{
+        struct fuse_out_header header = {.len = sizeof header, .error = FUSE_NOTIFY_RESEND, .unique = 0};
+        if (write(fuse_session_fd(session->fuse), &header, sizeof header) < 0)
+                return errno == EINVAL ? -ENOSYS : -errno;
+        return 0;
+}
+
+int fs_session_invalidate(FsSession *session, uint64_t node_id)
+{
+        /* Attributes only (offset -1): the next read asks for them, and changed ones drop the pages. */
+        int r = fuse_lowlevel_notify_inval_inode(session->fuse, node_id, -1, 0);
+        return r == -ENOENT ? 0 : r;
+}

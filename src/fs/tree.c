@@ -1,0 +1,403 @@
+/* Versions, and what each file node was told of them.
+ *
+ * Why: the kernel asks for attributes and for bytes separately, and several tasks do so at once. If a file's length
+ * changed under a stable node, one task would copy new bytes with the old size. How: changed bytes get a new
+ * generation, so new node ids, as a rename over the files would give; a node of an old generation goes on showing its
+ * own version for a second, and from then on the current one. Whoever opened just before a change reads the old file
+ * whole; a file bound into a container follows the change. What a node of an old generation was last told is noted in
+ * its directory, so that the bytes of a read are those of the attributes before it.
+ *
+ * A read that comes with an old node whose version isn't promised any more waits for the end of that second, rather
+ * than be given an old value: see tree_tell. */
+
+#include "tree.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tokenfs/base/clock.h"
+
+#define TREE_GRACE_NS NS_PER_S
+/* The kernel counts its timeouts in jiffies; a version is kept a little longer than they may last. */
+#define TREE_SLACK_NS (NS_PER_S / 10)
+
+/* A node of an old generation that was told a later version. */
+typedef struct OldNode {
+        uint32_t generation, told;
+        uint8_t field;
+} OldNode;
+
+struct Dir {
+        ListLink link; /* in tree->name_dirs, if it is a name's */
+        Tree *tree;
+        uint32_t slot;
+        ListLink versions;
+        OldNode *old_nodes;
+        size_t old_count, old_capacity;
+};
+
+int tree_init(Tree *tree, Loop *loop, Slots *slots, bool newline)
+{
+        *tree = (Tree){.loop = loop, .slots = slots, .newline = newline};
+        list_init(&tree->name_dirs);
+        tree->dirs = calloc(slots_capacity(slots), sizeof(Dir *));
+        return tree->dirs ? 0 : -ENOMEM;
+}
+
+static void version_free(Version *version)
+{
+        if (version->superseded_ns)
+                version->dir->tree->superseded_count--;
+        loop_timer_cancel(&version->drop);
+        list_unlink(&version->link);
+        token_doc_unref(version->doc);
+        buf_deinit(&version->text);
+        free(version);
+}
+
+static void dir_free(Dir *dir)
+{
+        Version *version;
+        while ((version = list_first(&dir->versions, Version, link)))
+                version_free(version);
+        list_unlink(&dir->link);
+        dir->tree->dirs[dir->slot] = NULL;
+        free(dir->old_nodes);
+        free(dir);
+}
+
+static void dir_free_if_empty(Dir *dir)
+{
+        if (list_is_empty(&dir->versions) && dir->old_count == 0)
+                dir_free(dir);
+}
+
+void tree_deinit(Tree *tree)
+{
+        for (uint32_t i = 0; tree->dirs && i < slots_end(tree->slots); i++)
+                if (tree->dirs[i])
+                        dir_free(tree->dirs[i]);
+        free(tree->dirs);
+        *tree = (Tree){0};
+}
+
+static Dir *tree_take_dir(Tree *tree, uint32_t slot)
+{
+        Dir *dir = tree->dirs[slot];
+        if (dir)
+                return dir;
+        dir = calloc(1, sizeof *dir);
+        if (!dir)
+                return NULL;
+        dir->tree = tree;
+        dir->slot = slot;
+        list_init(&dir->versions);
+        list_init(&dir->link);
+        if (slots_get(tree->slots, slot)->kind == SLOT_NAME)
+                list_append(&tree->name_dirs, &dir->link);
+        tree->dirs[slot] = dir;
+        return dir;
+}
+
+Version *tree_current(const Tree *tree, uint32_t slot)
+{
+        const Dir *dir = tree->dirs[slot];
+        Version *version = dir ? list_first(&dir->versions, Version, link) : NULL;
+        return version && !version->superseded_ns ? version : NULL;
+}
+
+Version *tree_find_version(const Tree *tree, uint32_t slot, uint32_t generation)
+{
+        const Dir *dir = tree->dirs[slot];
+        if (!dir)
+                return NULL;
+        for (ListLink *link = dir->versions.next; link != &dir->versions; link = link->next) {
+                Version *version = list_entry(link, Version, link);
+                if (version->generation == generation)
+                        return version;
+        }
+        return NULL;
+}
+
+/* A superseded version goes when its grace and the kernel's attributes of it are over, and nobody has it open. */
+static void version_plan_drop(Version *version)
+{
+        uint64_t at = version->superseded_ns + TREE_GRACE_NS;
+        if (version->told_until_ns > at)
+                at = version->told_until_ns;
+        if (version->opens == 0 && loop_timer_set(&version->drop, clock_add_ns(at, TREE_SLACK_NS)) < 0)
+                version_free(version);
+}
+
+static void version_on_drop(LoopTimer *timer, void *userdata)
+{
+        (void)timer;
+        Version *version = userdata;
+        Dir *dir = version->dir;
+        version_free(version);
+        dir_free_if_empty(dir);
+}
+
+/* A new current version, without content, in front of the others. */
+static Version *dir_add_version(Dir *dir, uint64_t fingerprint)
+{
+        Tree *tree = dir->tree;
+        Version *version = calloc(1, sizeof *version);
+        if (!version)
+                return NULL;
+        Version *before = tree_current(tree, dir->slot);
+        const Slot *slot = slots_get(tree->slots, dir->slot);
+        version->dir = dir;
+        version->text = BUF_INIT(SIZE_MAX / 2);
+        /* The same bytes as the kernel may still know (another worker, or this one before it dropped them) keep
+         * their nodes. */
+        if (slot->generation == 0 || slot->fingerprint != fingerprint)
+                version->generation = slots_next_generation(tree->slots, dir->slot, fingerprint);
+        else
+                version->generation = slot->generation;
+        loop_timer_init(&version->drop, tree->loop, version_on_drop, version);
+        list_append(dir->versions.next, &version->link); /* before the first */
+        if (before) {
+                before->superseded_ns = clock_now_ns();
+                tree->superseded_count++;
+                version_plan_drop(before);
+        }
+        return version;
+}
+
+int tree_take_slot(Tree *tree, SlotKind kind, const char *key, uint32_t *ret_slot)
+{
+        if (slots_find(tree->slots, kind, key, ret_slot) == 0)
+                return 0;
+        int r = slots_take(tree->slots, kind, key, ret_slot);
+        /* A slot that was taken over from another key holds nothing of the old one's. */
+        if (r == 0 && tree->dirs[*ret_slot])
+                dir_free(tree->dirs[*ret_slot]);
+        return r;
+}
+
+int tree_set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t due_ns, Version **ret_version)
+{
+        Dir *dir = tree_take_dir(tree, slot);
+        if (!dir)
+                return -ENOMEM;
+        uint64_t fingerprint = token_doc_fingerprint(doc);
+        Version *version = tree_current(tree, slot);
+        if (!version || slots_get(tree->slots, slot)->fingerprint != fingerprint) {
+                version = dir_add_version(dir, fingerprint);
+                if (!version) {
+                        dir_free_if_empty(dir);
+                        return -ENOMEM;
+                }
+        }
+        if (version->doc != doc) {
+                token_doc_unref(version->doc);
+                version->doc = token_doc_ref(doc);
+        }
+        version->due_ns = due_ns;
+        *ret_version = version;
+        return 0;
+}
+
+static uint64_t text_fingerprint(const Buf *text)
+{
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+        for (size_t i = 0; i < text->len; i++)
+                hash = (hash ^ (unsigned char)text->data[i]) * UINT64_C(0x100000001b3);
+        return hash;
+}
+
+int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_version)
+{
+        Dir *dir = tree_take_dir(tree, slot);
+        if (!dir)
+                return -ENOMEM;
+        uint64_t fingerprint = text_fingerprint(text);
+        Version *version = tree_current(tree, slot);
+        if (!version || slots_get(tree->slots, slot)->fingerprint != fingerprint) {
+                Buf copy = BUF_INIT(SIZE_MAX / 2);
+                version = buf_append(&copy, buf_str(text), text->len) == 0 ? dir_add_version(dir, fingerprint) : NULL;
+                if (!version) {
+                        buf_deinit(&copy);
+                        dir_free_if_empty(dir);
+                        return -ENOMEM;
+                }
+                version->text = copy;
+                version->text_wall_ns = clock_wall_ns();
+                version->due_ns = CLOCK_NEVER;
+        }
+        *ret_version = version;
+        return 0;
+}
+
+void tree_drop_current(Tree *tree, uint32_t slot)
+{
+        Version *version = tree_current(tree, slot);
+        if (!version || version->opens > 0)
+                return;
+        Dir *dir = version->dir;
+        version_free(version);
+        dir_free_if_empty(dir);
+}
+
+void tree_drop_names_of(Tree *tree, const char *id)
+{
+        size_t len = strlen(id);
+        for (ListLink *link = tree->name_dirs.next, *next; link != &tree->name_dirs; link = next) {
+                next = link->next;
+                uint32_t slot = list_entry(link, Dir, link)->slot;
+                const Version *version = tree_current(tree, slot);
+                size_t version_len;
+                const char *version_id = version ? token_doc_field(version->doc, TOKEN_ID, &version_len) : NULL;
+                if (version_id && version_len == len && memcmp(version_id, id, len) == 0)
+                        tree_drop_current(tree, slot);
+        }
+}
+
+void tree_forget(Tree *tree)
+{
+        for (uint32_t i = SLOT_FIXED_COUNT; i < slots_end(tree->slots); i++)
+                if (tree->dirs[i])
+                        dir_free(tree->dirs[i]);
+}
+
+static OldNode *dir_find_old(Dir *dir, Node node)
+{
+        for (size_t i = 0; dir && i < dir->old_count; i++)
+                if (dir->old_nodes[i].generation == node.generation && dir->old_nodes[i].field == node.field)
+                        return &dir->old_nodes[i];
+        return NULL;
+}
+
+static uint32_t told_generation(Dir *dir, Node node)
+{
+        const OldNode *old = dir_find_old(dir, node);
+        return old ? old->told : node.generation;
+}
+
+TreeTell tree_tell(Tree *tree, Node node, bool for_read, Version **ret_version, uint64_t *ret_until_ns)
+{
+        uint32_t told = told_generation(tree->dirs[node.slot], node);
+        Version *current = tree_current(tree, node.slot);
+        Version *version = tree_find_version(tree, node.slot, told);
+        uint64_t now = clock_now_ns();
+        if (version && version->superseded_ns && now < version->superseded_ns + TREE_GRACE_NS) {
+                if (for_read && now >= version->due_ns) {
+                        *ret_until_ns = version->superseded_ns + TREE_GRACE_NS;
+                        return TREE_WAIT;
+                }
+                *ret_version = version;
+                return TREE_TELL;
+        }
+        if (!current)
+                return TREE_LEARN;
+        *ret_version = current;
+        return TREE_TELL;
+}
+
+Version *tree_told(Tree *tree, Node node)
+{
+        return tree_find_version(tree, node.slot, told_generation(tree->dirs[node.slot], node));
+}
+
+/* Notes in the directory that an old node was told a later version. */
+static int dir_note_old(Dir *dir, Node node, uint32_t told)
+{
+        OldNode *old = dir_find_old(dir, node);
+        if (old) {
+                old->told = told;
+                return 0;
+        }
+        if (dir->old_count == dir->old_capacity) {
+                size_t capacity = dir->old_capacity ? dir->old_capacity * 2 : 4;
+                OldNode *nodes = realloc(dir->old_nodes, capacity * sizeof *nodes);
+                if (!nodes)
+                        return -ENOMEM;
+                dir->old_nodes = nodes;
+                dir->old_capacity = capacity;
+        }
+        dir->old_nodes[dir->old_count++] = (OldNode){node.generation, told, node.field};
+        return 0;
+}
+
+uint64_t tree_note_told(Tree *tree, Node node, Version *version, uint64_t keep_ns)
+{
+        if (version->superseded_ns)
+                keep_ns = 0;
+        if (version->generation != node.generation) {
+                if (dir_note_old(version->dir, node, version->generation) < 0 ||
+                        !slots_note_old(tree->slots, node.slot, node.generation))
+                        keep_ns = 0;
+        }
+        uint64_t until = clock_add_ns(clock_now_ns(), keep_ns);
+        if (until > version->told_until_ns)
+                version->told_until_ns = until;
+        return keep_ns;
+}
+
+void tree_forget_node(Tree *tree, Node node)
+{
+        Dir *dir = tree->dirs[node.slot];
+        OldNode *old = dir_find_old(dir, node);
+        if (!old)
+                return;
+        *old = dir->old_nodes[--dir->old_count];
+        dir_free_if_empty(dir);
+}
+
+void version_open(Version *version)
+{
+        version->opens++;
+        loop_timer_cancel(&version->drop);
+}
+
+void version_close(Version *version)
+{
+        if (--version->opens == 0 && version->superseded_ns)
+                version_plan_drop(version);
+}
+
+static const char *doc_bytes(const Version *version, uint8_t field, size_t *ret_len)
+{
+        if (field == NODE_JSON)
+                return token_doc_json(version->doc, ret_len);
+        return token_doc_field(version->doc, (TokenField)(field - NODE_FIELD), ret_len);
+}
+
+bool version_has_field(const Version *version, uint8_t field)
+{
+        size_t len;
+        if (!version->doc)
+                return field == NODE_TEXT;
+        return field >= NODE_FIELD && field <= NODE_JSON && doc_bytes(version, field, &len);
+}
+
+const char *version_bytes(const Tree *tree, const Version *version, uint8_t field, size_t *ret_len, bool *ret_newline)
+{
+        *ret_newline = false;
+        if (!version->doc) {
+                *ret_len = version->text.len;
+                return buf_str(&version->text);
+        }
+        const char *data = doc_bytes(version, field, ret_len);
+        *ret_newline = tree->newline && (*ret_len == 0 || data[*ret_len - 1] != '\n');
+        return data;
+}
+
+uint64_t version_size(const Tree *tree, const Version *version, uint8_t field)
+{
+        size_t len;
+        bool newline;
+        (void)version_bytes(tree, version, field, &len, &newline);
+        return len + newline;
+}
+
+int64_t version_mtime_ns(const Version *version)
+{
+        const int64_t second = (int64_t)NS_PER_S;
+        if (!version->doc)
+                return version->text_wall_ns;
+        int64_t updated = token_doc_updated_wall_ns(version->doc);
+        return updated - updated % second + (int64_t)(token_doc_fingerprint(version->doc) % NS_PER_S);
+}
