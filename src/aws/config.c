@@ -225,6 +225,11 @@ const char *aws_config_get_sso_session(const AwsConfig *config, const char *name
         return config_file_get(&config->config, CONFIG_SSO_SESSION, name, key, NULL);
 }
 
+bool aws_config_has_services(const AwsConfig *config, const char *name)
+{
+        return config_file_has(&config->config, CONFIG_SERVICES, name);
+}
+
 const char *aws_config_get_service(
         const AwsConfig *config, const char *name, const char *service, const char *key)
 {

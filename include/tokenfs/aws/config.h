@@ -11,9 +11,9 @@ typedef struct AwsConfig AwsConfig;
 
 /* Where the files lie, whether they exist or not, and which profile is meant. */
 typedef struct AwsConfigPaths {
-        const char *config_file;      /* NULL: AWS_CONFIG_FILE, else ~/.aws/config */
+        const char *config_file; /* NULL: AWS_CONFIG_FILE, else ~/.aws/config */
         const char *credentials_file; /* NULL: AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials */
-        const char *profile;          /* NULL: AWS_PROFILE (or AWS_DEFAULT_PROFILE), else "default" */
+        const char *profile; /* NULL: AWS_PROFILE (or AWS_DEFAULT_PROFILE), else "default" */
 } AwsConfigPaths;
 
 /* Reads both files (one that is missing is empty). Returns 0, -ENOMEM, -EINVAL (broken grammar: `error` says file,
@@ -47,6 +47,9 @@ const char *aws_config_get_sso_session(const AwsConfig *config, const char *name
 bool aws_config_has_sso_session(const AwsConfig *config, const char *name);
 /* A nested key: `s3 =\n  addressing_style = path` is (profile, "s3", "addressing_style"); `sub` in its
  * own case. NULL if not there. */
-const char *aws_config_get_nested(const AwsConfig *config, const char *profile, const char *key, const char *sub);
+const char *aws_config_get_nested(
+        const AwsConfig *config, const char *profile, const char *key, const char *sub);
+bool aws_config_has_services(const AwsConfig *config, const char *name);
 /* `[services NAME]`, nested: `route53globalresolver =\n  endpoint_url = …`. NULL if not there. */
-const char *aws_config_get_service(const AwsConfig *config, const char *name, const char *service, const char *key);
+const char *aws_config_get_service(
+        const AwsConfig *config, const char *name, const char *service, const char *key);

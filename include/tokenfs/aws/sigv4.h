@@ -37,13 +37,13 @@ int sigv4_canonical_request(const SigV4Request *request, const AwsKeys *keys, Bu
 /* Stage 2. Appends the string to sign for a canonical request. */
 int sigv4_string_to_sign(const SigV4Request *request, const char *canonical, size_t canonical_len, Buf *out);
 /* Stage 3. Appends the signature in hex. Errors: -ENOMEM, -EIO (OpenSSL). */
-int sigv4_signature(const SigV4Request *request, const AwsKeys *keys, const char *string_to_sign, size_t len,
-        Buf *out);
+int sigv4_signature(
+        const SigV4Request *request, const AwsKeys *keys, const char *string_to_sign, size_t len, Buf *out);
 
 /* All stages: the values of the headers to send. Wiped by sigv4_headers_deinit. */
 typedef struct SigV4Headers {
         Buf authorization; /* Authorization */
-        char date[17];     /* X-Amz-Date: 20260101T000000Z */
+        char date[17]; /* X-Amz-Date: 20260101T000000Z */
         char payload_hash[65]; /* X-Amz-Content-Sha256 is not sent, only signed over */
 } SigV4Headers;
 /* The session token goes as X-Amz-Security-Token, from the keys. 0, -ENOMEM, -EINVAL (as in

@@ -1,0 +1,176 @@
+/* An endpoint's URL, taken apart.
+ *
+ * Why our own: what is signed (host and path) and what libcurl connects to must be the same, so there is one spelling
+ * from here on: scheme and host in lower case, the scheme's own port left out, no slash at the end. User names, queries
+ * and fragments have no place in an endpoint and are refused. Messages don't quote the URL, as what was pasted there
+ * may hold a password. */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "tokenfs/aws/endpoint.h"
+#include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/parse.h"
+
+#define URL_MAX 2048
+#define HOST_MAX 255
+#define LABEL_MAX 63
+
+static int fail(Buf *error, const char *what)
+{
+        (void)buf_append_str(error, what);
+        return -EINVAL;
+}
+
+static bool is_alphanumeric(char c)
+{
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* Labels of letters, digits, `-` and `_` (which container networks have), no `-` at their ends; a last dot may be. */
+static bool is_host_name(const char *host, size_t len)
+{
+        if (len > 0 && host[len - 1] == '.')
+                len--;
+        if (len == 0 || len > HOST_MAX)
+                return false;
+        for (size_t start = 0, i = 0; i <= len; i++) {
+                if (i < len && host[i] != '.') {
+                        if (!is_alphanumeric(host[i]) && host[i] != '-' && host[i] != '_')
+                                return false;
+                        continue;
+                }
+                if (i == start || i - start > LABEL_MAX || host[start] == '-' || host[i - 1] == '-')
+                        return false;
+                start = i + 1;
+        }
+        return true;
+}
+
+/* "[::1]" with its brackets. */
+static bool is_ipv6_literal(const char *host, size_t len)
+{
+        char address[INET6_ADDRSTRLEN];
+        struct in6_addr ignored;
+        if (len < 4 || host[0] != '[' || host[len - 1] != ']' || len - 2 >= sizeof address)
+                return false;
+        memcpy(address, host + 1, len - 2);
+        address[len - 2] = '\0';
+        return inet_pton(AF_INET6, address, &ignored) == 1;
+}
+
+static bool is_path(const char *path)
+{
+        for (; *path; path++) {
+                if (*path == '%') {
+                        if (strspn(path + 1, "0123456789abcdefABCDEF") < 2)
+                                return false;
+                        path += 2;
+                } else if (!is_alphanumeric(*path) && !strchr("/-._~!$&'()*+,;=:@", *path)) {
+                        return false;
+                }
+        }
+        return true;
+}
+
+/* Reads ":PORT" of `len` bytes; nothing, and a lone colon, are the scheme's own port. */
+static int parse_port(const char *text, size_t len, uint64_t own_port, uint64_t *ret_port)
+{
+        char digits[8];
+        if (len > 0 && *text != ':')
+                return -EINVAL;
+        if (len <= 1) {
+                *ret_port = own_port;
+                return 0;
+        }
+        if (len > sizeof digits)
+                return -EINVAL;
+        memcpy(digits, text + 1, len - 1);
+        digits[len - 1] = '\0';
+        int r = parse_uint(digits, 65535, ret_port);
+        return r < 0 || *ret_port == 0 ? -EINVAL : 0;
+}
+
+static char *copy_lower(const char *text, size_t len)
+{
+        char *copy = strndup(text, len);
+        for (char *c = copy; c && *c; c++)
+                if (*c >= 'A' && *c <= 'Z')
+                        *c = (char)(*c + 'a' - 'A');
+        return copy;
+}
+
+/* Puts the parts together again, in the one spelling. `host` is in lower case and has no port. */
+static int assemble(bool is_plain, const char *host, uint64_t port, const char *base, size_t base_len,
+        AwsEndpoint *ret_endpoint)
+{
+        CLEANUP(buf_deinit) Buf with_port = BUF_INIT(URL_MAX), url = BUF_INIT(URL_MAX);
+        (void)buf_append_str(&with_port, host);
+        if (port != (is_plain ? 80 : 443))
+                (void)buf_appendf(&with_port, ":%u", (unsigned)port);
+        (void)buf_appendf(&url, "http%s://%s", is_plain ? "" : "s", buf_str(&with_port));
+        (void)buf_append(&url, base, base_len);
+        if (with_port.error || url.error)
+                return with_port.error ? with_port.error : url.error;
+        AwsEndpoint endpoint = {
+                .url = strdup(url.data),
+                .host = strdup(with_port.data),
+                .base = strndup(base, base_len),
+                .region = strdup(""),
+                .is_plain = is_plain,
+                .origin = "endpoint_url=",
+        };
+        if (!endpoint.url || !endpoint.host || !endpoint.base || !endpoint.region) {
+                aws_endpoint_deinit(&endpoint);
+                return -ENOMEM;
+        }
+        *ret_endpoint = endpoint;
+        return 0;
+}
+
+int aws_endpoint_parse(const char *url, Buf *error, AwsEndpoint *ret_endpoint)
+{
+        if (strlen(url) > URL_MAX)
+                return fail(error, "the URL is longer than 2048 bytes");
+        bool is_plain = strncasecmp(url, "http://", 7) == 0;
+        if (!is_plain && strncasecmp(url, "https://", 8) != 0)
+                return fail(error, "the URL doesn't begin with https://");
+        const char *host = url + (is_plain ? 7 : 8);
+        size_t authority_len = strcspn(host, "/?#");
+        if (memchr(host, '@', authority_len))
+                return fail(error, "a URL with a user name is no endpoint; leave it out");
+        const char *base = host + authority_len;
+        if (base[strcspn(base, "?#")])
+                return fail(error, "a URL with ? or # is no endpoint; leave that part out");
+        if (!is_path(base))
+                return fail(error, "the URL's path has characters that must be encoded as %XX");
+
+        size_t host_len = *host == '[' ? strcspn(host, "]/?#") + 1 : strcspn(host, ":/?#");
+        if (host_len > authority_len || !(is_host_name(host, host_len) || is_ipv6_literal(host, host_len)))
+                return fail(error,
+                        "the URL has no valid host name: it should be like https://host[:port][/path]");
+        uint64_t port;
+        if (parse_port(host + host_len, authority_len - host_len, is_plain ? 80 : 443, &port) < 0)
+                return fail(error, "the URL's port isn't a number from 1 to 65535");
+
+        size_t base_len = strlen(base);
+        while (base_len > 0 && base[base_len - 1] == '/')
+                base_len--;
+        CLEANUP(cleanup_free) char *lower = copy_lower(host, host_len);
+        if (!lower)
+                return -ENOMEM;
+        int r = assemble(is_plain, lower, port, base, base_len, ret_endpoint);
+        return r == -EMSGSIZE ? fail(error, "the URL is longer than 2048 bytes") : r;
+}
+
+void aws_endpoint_deinit(AwsEndpoint *endpoint)
+{
+        free(endpoint->url);
+        free(endpoint->host);
+        free(endpoint->base);
+        free(endpoint->region);
+        *endpoint = (AwsEndpoint){0};
+}

@@ -1,0 +1,270 @@
+/* Which endpoint a service is called at.
+ *
+ * An endpoint of the user's own comes first: the option, the service's variable, AWS_ENDPOINT_URL, then the profile's
+ * `[services]` section, and its endpoint_url; AWS_IGNORE_CONFIGURED_ENDPOINT_URLS turns all but the option off. FIPS
+ * can't be promised of such an endpoint, so both together are an error; so is dual-stack, for the services that know it.
+ * Otherwise the name is made of the service, the region and the partition's suffix, as the rules of the SDKs have it.
+ * The resolver's own names exist in the dual-stack zone only, and its control plane in one region, so the region that
+ * the AWS tools use for other services (AWS_REGION, `region` in a profile) says nothing about it.
+ *
+ * A region becomes part of a host name that secrets are sent to: it is letters, digits and hyphens, or refused. */
+
+#include "tokenfs/aws/endpoint.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "environment.h"
+#include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/parse.h"
+#include "tokenfs/net/http.h"
+
+#define RESOLVER_REGION "us-east-2"
+
+typedef struct Service {
+        const char *name;
+        const char *host, *fips_host; /* first labels of its host names */
+        const char *variable;
+        const char *config_key; /* in a [services] section */
+        bool has_dual_stack_only; /* else it has both kinds of names */
+} Service;
+
+static const Service services[] = {
+        {"route53globalresolver", "route53globalresolver", "route53globalresolver-fips",
+                "AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER", "route53globalresolver", true},
+        {"sts", "sts", "sts-fips", "AWS_ENDPOINT_URL_STS", "sts", false},
+        {"sso", "portal.sso", "portal.sso-fips", "AWS_ENDPOINT_URL_SSO", "sso", false},
+        {"sso-oidc", "oidc", "oidc-fips", "AWS_ENDPOINT_URL_SSO_OIDC", "sso_oidc", false},
+};
+
+/* The partition of the regions that begin so; the last is that of all others. */
+typedef struct Partition {
+        const char *region_prefix;
+        const char *suffix, *dual_stack_suffix; /* NULL: has no such names */
+        bool is_all_fips; /* the ordinary names are the FIPS ones */
+} Partition;
+
+static const Partition partitions[] = {
+        {"cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn", false},
+        {"us-gov-", "amazonaws.com", "api.aws", true},
+        {"us-iso-", "c2s.ic.gov", NULL, false},
+        {"us-isob-", "sc2s.sgov.gov", NULL, false},
+        {"us-isof-", "csp.hci.ic.gov", NULL, false},
+        {"eu-isoe-", "cloud.adc-e.uk", NULL, false},
+        {"eusc-", "amazonaws.eu", "api.amazonwebservices.eu", false},
+        {"", "amazonaws.com", "api.aws", false},
+};
+
+/* A yes or no with what said so; NULL: nothing did. */
+typedef struct Flag {
+        bool is_set;
+        const char *origin;
+} Flag;
+
+/* A URL of the user's own; NULL: none. */
+typedef struct OwnUrl {
+        const char *url, *origin;
+} OwnUrl;
+
+static int fail(Buf *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int fail(Buf *error, const char *format, ...)
+{
+        va_list args;
+        va_start(args, format);
+        (void)buf_vappendf(error, format, args);
+        va_end(args);
+        return -EINVAL;
+}
+
+/* --- What is configured ------------------------------------------------------------------------------------- */
+
+/* A key of the chosen profile that isn't empty. */
+static const char *profile_get(const AwsConfig *config, const char *key)
+{
+        const char *value = config ? aws_config_get(config, aws_config_profile(config), key) : NULL;
+        return value && *value ? value : NULL;
+}
+
+/* The variable, else the profile's key. Words other than yes and no are refused: FIPS must not fail to a typing error. */
+static int read_flag(
+        const char *variable, const char *key, const AwsConfig *config, Buf *error, Flag *ret_flag)
+{
+        const char *value = environment_get(variable), *origin = variable;
+        if (!value) {
+                value = profile_get(config, key);
+                origin = key;
+        }
+        Flag flag = {.origin = origin};
+        if (value && parse_bool(value, &flag.is_set) < 0)
+                return fail(error, "%s must be true or false", origin);
+        *ret_flag = flag;
+        return 0;
+}
+
+/* The services section that the profile names must be there: its absence would send the calls elsewhere. */
+static int find_in_services(const Service *service, const AwsConfig *config, Buf *error, OwnUrl *ret_own)
+{
+        const char *name = profile_get(config, "services");
+        if (!name)
+                return 0;
+        if (!aws_config_has_services(config, name))
+                return fail(error,
+                        "the profile says services = %.64s, but there is no section [services %.64s] in %s",
+                        name, name, aws_config_config_file(config));
+        const char *url = aws_config_get_service(config, name, service->config_key, "endpoint_url");
+        if (url && *url)
+                *ret_own = (OwnUrl){url, "the [services] section of the config file"};
+        return 0;
+}
+
+static int find_own_url(const Service *service, const AwsConfig *config, Buf *error, OwnUrl *ret_own)
+{
+        Flag ignore;
+        int r = read_flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls", config,
+                error, &ignore);
+        OwnUrl own = {NULL, NULL};
+        if (r == 0 && !ignore.is_set) {
+                own = (OwnUrl){environment_get(service->variable), service->variable};
+                if (!own.url)
+                        own = (OwnUrl){environment_get("AWS_ENDPOINT_URL"), "AWS_ENDPOINT_URL"};
+                if (!own.url)
+                        r = find_in_services(service, config, error, &own);
+                if (r == 0 && !own.url)
+                        own = (OwnUrl){profile_get(config, "endpoint_url"), "endpoint_url of the profile"};
+        }
+        if (r == 0)
+                *ret_own = own;
+        return r;
+}
+
+/* --- Making an endpoint ------------------------------------------------------------------------------------- */
+
+static bool is_region(const char *region)
+{
+        size_t len = strlen(region);
+        bool only_digits = true;
+        for (const char *c = region; *c; c++) {
+                bool is_letter = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z');
+                if (!is_letter && !(*c >= '0' && *c <= '9') && *c != '-')
+                        return false;
+                only_digits &= *c >= '0' && *c <= '9';
+        }
+        return len >= 1 && len <= 63 && !only_digits && *region != '-' && region[len - 1] != '-';
+}
+
+static const Partition *partition_of(const char *region)
+{
+        const Partition *partition = partitions;
+        while (strncmp(region, partition->region_prefix, strlen(partition->region_prefix)) != 0)
+                partition++;
+        return partition;
+}
+
+static int append_own_name(
+        const Service *service, const char *region, bool use_fips, bool use_dual_stack, Buf *error, Buf *url)
+{
+        const Partition *partition = partition_of(region);
+        use_dual_stack |= service->has_dual_stack_only;
+        const char *suffix = use_dual_stack ? partition->dual_stack_suffix : partition->suffix;
+        if (!suffix)
+                return fail(error, "region %s has no dual-stack endpoint of %s%s", region, service->name,
+                        service->has_dual_stack_only ? "; name one with endpoint_url=" : "");
+        bool has_fips_name = use_dual_stack || !partition->is_all_fips;
+        return buf_appendf(url, "https://%s.%s.%s",
+                use_fips && has_fips_name ? service->fips_host : service->host, region, suffix);
+}
+
+/* Parses a URL and names its origin in what goes wrong. */
+static int parse_from(
+        const char *url, const char *origin, const char *region, Buf *error, AwsEndpoint *ret_endpoint)
+{
+        CLEANUP(buf_deinit) Buf detail = BUF_INIT(256);
+        AwsEndpoint endpoint;
+        int r = aws_endpoint_parse(url, &detail, &endpoint);
+        if (r == -EINVAL)
+                return fail(error, "%s: %s", origin, buf_str(&detail));
+        if (r < 0)
+                return r;
+        free(endpoint.region);
+        endpoint.region = strdup(region);
+        endpoint.origin = origin;
+        if (!endpoint.region) {
+                aws_endpoint_deinit(&endpoint);
+                return -ENOMEM;
+        }
+        *ret_endpoint = endpoint;
+        return 0;
+}
+
+/* `own` has the option's URL, or none and what is configured counts; `fips` likewise. */
+static int resolve(const Service *service, const char *region, OwnUrl own, Flag fips, const AwsConfig *config,
+        Buf *error, AwsEndpoint *ret_endpoint)
+{
+        if (!is_region(region))
+                return fail(
+                        error, "'%.64s' is no region: letters, digits and hyphens, as in us-east-2", region);
+        Flag dual_stack = {false, NULL};
+        int r = fips.is_set ? 0
+                            : read_flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint", config, error, &fips);
+        if (r == 0 && !service->has_dual_stack_only)
+                r = read_flag(
+                        "AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint", config, error, &dual_stack);
+        if (r == 0 && !own.url)
+                r = find_own_url(service, config, error, &own);
+        if (r < 0)
+                return r;
+        if (own.url && (fips.is_set || dual_stack.is_set))
+                return fail(error, "%s and %s exclude each other; leave one of them out", own.origin,
+                        fips.is_set ? fips.origin : dual_stack.origin);
+        if (own.url)
+                return parse_from(own.url, own.origin, region, error, ret_endpoint);
+
+        CLEANUP(buf_deinit) Buf url = BUF_INIT(512);
+        r = append_own_name(service, region, fips.is_set, dual_stack.is_set, error, &url);
+        return r < 0 ? r : parse_from(url.data, "default", region, error, ret_endpoint);
+}
+
+static bool host_is_loopback(const AwsEndpoint *endpoint)
+{
+        const char *host = endpoint->host;
+        size_t len = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+        char name[256];
+        if (len >= sizeof name)
+                return false;
+        memcpy(name, host, len);
+        name[len] = '\0';
+        return http_host_is_loopback(name);
+}
+
+int aws_endpoint_resolver(
+        const AwsEndpointOptions *options, const AwsConfig *config, Buf *error, AwsEndpoint *ret_endpoint)
+{
+        const char *region = options->region ? options->region : RESOLVER_REGION;
+        AwsEndpoint endpoint;
+        int r = resolve(&services[0], region, (OwnUrl){options->endpoint_url, "endpoint_url="},
+                (Flag){options->use_fips, "use_fips"}, config, error, &endpoint);
+        if (r < 0)
+                return r;
+        if (endpoint.is_plain && !options->allow_plain_http && !host_is_loopback(&endpoint)) {
+                (void)fail(error,
+                        "%s: http:// beyond this host sends secrets unencrypted; use https://, or say "
+                        "allow_plain_http",
+                        endpoint.origin);
+                aws_endpoint_deinit(&endpoint);
+                return -EINVAL;
+        }
+        *ret_endpoint = endpoint;
+        return 0;
+}
+
+int aws_endpoint_service(const char *service, const char *region, const AwsConfig *config, Buf *error,
+        AwsEndpoint *ret_endpoint)
+{
+        for (size_t i = 1; i < ARRAY_LEN(services); i++)
+                if (strcmp(services[i].name, service) == 0)
+                        return resolve(&services[i], region, (OwnUrl){NULL, NULL}, (Flag){false, NULL},
+                                config, error, ret_endpoint);
+        return fail(error, "no endpoint is known of a service %.64s", service);
+}
