@@ -11,7 +11,7 @@ pytestmark = pytest.mark.core
 
 def stale_answers(fs):
     """How many answers were stale copies so far."""
-    return fs.metric("tokenfs_answers_total", kind="stale", default=0)
+    return fs.metric("tokenfs_cache_answers_total", kind="stale", default=0)
 
 
 OUTAGES = {

@@ -66,7 +66,7 @@ def test_refresh_ahead(mount, resolver, token):
     ttl = 4
     fs = mount(ttl=ttl)
     fs.read(token["id"], "value")
-    before = fs.metric("tokenfs_answers_total", kind="miss")
+    before = fs.metric("tokenfs_cache_answers_total", kind="miss")
     slow_turns, last = 0, time.monotonic()
     end = time.monotonic() + 3 * ttl
     while time.monotonic() < end:
@@ -75,10 +75,10 @@ def test_refresh_ahead(mount, resolver, token):
         # A machine that stops for longer than the time between refresh and due excuses one wait.
         slow_turns += time.monotonic() - last > 0.1 * ttl
         last = time.monotonic()
-    waited = fs.metric("tokenfs_answers_total", kind="miss") - before
+    waited = fs.metric("tokenfs_cache_answers_total", kind="miss") - before
     assert waited <= slow_turns, f"{waited} readers waited"
     assert 2 <= resolver.count("GetAccessToken") <= 3 * 2 + 2
-    assert fs.metric("tokenfs_refreshes_total") >= 1
+    assert fs.metric("tokenfs_cache_refreshes_total") >= 1
 
 
 def test_negative_ttl(mount, resolver):
@@ -124,8 +124,8 @@ def test_max_tokens(mount, resolver):
     assert resolver.count("GetAccessToken", token=ids[1]) == 2
     for id in ids * 2:
         assert fs.text(id, "updatedAt") == resolver.model.tokens[id]["updatedAt"]
-    assert fs.metric("tokenfs_evictions_total") >= 5
-    assert fs.metric("tokenfs_tokens") <= 3
+    assert fs.metric("tokenfs_cache_evictions_total") >= 5
+    assert fs.metric("tokenfs_cache_tokens") <= 3
 
 
 def test_max_tokens_one(mount, resolver):
