@@ -10,8 +10,9 @@
  *
  * Connections that died while idle: libcurl notices a closed one before it uses it, and repeats the request on a new
  * connection if a reused one ends before the first byte. What it doesn't notice is an HTTP/2 connection that no longer
- * answers at all: the calls on it time out, but the connection stays and takes the next ones. So when a call times out
- * and nothing was heard from anywhere since it began, its connection is shut down.
+ * answers at all (a peer that lost its power, a path that lost its state): the calls on it time out, but the connection
+ * stays and takes the next ones. So when a call on an old connection is given up, and nothing was heard from anywhere
+ * since it began, all connections are forgotten.
  *
  * Names are looked up in a thread of libcurl's, which may hang in the C library for long; CURLOPT_QUICK_EXIT has
  * libcurl leave such a thread behind instead of waiting for it in the middle of the loop. */
@@ -36,6 +37,7 @@
 
 #define REQUEST_HEADER_BYTES_MAX ((size_t)64 * 1024)
 #define KEEPALIVE_S 30L
+#define SILENCE_NS (2 * NS_PER_S) /* a call that is cancelled sooner says nothing about its connection */
 
 struct Http {
         Loop *loop;
@@ -48,7 +50,7 @@ struct Http {
 struct HttpCall {
         LoopTransfer transfer; /* its easy handle is NULL for a call that is refused */
         Http *http; /* may be gone once the handler has run */
-        Loop *loop;
+        bool is_tls;
         HttpHandler *handler;
         void *userdata;
 
@@ -317,7 +319,7 @@ static HttpCall *call_free(HttpCall *call)
         if (!call)
                 return NULL;
         loop_timer_cancel(&call->refusal);
-        loop_transfer_stop(call->loop, &call->transfer);
+        loop_transfer_stop(&call->transfer);
         curl_easy_cleanup(call->transfer.easy); /* before what it borrows */
         free(call->nodes);
         buf_deinit(&call->header_lines);
@@ -335,7 +337,7 @@ static void call_end(HttpCall *call, HttpError error)
         long status = 0;
         if (call->transfer.easy)
                 (void)curl_easy_getinfo(call->transfer.easy, CURLINFO_RESPONSE_CODE, &status);
-        loop_transfer_stop(call->loop, &call->transfer);
+        loop_transfer_stop(&call->transfer);
         HttpResponse response = {
                 .error = error,
                 .detail = error ? call->text : "",
@@ -357,6 +359,19 @@ static void on_refusal(LoopTimer *timer, void *userdata)
         call_end(userdata, HTTP_E_INVALID);
 }
 
+/* For a call that gives up waiting; see the essay above. Over plain http there is no HTTP/2, and libcurl closes. */
+static void suspect_connection(HttpCall *call)
+{
+        long connects = 0;
+        uint64_t heard_ns =
+                call->answer.heard_ns > call->http->heard_ns ? call->answer.heard_ns : call->http->heard_ns;
+        if (!call->is_tls || heard_ns >= call->started_ns)
+                return;
+        if (curl_easy_getinfo(call->transfer.easy, CURLINFO_NUM_CONNECTS, &connects) == CURLE_OK &&
+                connects == 0)
+                loop_connections_forget(call->http->loop);
+}
+
 static void on_transfer_end(LoopTransfer *transfer, CURLcode result)
 {
         HttpCall *call = CONTAINER_OF(transfer, HttpCall, transfer);
@@ -364,14 +379,10 @@ static void on_transfer_end(LoopTransfer *transfer, CURLcode result)
         HttpError error = http_error_of(transfer->easy, result, &call->answer, call->text);
         if (error)
                 http_error_describe(transfer->easy, result, &call->answer, call->nodes, call->text);
+        if (error == HTTP_E_TIMEOUT)
+                suspect_connection(call);
         if (call->answer.heard_ns > http->heard_ns)
                 http->heard_ns = call->answer.heard_ns;
-        if (error == HTTP_E_TIMEOUT && http->heard_ns < call->started_ns) {
-                curl_socket_t fd = CURL_SOCKET_BAD;
-                (void)curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &fd);
-                if (fd != CURL_SOCKET_BAD)
-                        (void)shutdown(fd, SHUT_RDWR);
-        }
         call_end(call, error);
 }
 
@@ -386,7 +397,7 @@ int http_start(
         if (!call)
                 return -ENOMEM;
         call->http = http;
-        call->loop = http->loop;
+        call->is_tls = route.is_tls;
         call->handler = handler;
         call->userdata = userdata;
         call->started_ns = clock_now_ns();
@@ -425,9 +436,11 @@ int http_start(
 
 HttpCall *http_cancel(HttpCall *call)
 {
-        if (call && !call->is_ending)
-                (void)call_free(call);
-        return NULL;
+        if (!call || call->is_ending)
+                return NULL;
+        if (call->transfer.easy && clock_now_ns() - call->started_ns >= SILENCE_NS)
+                suspect_connection(call);
+        return call_free(call);
 }
 
 const char *http_response_header(const HttpResponse *response, const char *name)

@@ -20,20 +20,21 @@ LoopTimers *loop_timers(Loop *loop);
 
 /* One transfer of libcurl, embedded in its owner. While it runs, `easy` belongs to the loop. */
 typedef struct LoopTransfer LoopTransfer;
-/* Called from the loop when the transfer has ended. The handler has to call loop_transfer_stop; before that, libcurl
- * still knows which connection it had. */
+/* Called from the loop when the transfer has ended. The handler has to call loop_transfer_stop. */
 typedef void LoopTransferHandler(LoopTransfer *transfer, CURLcode result);
 struct LoopTransfer {
         CURL *easy;
         LoopTransferHandler *handler;
-        ListLink link; /* in the loop while it runs */
+        struct Pool *pool; /* while it runs */
+        ListLink link; /* in the pool, while it runs */
 };
 /* Takes CURLOPT_PRIVATE of `easy`. 0 or -ENOMEM. */
 int loop_transfer_start(Loop *loop, LoopTransfer *transfer);
 /* Ends it without its handler; right in every state of a zeroed or started transfer. */
-void loop_transfer_stop(Loop *loop, LoopTransfer *transfer);
+void loop_transfer_stop(LoopTransfer *transfer);
 
 /* Adds to (or, when negative, takes from) the number of connections that may be open at once. */
 void loop_connections_allow(Loop *loop, long change);
-/* Closes all idle connections, and has no later transfer use one that exists now. */
+/* No later transfer uses a connection that exists now (nor an address that was looked up, nor a CA bundle that was
+ * parsed); idle connections are closed by the end of the turn, the others with their last transfer. */
 void loop_connections_forget(Loop *loop);

@@ -13,6 +13,10 @@
  * of them must reach its handler rather than wake us for ever. curl_multi_perform costs a system call for each transfer;
  * it is left out when the wait says that only our own descriptors had something.
  *
+ * Connections are forgotten by starting a new pool. libcurl closes those of a pool only together with it, and a pool can't
+ * be freed under a transfer: so the old one is retired, and freed when its last transfer has ended. curl_multi_poll waits
+ * for one pool only; in the rare times when there are retired ones, they are looked at every few milliseconds.
+ *
  * Descriptors live in slots; `sources` and `polls` run in parallel. A slot that is freed in a handler loses what is
  * pending in it, and one that is taken in a handler begins with nothing pending; so both are safe at any time.
  *
@@ -32,8 +36,15 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/list.h"
 
-/* How long a turn waits when libcurl has no memory to wait by itself. */
-#define WITHOUT_MEMORY_NS (10 * NS_PER_MS)
+/* How long a turn waits when libcurl can't do it for us: without memory, or for a pool that is on its way out. */
+#define BLIND_WAIT_NS (5 * NS_PER_MS)
+
+/* A pool of connections, with the transfers that use it. */
+typedef struct Pool {
+        CURLM *multi;
+        ListLink transfers; /* that run */
+        ListLink link; /* in `retired` */
+} Pool;
 
 struct LoopFd {
         Loop *loop;
@@ -52,10 +63,10 @@ struct Loop {
 
         LoopTimers timers;
 
-        CURLM *multi;
-        ListLink transfers; /* that run */
+        Pool *pool; /* of all new transfers */
+        ListLink retired; /* pools that take no new ones; each is freed after its last transfer */
         bool transfers_ready; /* perform in this turn */
-        bool connections_stale; /* renew `multi` as soon as nothing runs */
+        bool must_forget; /* there was no memory to do so */
         long connections_max;
 
         int signal_fd; /* -1: none */
@@ -72,90 +83,113 @@ LoopTimers *loop_timers(Loop *loop)
         return &loop->timers;
 }
 
-/* Connections. */
+/* Pools of connections. */
 
-static int multi_new(long connections_max, CURLM **ret_multi)
+static void pool_limit(const Pool *pool, long connections_max)
 {
-        CURLM *multi = curl_multi_init();
-        if (!multi)
+        (void)curl_multi_setopt(pool->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections_max);
+        (void)curl_multi_setopt(pool->multi, CURLMOPT_MAX_HOST_CONNECTIONS, connections_max);
+        (void)curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, connections_max);
+}
+
+static Pool *pool_free(Pool *pool)
+{
+        if (!pool)
+                return NULL;
+        list_unlink(&pool->link);
+        (void)curl_multi_cleanup(pool->multi);
+        free(pool);
+        return NULL;
+}
+
+static int pool_new(long connections_max, Pool **ret_pool)
+{
+        Pool *pool = calloc(1, sizeof *pool);
+        if (!pool)
                 return -ENOMEM;
-        (void)curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-        (void)curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections_max);
-        (void)curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, connections_max);
-        (void)curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, connections_max);
-        *ret_multi = multi;
+        pool->multi = curl_multi_init();
+        if (!pool->multi) {
+                free(pool);
+                return -ENOMEM;
+        }
+        list_init(&pool->transfers);
+        list_init(&pool->link);
+        pool_limit(pool, connections_max);
+        *ret_pool = pool;
         return 0;
 }
 
 void loop_connections_allow(Loop *loop, long change)
 {
         loop->connections_max += change;
-        (void)curl_multi_setopt(loop->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, loop->connections_max);
-        (void)curl_multi_setopt(loop->multi, CURLMOPT_MAX_HOST_CONNECTIONS, loop->connections_max);
-        (void)curl_multi_setopt(loop->multi, CURLMOPT_MAXCONNECTS, loop->connections_max);
-}
-
-/* libcurl closes its connections only together with their pool, which needs all transfers gone. */
-static void connections_renew(Loop *loop)
-{
-        CURLM *multi;
-        if (!list_is_empty(&loop->transfers) || multi_new(loop->connections_max, &multi) < 0)
-                return;
-        (void)curl_multi_cleanup(loop->multi);
-        loop->multi = multi;
-        loop->connections_stale = false;
+        pool_limit(loop->pool, loop->connections_max);
 }
 
 void loop_connections_forget(Loop *loop)
 {
-        loop->connections_stale = true;
-        for (ListLink *link = loop->transfers.next; link != &loop->transfers; link = link->next) {
-                LoopTransfer *transfer = list_entry(link, LoopTransfer, link);
-                (void)curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
+        Pool *pool;
+        loop->must_forget = pool_new(loop->connections_max, &pool) < 0;
+        if (loop->must_forget)
+                return;
+        list_append(&loop->retired, &loop->pool->link);
+        loop->pool = pool;
+}
+
+/* Not at once when the last transfer goes: that happens in handlers, while its pool is still looked at. */
+static void retired_reap(Loop *loop)
+{
+        for (ListLink *link = loop->retired.next, *next; link != &loop->retired; link = next) {
+                Pool *pool = list_entry(link, Pool, link);
+                next = link->next;
+                if (list_is_empty(&pool->transfers))
+                        (void)pool_free(pool);
         }
-        connections_renew(loop);
 }
 
 /* Transfers. */
 
 int loop_transfer_start(Loop *loop, LoopTransfer *transfer)
 {
-        if (loop->connections_stale)
-                connections_renew(loop);
-        if (loop->connections_stale) {
-                (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
-                (void)curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
-        }
+        if (loop->must_forget)
+                loop_connections_forget(loop);
         (void)curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, transfer);
-        if (curl_multi_add_handle(loop->multi, transfer->easy) != CURLM_OK)
+        if (curl_multi_add_handle(loop->pool->multi, transfer->easy) != CURLM_OK)
                 return -ENOMEM;
-        list_append(&loop->transfers, &transfer->link);
+        transfer->pool = loop->pool;
+        list_append(&loop->pool->transfers, &transfer->link);
         loop->transfers_ready = true;
         return 0;
 }
 
-void loop_transfer_stop(Loop *loop, LoopTransfer *transfer)
+void loop_transfer_stop(LoopTransfer *transfer)
 {
         if (!list_is_linked(&transfer->link))
                 return;
         list_unlink(&transfer->link);
-        (void)curl_multi_remove_handle(loop->multi, transfer->easy);
+        (void)curl_multi_remove_handle(transfer->pool->multi, transfer->easy);
 }
 
-static void transfers_run(Loop *loop)
+static void pool_run(const Pool *pool)
 {
         int running, left;
-        loop->transfers_ready = false;
         /* An error here is one of memory; the transfer that it hit ends with a result of its own. */
-        (void)curl_multi_perform(loop->multi, &running);
-        for (CURLMsg *message; (message = curl_multi_info_read(loop->multi, &left));) {
+        (void)curl_multi_perform(pool->multi, &running);
+        for (CURLMsg *message; (message = curl_multi_info_read(pool->multi, &left));) {
                 if (message->msg != CURLMSG_DONE)
                         continue;
-                CURLcode result = message->data.result; /* the message dies with the removal */
+                CURLcode result = message->data.result; /* the message dies with the transfer's removal */
                 LoopTransfer *transfer = NULL;
                 (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)(void *)&transfer);
                 transfer->handler(transfer, result);
         }
+}
+
+static void transfers_run(Loop *loop)
+{
+        loop->transfers_ready = false;
+        pool_run(loop->pool);
+        for (ListLink *link = loop->retired.next; link != &loop->retired; link = link->next)
+                pool_run(list_entry(link, Pool, link));
 }
 
 /* Descriptors. */
@@ -291,10 +325,11 @@ static uint64_t wait_with_transfers(Loop *loop, uint64_t wait_ns)
         }
         int ready = 0;
         long curl_ms = 0;
-        if (curl_multi_poll(loop->multi, loop->waits, count, milliseconds_up(wait_ns), &ready) != CURLM_OK ||
-                curl_multi_timeout(loop->multi, &curl_ms) != CURLM_OK) {
+        CURLM *multi = loop->pool->multi;
+        if (curl_multi_poll(multi, loop->waits, count, milliseconds_up(wait_ns), &ready) != CURLM_OK ||
+                curl_multi_timeout(multi, &curl_ms) != CURLM_OK) {
                 loop->transfers_ready = true;
-                return wait_ns < WITHOUT_MEMORY_NS ? wait_ns : WITHOUT_MEMORY_NS;
+                return wait_ns < BLIND_WAIT_NS ? wait_ns : BLIND_WAIT_NS;
         }
         for (unsigned i = 0; i < count; i++)
                 ready -= loop->waits[i].revents != 0;
@@ -304,7 +339,11 @@ static uint64_t wait_with_transfers(Loop *loop, uint64_t wait_ns)
 
 static int loop_wait(Loop *loop, uint64_t wait_ns)
 {
-        if (!list_is_empty(&loop->transfers))
+        if (!list_is_empty(&loop->retired)) {
+                loop->transfers_ready = true;
+                wait_ns = wait_ns < BLIND_WAIT_NS ? wait_ns : BLIND_WAIT_NS;
+        }
+        if (!list_is_empty(&loop->pool->transfers))
                 wait_ns = wait_with_transfers(loop, wait_ns);
         struct timespec time = {
                 .tv_sec = (time_t)(wait_ns / NS_PER_S), .tv_nsec = (long)(wait_ns % NS_PER_S)};
@@ -331,6 +370,7 @@ int loop_turn(Loop *loop, uint64_t max_wait_ns)
         loop_timers_run(&loop->timers, clock_now_ns());
         if (loop->transfers_ready)
                 transfers_run(loop);
+        retired_reap(loop);
         return 0;
 }
 
@@ -356,9 +396,9 @@ int loop_new(Loop **ret_loop)
         Loop *loop = calloc(1, sizeof *loop);
         if (!loop)
                 return -ENOMEM;
-        list_init(&loop->transfers);
+        list_init(&loop->retired);
         loop->signal_fd = -1;
-        int r = multi_new(0, &loop->multi);
+        int r = pool_new(0, &loop->pool);
         if (r < 0) {
                 free(loop);
                 return r;
@@ -373,7 +413,8 @@ Loop *loop_free(Loop *loop)
                 return NULL;
         loop->signal_source = loop_fd_free(loop->signal_source);
         cleanup_close(&loop->signal_fd);
-        (void)curl_multi_cleanup(loop->multi);
+        retired_reap(loop);
+        (void)pool_free(loop->pool);
         loop_timers_deinit(&loop->timers);
         free(loop->sources);
         free(loop->polls);

@@ -139,7 +139,7 @@ def answer_last_reset(sock, head, body):
 
 def answer_counts(sock, head, body):
     with state_lock:
-        respond(sock, b"%d %d %d" % (connections, requests, waiting_max))
+        respond(sock, b"%d %d %d %d" % (connections, requests, waiting_max, threading.current_thread().number))
 
 
 def answer_meet(sock, head, body, count):
@@ -206,6 +206,7 @@ def run_connection(sock, context):
                 sock = context.wrap_socket(sock, server_side=True)
             with state_lock:
                 connections += 1
+                threading.current_thread().number = connections
             serve_connection(sock)
     except OSError:
         pass
