@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "provider.h"
+#include "sso-token.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 
@@ -92,7 +93,7 @@ static void format_time(int64_t wall_ns, char ret_text[static 32])
         struct tm tm;
         if (wall_ns == INT64_MAX || !gmtime_r(&seconds, &tm) ||
                 strftime(ret_text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-                (void)snprintf(ret_text, 32, "no end");
+                (void)snprintf(ret_text, 32, "they are replaced");
 }
 
 /* Takes over the walk's outcome, and says so when it differs from what was. */
@@ -287,6 +288,8 @@ int credential_chain_new(const CredentialSettings *settings, CredentialChain **r
         loop_timer_init(&chain->notify, settings->loop, chain_on_notify, chain);
         chain->error = CREDENTIALS_E_NONE;
         chain->detail = BUF_INIT(PROVIDER_DETAIL_MAX * 3);
+        if (sso_tokens_new(&chain->context.sso_tokens) < 0)
+                return -ENOMEM;
         if (settings->profile && !(chain->profile = strdup(settings->profile)))
                 return -ENOMEM;
         *ret_chain = TAKE(chain);
@@ -303,6 +306,7 @@ CredentialChain *credential_chain_free(CredentialChain *chain)
         aws_credentials_deinit(&chain->retired);
         buf_deinit(&chain->detail);
         aws_config_free(chain->config);
+        sso_tokens_free(chain->context.sso_tokens);
         free(chain->profile);
         free(chain);
         return NULL;

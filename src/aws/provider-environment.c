@@ -5,31 +5,24 @@
 
 #include "provider.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
+#include "environment.h"
 #include "tokenfs/base/parse.h"
-
-static const char *get_variable(const char *name)
-{
-        const char *value = secure_getenv(name);
-        return value && *value ? value : NULL;
-}
 
 static int environment_start(ProviderRun *run)
 {
-        const char *access_key_id = get_variable("AWS_ACCESS_KEY_ID");
-        if (run->context->skip_environment || !access_key_id)
+        const char *access_key_id = environment_get("AWS_ACCESS_KEY_ID");
+        bool is_skipped = run->context->skip_environment && run->walk->scope == WALK_STANDARD;
+        if (is_skipped || !access_key_id)
                 return 0;
-        const char *secret = get_variable("AWS_SECRET_ACCESS_KEY");
+        const char *secret = environment_get("AWS_SECRET_ACCESS_KEY");
         if (!secret)
                 return provider_fail(run, CREDENTIALS_E_INVALID,
                         "AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY isn't; set both or neither");
-        const char *token = get_variable("AWS_SECURITY_TOKEN");
+        const char *token = environment_get("AWS_SECURITY_TOKEN");
         if (!token)
-                token = get_variable("AWS_SESSION_TOKEN");
+                token = environment_get("AWS_SESSION_TOKEN");
         int64_t expires_wall_ns = INT64_MAX;
-        const char *expiration = get_variable("AWS_CREDENTIAL_EXPIRATION");
+        const char *expiration = environment_get("AWS_CREDENTIAL_EXPIRATION");
         if (expiration && parse_iso8601(expiration, &expires_wall_ns) < 0)
                 return provider_fail(run, CREDENTIALS_E_INVALID,
                         "AWS_CREDENTIAL_EXPIRATION isn't a time like 2030-01-31T12:00:00Z");

@@ -13,22 +13,33 @@
 
 static const Provider *const standard_order[] = {
         &provider_environment,
+        &provider_assume_role,
+        &provider_web_identity,
+        &provider_sso,
         &provider_shared_credentials,
+        &provider_process,
         &provider_config_file,
+        &provider_container,
+        &provider_imds,
         NULL,
 };
 static const Provider *const profile_order[] = {
+        &provider_web_identity,
+        &provider_sso,
         &provider_shared_credentials,
+        &provider_process,
         &provider_config_file,
         NULL,
 };
+static const Provider *const role_only[] = {&provider_assume_role, NULL};
 static const Provider *const environment_only[] = {&provider_environment, NULL};
-static const Provider *const imds_only[] = {NULL};
-static const Provider *const container_only[] = {NULL};
+static const Provider *const imds_only[] = {&provider_imds, NULL};
+static const Provider *const container_only[] = {&provider_container, NULL};
 
 static const Provider *const *const orders[] = {
         [WALK_STANDARD] = standard_order,
         [WALK_PROFILE] = profile_order,
+        [WALK_ROLE] = role_only,
         [WALK_ENVIRONMENT] = environment_only,
         [WALK_IMDS] = imds_only,
         [WALK_CONTAINER] = container_only,

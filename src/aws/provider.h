@@ -17,7 +17,7 @@
 typedef struct Provider Provider;
 typedef struct ProviderRun ProviderRun;
 typedef struct ProviderWalk ProviderWalk;
-typedef struct SsoTokens SsoTokens;
+typedef struct SsoTokens SsoTokens; /* see sso-token.h */
 
 /* What all providers of a walk share. Borrowed, and unchanged while a walk is under way. */
 typedef struct ProviderContext {
@@ -79,6 +79,7 @@ void provider_finish(ProviderRun *run);
 typedef enum WalkScope {
         WALK_STANDARD, /* the standard order */
         WALK_PROFILE, /* what a profile can hold, as a source_profile */
+        WALK_ROLE, /* the role that a source_profile takes in its turn */
         WALK_ENVIRONMENT, /* credential_source = Environment, and so on */
         WALK_IMDS,
         WALK_CONTAINER,

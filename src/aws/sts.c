@@ -1,0 +1,278 @@
+/* The Security Token Service: a form is sent, signed for the regional endpoint, and an XML document read.
+ *
+ * The region is that of AWS_REGION, AWS_DEFAULT_REGION or the profile in use; without any, us-east-2, where the control
+ * plane that these credentials are for is. A clock that is off is corrected once from the answer's Date: the request is
+ * signed anew, and the end of validity moved to what our clock will show then. */
+
+#include "sts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/parse.h"
+#include "xml.h"
+
+#define STS_REGION_DEFAULT "us-east-2"
+#define STS_FORM_MAX ((size_t)256 * 1024)
+#define STS_TIMEOUT_NS (8 * NS_PER_S)
+#define STS_CONNECT_TIMEOUT_NS (4 * NS_PER_S)
+#define STS_ATTEMPTS 3
+#define STS_PAUSE_NS (300 * NS_PER_MS)
+#define STS_SKEW_MIN_S 240 /* signatures are good for 5 minutes */
+
+void sts_init(StsCall *sts, const char *action)
+{
+        sts->action = action;
+        sts->form = BUF_INIT(STS_FORM_MAX);
+        (void)buf_appendf(&sts->form, "Action=%s&Version=2011-06-15", action);
+}
+
+void sts_add(StsCall *sts, const char *name, const char *value)
+{
+        (void)buf_appendf(&sts->form, "&%s=", name);
+        (void)buf_append_uri(&sts->form, value, strlen(value), "");
+}
+
+void sts_session_name(char ret_name[static 32])
+{
+        (void)snprintf(ret_name, 32, "tokenfs-%lld", (long long)(clock_wall_ns() / (int64_t)NS_PER_S));
+}
+
+static const char *sts_region(const AwsConfig *config)
+{
+        const char *const found[] = {
+                secure_getenv("AWS_REGION"),
+                secure_getenv("AWS_DEFAULT_REGION"),
+                aws_config_get(config, aws_config_profile(config), "region"),
+        };
+        for (size_t i = 0; i < ARRAY_LEN(found); i++)
+                if (found[i] && *found[i])
+                        return found[i];
+        return STS_REGION_DEFAULT;
+}
+
+static int fail(StsCall *sts, CredentialsError error, const char *problem, const char *remedy)
+{
+        return provider_fail(sts->run, error, "%s at %.100s (region %.40s): %.300s%s%s", sts->action,
+                sts->endpoint.host, sts->endpoint.region, problem, *remedy ? "; " : "", remedy);
+}
+
+static CredentialsError classify(const char *code, int status, const char **ret_remedy)
+{
+        static const struct {
+                const char *code;
+                CredentialsError error;
+                const char *remedy;
+        } known[] = {
+                {"AccessDenied", CREDENTIALS_E_REJECTED,
+                        "check the role's trust policy and who may assume it"},
+                {"AccessDeniedException", CREDENTIALS_E_REJECTED,
+                        "check the role's trust policy and who may assume it"},
+                {"InvalidClientTokenId", CREDENTIALS_E_REJECTED, "check the access key that is used for it"},
+                {"UnrecognizedClientException", CREDENTIALS_E_REJECTED,
+                        "check the access key that is used for it"},
+                {"SignatureDoesNotMatch", CREDENTIALS_E_REJECTED,
+                        "check the secret access key that is used for it"},
+                {"InvalidIdentityToken", CREDENTIALS_E_REJECTED,
+                        "check the token file and the role's identity provider"},
+                {"IDPRejectedClaim", CREDENTIALS_E_REJECTED,
+                        "check the token file and the role's identity provider"},
+                {"RegionDisabledException", CREDENTIALS_E_REJECTED,
+                        "STS is not active in that region: set another"},
+                {"ExpiredToken", CREDENTIALS_E_EXPIRED, "renew the credentials that are used for it"},
+                {"ExpiredTokenException", CREDENTIALS_E_EXPIRED, "renew the token that is used for it"},
+                {"IDPCommunicationError", CREDENTIALS_E_FAILED, ""},
+                {"RequestLimitExceeded", CREDENTIALS_E_FAILED, ""},
+                {"ValidationError", CREDENTIALS_E_INVALID,
+                        "check role_arn, role_session_name, external_id, duration_seconds"},
+        };
+        for (size_t i = 0; i < ARRAY_LEN(known); i++)
+                if (strcmp(code, known[i].code) == 0) {
+                        *ret_remedy = known[i].remedy;
+                        return known[i].error;
+                }
+        *ret_remedy = "";
+        if (status >= 500 || status == 429 || strncmp(code, "Throttl", 7) == 0)
+                return CREDENTIALS_E_FAILED;
+        return status == 401 || status == 403 ? CREDENTIALS_E_REJECTED : CREDENTIALS_E_INVALID;
+}
+
+/* An error code as STS has them, or nothing: what comes from outside isn't put into a log as it is. */
+static bool is_code(const char *text)
+{
+        size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.");
+        return len > 0 && len <= 64 && !text[len];
+}
+
+static int sts_send(StsCall *sts);
+
+static bool is_of_signature_time(const char *code)
+{
+        return strcmp(code, "SignatureDoesNotMatch") == 0 || strcmp(code, "RequestExpired") == 0 ||
+               strcmp(code, "RequestTimeTooSkewed") == 0 || strcmp(code, "InvalidSignatureException") == 0;
+}
+
+/* Sets the outcome, or sends the call again: then -EINPROGRESS. */
+static int read_failure(StsCall *sts, const HttpResponse *response)
+{
+        XmlWanted wanted[] = {{.path = "ErrorResponse/Error/Code", .text = BUF_INIT(256)}};
+        int r = xml_read(buf_str(&response->body), response->body.len, wanted, ARRAY_LEN(wanted));
+        char code[65];
+        (void)snprintf(code, sizeof(code), "%s",
+                r == 0 && is_code(buf_str(&wanted[0].text)) ? buf_str(&wanted[0].text) : "");
+        buf_deinit(&wanted[0].text);
+
+        int64_t server_s = 0;
+        const char *date = http_response_header(response, "Date");
+        if (sts->keys && !sts->skew_s && is_of_signature_time(code) && date &&
+                parse_http_date(date, &server_s) == 0) {
+                int64_t skew_s = server_s - clock_wall_ns() / (int64_t)NS_PER_S;
+                if (skew_s > STS_SKEW_MIN_S || skew_s < -STS_SKEW_MIN_S) {
+                        sts->skew_s = skew_s;
+                        return sts_send(sts);
+                }
+        }
+        const char *remedy;
+        CredentialsError error = classify(code, response->status, &remedy);
+        char problem[100];
+        (void)snprintf(problem, sizeof(problem), "refused with %s%sstatus %d", code, *code ? ", " : "",
+                response->status);
+        return fail(sts, error, problem, remedy);
+}
+
+static int read_success(StsCall *sts, const HttpResponse *response)
+{
+        static const char *const names[] = {"AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"};
+        char paths[ARRAY_LEN(names)][128];
+        XmlWanted wanted[ARRAY_LEN(names)];
+        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+                (void)snprintf(paths[i], sizeof(paths[i]), "%sResponse/%sResult/Credentials/%s", sts->action,
+                        sts->action, names[i]);
+                wanted[i] = (XmlWanted){.path = paths[i], .text = BUF_INIT(PROVIDER_ANSWER_MAX)};
+        }
+        int r = xml_read(buf_str(&response->body), response->body.len, wanted, ARRAY_LEN(wanted));
+        bool is_whole = r == 0;
+        for (size_t i = 0; i < ARRAY_LEN(names); i++)
+                is_whole = is_whole && wanted[i].text.len > 0;
+        int64_t expires_wall_ns = 0;
+        if (r == -ENOMEM)
+                (void)provider_no_memory(sts->run);
+        else if (!is_whole || parse_iso8601(buf_str(&wanted[3].text), &expires_wall_ns) < 0)
+                (void)fail(
+                        sts, CREDENTIALS_E_INVALID, "the answer isn't what STS sends", "check the endpoint");
+        else
+                (void)provider_found(sts->run, "the answer of STS", buf_str(&wanted[0].text),
+                        buf_str(&wanted[1].text), buf_str(&wanted[2].text),
+                        expires_wall_ns - sts->skew_s * (int64_t)NS_PER_S);
+        for (size_t i = 0; i < ARRAY_LEN(names); i++)
+                buf_deinit(&wanted[i].text);
+        return 0;
+}
+
+static void on_response(const HttpResponse *response, void *userdata)
+{
+        StsCall *sts = userdata;
+        int r = 0;
+        if (response->error != HTTP_OK)
+                r = provider_fail_call(sts->run, sts->endpoint.host, response);
+        else if (response->status == 200)
+                r = read_success(sts, response);
+        else
+                r = read_failure(sts, response);
+        if (r != -EINPROGRESS)
+                provider_finish(sts->run);
+}
+
+static int sts_sign(StsCall *sts)
+{
+        HttpHeader *headers = sts->headers;
+        headers[0] = (HttpHeader){"Content-Type", "application/x-www-form-urlencoded; charset=utf-8"};
+        sts->header_count = 1;
+        if (!sts->keys)
+                return 0;
+        sigv4_headers_deinit(&sts->signature);
+        Buf path = BUF_INIT(2048);
+        (void)buf_appendf(&path, "%s/", sts->endpoint.base);
+        int r = path.error;
+        if (r == 0)
+                r = sigv4_sign(
+                        &(SigV4Request){
+                                .method = "POST",
+                                .host = sts->endpoint.host,
+                                .path = buf_str(&path),
+                                .headers = headers,
+                                .header_count = 1,
+                                .body = buf_str(&sts->form),
+                                .body_len = sts->form.len,
+                                .region = sts->endpoint.region,
+                                .service = "sts",
+                                .time_s = clock_wall_ns() / (int64_t)NS_PER_S + sts->skew_s,
+                        },
+                        sts->keys, &sts->signature);
+        buf_deinit(&path);
+        if (r < 0)
+                return r;
+        headers[sts->header_count++] = (HttpHeader){"Authorization", buf_str(&sts->signature.authorization)};
+        headers[sts->header_count++] = (HttpHeader){"X-Amz-Date", sts->signature.date};
+        if (sts->keys->session_token.data)
+                headers[sts->header_count++] =
+                        (HttpHeader){"X-Amz-Security-Token", sts->keys->session_token.data};
+        return 0;
+}
+
+static int sts_send(StsCall *sts)
+{
+        int r = sts_sign(sts);
+        if (r == 0)
+                r = provider_call_start(&sts->call, sts->run->context,
+                        &(HttpRequest){
+                                .method = "POST",
+                                .url = buf_str(&sts->url),
+                                .headers = sts->headers,
+                                .header_count = sts->header_count,
+                                .body = buf_str(&sts->form),
+                                .body_len = sts->form.len,
+                                .timeout_ns = STS_TIMEOUT_NS,
+                                .connect_timeout_ns = STS_CONNECT_TIMEOUT_NS,
+                                .response_max = PROVIDER_ANSWER_MAX,
+                                .allow_plain = sts->run->context->allow_plain_http,
+                        },
+                        STS_ATTEMPTS, STS_PAUSE_NS, on_response, sts);
+        if (r == -ENOMEM)
+                return provider_no_memory(sts->run);
+        if (r < 0)
+                return fail(sts, CREDENTIALS_E_INVALID, "the call can't be made", "check the endpoint");
+        return -EINPROGRESS;
+}
+
+int sts_start(StsCall *sts, ProviderRun *run, const AwsKeys *keys)
+{
+        sts->run = run;
+        sts->keys = keys;
+        const AwsConfig *config = run->context->config;
+        Buf error = BUF_INIT(PROVIDER_DETAIL_MAX / 2);
+        int r = aws_endpoint_service("sts", sts_region(config), config, &error, &sts->endpoint);
+        if (r < 0 && r != -ENOMEM)
+                (void)provider_fail(
+                        run, CREDENTIALS_E_INVALID, "the endpoint of STS: %.300s", buf_str(&error));
+        buf_deinit(&error);
+        if (r < 0)
+                return r == -ENOMEM ? provider_no_memory(run) : 0;
+        sts->url = BUF_INIT(2048);
+        (void)buf_appendf(&sts->url, "%s/", sts->endpoint.url);
+        if (sts->url.error || sts->form.error)
+                return fail(sts, CREDENTIALS_E_INVALID, "a parameter is too long", "");
+        return sts_send(sts);
+}
+
+void sts_stop(StsCall *sts)
+{
+        provider_call_stop(&sts->call);
+        sigv4_headers_deinit(&sts->signature);
+        aws_endpoint_deinit(&sts->endpoint);
+        buf_deinit(&sts->form);
+        buf_deinit(&sts->url);
+}
