@@ -230,6 +230,27 @@ static int current_content(Request *request, uint64_t *ret_keep_ns)
         return content_get(request, request->node.slot, &version, ret_keep_ns);
 }
 
+/* A read waits for news of the same node: what the kernel is told meanwhile would make it ignore those. */
+static bool read_waits_for(const Fs *fs, Node node)
+{
+        for (const ListLink *link = fs->requests.next; link != &fs->requests; link = link->next) {
+                const Request *other = list_entry(link, Request, link);
+                if (other->for_read && node_id(other->node) == node_id(node))
+                        return true;
+        }
+        return false;
+}
+
+static int reply_file_attributes(Request *request, Version *version, uint64_t keep_ns)
+{
+        Fs *fs = request->fs;
+        if (!version || !version_has_field(version, request->node.field))
+                return ENOENT;
+        struct stat stat;
+        attributes_of_file(fs, request->node, version, &stat);
+        return reply_attributes(request, &stat, tree_note_told(&fs->tree, request->node, version, keep_ns));
+}
+
 static int step_getattr(Request *request)
 {
         Fs *fs = request->fs;
@@ -240,6 +261,11 @@ static int step_getattr(Request *request)
                 return getattr_directory(request);
         if (!node_is_file(node))
                 return ESTALE;
+        Version *told = tree_told_since(&fs->tree, node, request->came_ns);
+        if (told)
+                return reply_file_attributes(request, told, 0);
+        if (!request->is_parked && !request->for_read)
+                request->for_read = read_waits_for(fs, node);
         uint64_t keep_ns, until_ns;
         int r = current_content(request, &keep_ns);
         if (r != 0)
@@ -254,11 +280,7 @@ static int step_getattr(Request *request)
                 break;
         case TREE_LEARN: return ESTALE;
         }
-        if (!version || !version_has_field(version, node.field))
-                return ENOENT;
-        struct stat stat;
-        attributes_of_file(fs, node, version, &stat);
-        return reply_attributes(request, &stat, tree_note_told(&fs->tree, node, version, keep_ns));
+        return reply_file_attributes(request, version, keep_ns);
 }
 
 static void handle_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)

@@ -8,7 +8,11 @@
  * its directory, so that the bytes of a read are those of the attributes before it.
  *
  * A read that comes with an old node whose version isn't promised any more waits for the end of that second, rather
- * than be given an old value: see tree_tell. */
+ * than be given an old value: see tree_tell.
+ *
+ * The kernel ignores an answer about attributes if it took in another about the same node after it had asked. So
+ * whoever asked before the node was last told something is told the same (tree_told_since), and nobody is told the
+ * old version while a read waits for the new one (ops.c): what was told last is what the kernel believes. */
 
 #include "tree.h"
 
@@ -19,12 +23,15 @@
 #include "tokenfs/base/clock.h"
 
 #define TREE_GRACE_NS NS_PER_S
+/* At the end of the grace nobody is told the old version for this long, so that no task still copies it then. */
+#define TREE_QUIET_NS (NS_PER_S / 10)
 /* The kernel counts its timeouts in jiffies; a version is kept a little longer than they may last. */
 #define TREE_SLACK_NS (NS_PER_S / 10)
 
 /* A node of an old generation that was told a later version. */
 typedef struct OldNode {
         uint32_t generation, told;
+        uint64_t told_ns; /* when */
         uint8_t field;
 } OldNode;
 
@@ -276,6 +283,12 @@ static uint32_t told_generation(Dir *dir, Node node)
         return old ? old->told : node.generation;
 }
 
+Version *tree_told_since(Tree *tree, Node node, uint64_t since_ns)
+{
+        const OldNode *old = dir_find_old(tree->dirs[node.slot], node);
+        return old && old->told_ns >= since_ns ? tree_find_version(tree, node.slot, old->told) : NULL;
+}
+
 TreeTell tree_tell(Tree *tree, Node node, bool for_read, Version **ret_version, uint64_t *ret_until_ns)
 {
         uint32_t told = told_generation(tree->dirs[node.slot], node);
@@ -283,8 +296,9 @@ TreeTell tree_tell(Tree *tree, Node node, bool for_read, Version **ret_version, 
         Version *version = tree_find_version(tree, node.slot, told);
         uint64_t now = clock_now_ns();
         if (version && version->superseded_ns && now < version->superseded_ns + TREE_GRACE_NS) {
-                if (for_read && now >= version->due_ns) {
-                        *ret_until_ns = version->superseded_ns + TREE_GRACE_NS;
+                uint64_t end = version->superseded_ns + TREE_GRACE_NS;
+                if (for_read && (now >= version->due_ns || now >= end - TREE_QUIET_NS)) {
+                        *ret_until_ns = end;
                         return TREE_WAIT;
                 }
                 *ret_version = version;
@@ -307,6 +321,7 @@ static int dir_note_old(Dir *dir, Node node, uint32_t told)
         OldNode *old = dir_find_old(dir, node);
         if (old) {
                 old->told = told;
+                old->told_ns = clock_now_ns();
                 return 0;
         }
         if (dir->old_count == dir->old_capacity) {
@@ -317,7 +332,7 @@ static int dir_note_old(Dir *dir, Node node, uint32_t told)
                 dir->old_nodes = nodes;
                 dir->old_capacity = capacity;
         }
-        dir->old_nodes[dir->old_count++] = (OldNode){node.generation, told, node.field};
+        dir->old_nodes[dir->old_count++] = (OldNode){node.generation, told, clock_now_ns(), node.field};
         return 0;
 }
 

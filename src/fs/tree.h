@@ -65,6 +65,8 @@ typedef enum TreeTell {
 /* `for_read`: a read is about to use the answer, so that it must not be out of date. Does not decide whether the
  * current version is still promised: that is the caller's. */
 TreeTell tree_tell(Tree *tree, Node node, bool for_read, Version **ret_version, uint64_t *ret_until_ns);
+/* The version that the node was told after `since_ns`, if it was and is held; else NULL. */
+Version *tree_told_since(Tree *tree, Node node, uint64_t since_ns);
 /* The version whose attributes the node was last told; NULL if it isn't held. */
 Version *tree_told(Tree *tree, Node node);
 /* Notes that attributes of `version` were told for `node`, valid for `keep_ns`; returns how long they may be valid. */
