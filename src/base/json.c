@@ -1,8 +1,9 @@
 /* JSON from outside.
  *
- * Why: cJSON alone lets a document choose its depth, cuts strings at U+0000, takes text that is no UTF-8, finds the
- * first of several members, and leaves secrets in the C library's heap. How: one pass over the bytes before the
- * parser sees them settles depth, encoding and NULs; the hooks put every node in the secret heap; a look-up counts. */
+ * Why: cJSON alone lets a document choose its depth, makes forty bytes of memory out of one of text, cuts strings at
+ * U+0000, takes text that is no UTF-8, numbers and white space that aren't JSON's, finds the first of several members,
+ * and leaves secrets in the C library's heap. How: one pass over the bytes before the parser sees them settles depth,
+ * number of values, encoding, NULs and numbers; the hooks put every node in the secret heap; a look-up counts. */
 
 #include "tokenfs/base/json.h"
 
@@ -30,31 +31,76 @@ static bool is_space(char c)
         return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
+static size_t skip_digits(const char *data, size_t len, size_t i)
+{
+        while (i < len && data[i] >= '0' && data[i] <= '9')
+                i++;
+        return i;
+}
+
+/* The length of the number that begins here; 0 if it is none, or one that only strtod would take. */
+static size_t number_length(const char *data, size_t len)
+{
+        size_t i = data[0] == '-', start = i;
+        i = skip_digits(data, len, i);
+        if (i == start || (data[start] == '0' && i > start + 1))
+                return 0;
+        if (i < len && data[i] == '.') {
+                start = i + 1;
+                i = skip_digits(data, len, start);
+                if (i == start)
+                        return 0;
+        }
+        if (i < len && (data[i] == 'e' || data[i] == 'E')) {
+                start = i + 1;
+                if (start < len && (data[start] == '+' || data[start] == '-'))
+                        start++;
+                i = skip_digits(data, len, start);
+                if (i == start)
+                        return 0;
+        }
+        return i < len && strchr("+-.eE", data[i]) ? 0 : i;
+}
+
+/* The length of the string that begins here, with its quotes; 0 if it is none that a C string can hold. */
+static size_t string_length(const char *data, size_t len)
+{
+        for (size_t i = 1; i < len; i++) {
+                if (data[i] == '"')
+                        return i + 1;
+                if ((unsigned char)data[i] < 0x20 || (len - i >= 6 && memcmp(data + i, "\\u0000", 6) == 0))
+                        return 0;
+                i += data[i] == '\\';
+        }
+        return 0;
+}
+
 static int check_text(const char *data, size_t len, unsigned depth_max)
 {
         if (memchr(data, '\0', len) || !parse_is_utf8(data, len))
                 return -EINVAL;
         unsigned depth = 0;
-        bool in_string = false;
-        for (size_t i = 0; i < len; i++) {
+        size_t values = 0;
+        for (size_t i = 0, step = 1; i < len; i += step) {
                 char c = data[i];
-                if (in_string && c == '\\') {
-                        if (len - i >= 6 && memcmp(data + i, "\\u0000", 6) == 0)
-                                return -EINVAL;
-                        i++;
-                } else if (in_string && (unsigned char)c < 0x20) {
+                step = 1;
+                if (c == '"')
+                        step = string_length(data + i, len - i);
+                else if (c == '-' || (c >= '0' && c <= '9'))
+                        step = number_length(data + i, len - i);
+                else if (c == '{' || c == '[')
+                        depth++;
+                else if ((c == '}' || c == ']') && depth-- == 0)
                         return -EINVAL;
-                } else if (c == '"') {
-                        in_string = !in_string;
-                } else if (!in_string && (c == '{' || c == '[')) {
-                        if (++depth > depth_max)
-                                return -E2BIG;
-                } else if (!in_string && (c == '}' || c == ']')) {
-                        if (depth-- == 0)
-                                return -EINVAL;
-                }
+                else if (!is_space(c) && !strchr(",:}]truefalsn", c))
+                        return -EINVAL;
+                if (step == 0)
+                        return -EINVAL;
+                values += c == ',' || c == '{' || c == '[';
+                if (depth > depth_max || values > JSON_VALUES_MAX)
+                        return -E2BIG;
         }
-        return in_string || depth > 0 ? -EINVAL : 0;
+        return depth > 0 ? -EINVAL : 0;
 }
 
 /* cJSON says no more than "failed": out of memory, or not JSON. A document that passes check_text and is short of

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -30,6 +31,7 @@ static void test_accepts(void **state)
                 "\"[[[[[[[[\"",
                 "\"\\\"\"",
                 "\"\\\\u0000\"",
+                "[0, -0, 1.5, 1e9, 1E+9, 10.25e-3, -7]",
                 "\"\xC3\xA4\\u00e4\\ud83d\\ude00\"",
         };
         for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -62,6 +64,23 @@ static void test_refuses(void **state)
                 "[}",
                 "\"\\",
                 "]",
+                /* what cJSON alone would take */
+                "\xEF\xBB\xBF{}",
+                "{\v}",
+                "[\x1f 1]",
+                "[01]",
+                "[1.]",
+                "[-.5]",
+                "[.5]",
+                "[+1]",
+                "[-]",
+                "[1e]",
+                "[1e+]",
+                "[1.5.5]",
+                "[0x10]",
+                "[1-]",
+                "[NaN]",
+                "[1 2]",
         };
         for (size_t i = 0; i < ARRAY_LEN(texts); i++)
                 if (parse(texts[i]) != -EINVAL)
@@ -81,6 +100,25 @@ static void test_depth(void **state)
         assert_int_equal(parse("[[[[[]]]]]"), -E2BIG);
         assert_int_equal(parse("{\"a\":[{\"b\":[[]]}]}"), -E2BIG);
         assert_int_equal(parse("[[],[],[],[],[],[]]"), 0);
+}
+
+static void test_number_of_values(void **state)
+{
+        (void)state;
+        size_t len = 2 * (size_t)JSON_VALUES_MAX + 1;
+        char *text = malloc(len);
+        cJSON *json = NULL;
+        assert_non_null(text);
+        for (size_t i = 0; i < len; i++)
+                text[i] = i % 2 ? '1' : ',';
+        text[0] = '[';
+        text[len - 1] = ']';
+        assert_int_equal(json_parse(text, len, 4, &json), 0);
+        assert_int_equal(cJSON_GetArraySize(json), JSON_VALUES_MAX);
+        json = json_free(json);
+        memcpy(text + 1, "[],[],", 6); /* four values where there were three */
+        assert_int_equal(json_parse(text, len, 4, &json), -E2BIG);
+        free(text);
 }
 
 static void test_members(void **state)
@@ -121,6 +159,7 @@ int main(void)
                 cmocka_unit_test(test_accepts),
                 cmocka_unit_test(test_refuses),
                 cmocka_unit_test(test_depth),
+                cmocka_unit_test(test_number_of_values),
                 cmocka_unit_test(test_members),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,8 +11,10 @@
 /* Gives cJSON the secret heap. json_parse does it by itself; who builds documents with cJSON calls it first. */
 void json_init(void);
 
+#define JSON_VALUES_MAX 100000 /* in a document: what it may cost in memory, whatever its length */
+
 /* Parses a whole document. Returns 0, -EINVAL (no JSON, something behind it, not UTF-8, a string with U+0000, which
- * a C string can't hold), -E2BIG (objects and arrays nested deeper than `depth_max`), -ENOMEM. */
+ * a C string can't hold), -E2BIG (objects and arrays nested deeper than `depth_max`, too many values), -ENOMEM. */
 int json_parse(const char *data, size_t len, unsigned depth_max, cJSON **ret);
 /* Wipes and frees. NULL does nothing. Returns NULL. */
 cJSON *json_free(cJSON *json);
