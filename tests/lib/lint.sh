@@ -60,7 +60,7 @@ scripts()
         local -a found
         mapfile -t found < <(git -c safe.directory='*' ls-files --cached --others --exclude-standard |
                 xargs -d '\n' grep -lsE '^#!.*\b(bash|sh)$|^# shellcheck shell=')
-        shellcheck -x --source-path=SCRIPTDIR -e SC1091,SC2046,SC2317 "${found[@]}"
+        shellcheck -x --source-path=SCRIPTDIR -e SC1091,SC2015,SC2046,SC2317 "${found[@]}"
 }
 
 section "shellcheck" scripts
