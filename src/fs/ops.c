@@ -338,7 +338,7 @@ static int step_read(Request *request)
         if (r != 0)
                 return r;
         bool was_told = version->generation == request->first_generation &&
-                (node.generation == version->generation || slot_is_old(slot, node.generation));
+                tree_was_told(&fs->tree, node, version->generation);
         return was_told || fs->settings.audit ? reply_bytes(request, version) : ESTALE;
 }
 

@@ -25,8 +25,9 @@
 #define TREE_GRACE_NS NS_PER_S
 /* At the end of the grace nobody is told the old version for this long, so that no task still copies it then. */
 #define TREE_QUIET_NS (NS_PER_S / 10)
-/* The kernel counts its timeouts in jiffies; a version is kept a little longer than they may last. */
-#define TREE_SLACK_NS (NS_PER_S / 10)
+/* A version is kept for a while after its attributes have run out: a task that was given them may still have to
+ * wait for a processor before it reads. */
+#define TREE_SLACK_NS (5 * NS_PER_S)
 
 /* A node of an old generation that was told a later version. */
 typedef struct OldNode {
@@ -308,6 +309,14 @@ TreeTell tree_tell(Tree *tree, Node node, bool for_read, Version **ret_version, 
                 return TREE_LEARN;
         *ret_version = current;
         return TREE_TELL;
+}
+
+bool tree_was_told(Tree *tree, Node node, uint32_t generation)
+{
+        const OldNode *old = dir_find_old(tree->dirs[node.slot], node);
+        if (old)
+                return old->told == generation;
+        return node.generation == generation || slot_is_old(slots_get(tree->slots, node.slot), node.generation);
 }
 
 Version *tree_told(Tree *tree, Node node)

@@ -69,6 +69,9 @@ TreeTell tree_tell(Tree *tree, Node node, bool for_read, Version **ret_version, 
 Version *tree_told_since(Tree *tree, Node node, uint64_t since_ns);
 /* The version whose attributes the node was last told; NULL if it isn't held. */
 Version *tree_told(Tree *tree, Node node);
+/* True if `generation`, which has been current for a while, is what the node was last told (by this worker, or by one
+ * before it). */
+bool tree_was_told(Tree *tree, Node node, uint32_t generation);
 /* Notes that attributes of `version` were told for `node`, valid for `keep_ns`; returns how long they may be valid. */
 uint64_t tree_note_told(Tree *tree, Node node, Version *version, uint64_t keep_ns);
 /* The kernel has forgotten the node. */
