@@ -1,4 +1,47 @@
-int main(void)
+/* tokenfs: access tokens of Amazon Route 53 Global Resolver as files. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tokenfs/base/buf.h"
+#include "tokenfs/base/log.h"
+#include "tokenfs/daemon/options.h"
+#include "tokenfs/daemon/supervisor.h"
+
+static int print(void (*write_text)(Buf *out))
 {
-        return 0;
+        Buf text = BUF_INIT(64 * 1024);
+        write_text(&text);
+        bool is_printed = text.error == 0 && fputs(buf_str(&text), stdout) >= 0 && fflush(stdout) == 0;
+        buf_deinit(&text);
+        return is_printed ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int run(const Options *options, char **argv)
+{
+        switch (options->action) {
+        case OPTIONS_HELP: return print(options_help);
+        case OPTIONS_VERSION: return print(options_version);
+        case OPTIONS_NOTHING: return EXIT_SUCCESS;
+        case OPTIONS_CHECK: return EXIT_FAILURE;
+        case OPTIONS_MOUNT: return supervisor_run(options, argv);
+        }
+        return EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+        Options options;
+        Buf error = BUF_INIT(1024);
+        int r = options_parse(argc, argv, &error, &options);
+        if (r < 0) {
+                log_open(LOG_LEVEL_INFO, supervisor_is_successor());
+                log_error("%s", r == -ENOMEM ? "out of memory" : buf_str(&error));
+                buf_deinit(&error);
+                return EXIT_FAILURE;
+        }
+        int status = run(&options, argv);
+        options_deinit(&options);
+        return status;
 }

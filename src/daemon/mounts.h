@@ -1,0 +1,26 @@
+#pragma once
+/* What is mounted where, from /proc/self/mountinfo: it can be asked about a dead mount too. */
+
+#include <stdbool.h>
+
+typedef struct MountInfo {
+        char type[64]; /* "fuse.tokenfs"; "" if nothing is mounted right there */
+        unsigned minor; /* of the device: FUSE's connection number */
+} MountInfo;
+
+/* The topmost mount on exactly this path (absolute, without links). 0, or a negative errno of reading. */
+int mounts_find(const char *path, MountInfo *ret_info);
+/* The same in a file of that format. */
+int mounts_find_in(const char *file, const char *path, MountInfo *ret_info);
+bool mounts_is_ours(const MountInfo *info);
+
+/* The mount point as an absolute path without links; works if the last part is a dead mount. A path of /dev/fd/ stays
+ * as it is. Caller frees. 0 or a negative errno. */
+int mounts_resolve(const char *mountpoint, char **ret_path);
+/* Makes the (resolved) path fit to be mounted on: a dead mount of ours is unmounted. Returns 0, -ENOTDIR, -EBUSY (a
+ * live one of ours is there) or the errno of looking. */
+int mounts_prepare(const char *path);
+
+/* How many requests the kernel holds for this connection, those being worked on included; negative errno: it can't be
+ * told (fusectl isn't mounted, or isn't for us to read). */
+int mounts_waiting(unsigned minor);

@@ -1,0 +1,164 @@
+/* The supervisor's start: by a user, or by another binary of it.
+ *
+ * Everything that can fail for reasons a user can do something about fails here, with a sentence on standard error and
+ * nothing left mounted. */
+
+#include "supervisor.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "background.h"
+#include "mounts.h"
+#include "privileges.h"
+#include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/log.h"
+
+#define HAS_RESEND (UINT64_C(1) << 39) /* FUSE_HAS_RESEND, kernel 6.9; the header of Debian 12 is older */
+
+static int new_session(Supervisor *supervisor)
+{
+        const Options *options = supervisor->options;
+        const FsSessionSettings settings = {
+                .source = options->source,
+                .mount_options = (const char *const *)options->mount_options.items,
+                .mount_option_count = options->mount_options.count,
+                .audit = options->audit,
+                .debug = options->debug,
+        };
+        int r = fs_session_new(&settings, &supervisor->session);
+        if (r < 0)
+                log_error("can't make a FUSE session: %s", strerror(-r));
+        return r;
+}
+
+static bool kernel_can_resend(const FsSession *session)
+{
+        struct fuse_init_in init;
+        size_t len = 0;
+        const char *message = fs_session_init_message(session, &len);
+        if (!message || len < sizeof(struct fuse_in_header) + sizeof init)
+                return false;
+        memcpy(&init, message + sizeof(struct fuse_in_header), sizeof init);
+        uint64_t flags = init.flags | (init.flags & FUSE_INIT_EXT ? (uint64_t)init.flags2 << 32 : 0);
+        return flags & HAS_RESEND;
+}
+
+/* Which number /sys/fs/fuse/connections knows the mount by. */
+static void find_connection(Supervisor *supervisor)
+{
+        MountInfo info;
+        supervisor->connection = -1;
+        if (mounts_find(supervisor->mountpoint, &info) == 0 && mounts_is_ours(&info))
+                supervisor->connection = (int)info.minor;
+}
+
+static int prepare_mountpoint(Supervisor *supervisor)
+{
+        const char *given = supervisor->options->mountpoint;
+        if (supervisor->options->remount) {
+                log_error("the options of a mount can't be changed while it serves: umount %s, then mount it "
+                          "again "
+                          "(SIGHUP reads configuration and credentials anew)",
+                        given);
+                return -EINVAL;
+        }
+        int r = mounts_resolve(given, &supervisor->mountpoint);
+        if (r == 0)
+                r = mounts_prepare(supervisor->mountpoint);
+        switch (-r) {
+        case 0: return 0;
+        case ENOENT: log_error("the mount point %s doesn't exist", given); break;
+        case ENOTDIR: log_error("the mount point %s is no directory", given); break;
+        case EBUSY: log_error("%s is mounted already (umount it first)", supervisor->mountpoint); break;
+        default: log_error("can't mount on %s: %s", given, strerror(-r)); break;
+        }
+        return r;
+}
+
+static int mount_session(Supervisor *supervisor)
+{
+        int r = fs_session_mount(supervisor->session, supervisor->mountpoint);
+        if (r < 0) {
+                log_error("can't mount on %s: %s", supervisor->mountpoint, strerror(-r));
+                return r;
+        }
+        r = fs_session_handshake(supervisor->session);
+        if (r < 0) {
+                log_error("the kernel's FUSE doesn't answer: %s", strerror(-r));
+                fs_session_unmount(supervisor->session);
+        }
+        return r;
+}
+
+int supervisor_start(Supervisor *supervisor)
+{
+        int r = prepare_mountpoint(supervisor);
+        if (r < 0)
+                return r;
+        if (background_fix_environment() < 0 || chdir("/") < 0)
+                return -ENOMEM;
+        privileges_hide();
+        privileges_raise_memlock();
+        r = slots_new(&supervisor->slots);
+        if (r < 0) {
+                log_error("can't make the node table: %s", strerror(-r));
+                return r;
+        }
+        r = new_session(supervisor);
+        if (r == 0)
+                r = mount_session(supervisor);
+        if (r < 0)
+                return r;
+        supervisor->shared = slots_shared(supervisor->slots);
+        supervisor->can_resend = kernel_can_resend(supervisor->session);
+        find_connection(supervisor);
+        return 0;
+}
+
+static int adopt_session(Supervisor *supervisor, Handover *handover)
+{
+        CLEANUP(cleanup_free) void *init = NULL;
+        size_t len = 0;
+        int r = handover_load(handover->init_fd, &init, &len);
+        if (r < 0)
+                return r;
+        r = fs_session_adopt(supervisor->session, handover->fuse_fd, init, len, handover->mountpoint);
+        if (r == 0)
+                handover->fuse_fd = -1;
+        return r;
+}
+
+int supervisor_adopt(Supervisor *supervisor, Handover *handover)
+{
+        if (background_fix_environment() < 0 || chdir("/") < 0)
+                return -ENOMEM;
+        privileges_hide();
+        supervisor->mountpoint = TAKE(handover->mountpoint);
+        int r = slots_adopt(handover->slots_fd, &supervisor->slots);
+        if (r == 0) {
+                handover->slots_fd = -1;
+                r = new_session(supervisor);
+        }
+        handover->mountpoint = supervisor->mountpoint; /* lent */
+        if (r == 0)
+                r = adopt_session(supervisor, handover);
+        handover->mountpoint = NULL;
+        if (r < 0) {
+                log_error("can't take over from the binary before: %s", strerror(-r));
+                return r;
+        }
+        supervisor->shared = slots_shared(supervisor->slots);
+        supervisor->can_resend = kernel_can_resend(supervisor->session);
+        supervisor->worker = handover->worker_pid;
+        supervisor->worker_started_ns = clock_now_ns();
+        supervisor->control = handover->worker_control;
+        handover->worker_control = -1;
+        supervisor->had_worker = true;
+        find_connection(supervisor);
+        return 0;
+}

@@ -1,0 +1,50 @@
+/* The watchdog's judgement.
+ *
+ * Why so: at rest nothing is to wake up for it but the supervisor, twice in the limit; the worker is asked only when
+ * somebody waits for it, and any answer is good enough, as a slow API is no hanging worker. Half of the limit passes
+ * until it is asked, the other half until it is given up, so that a hanging worker is replaced within the limit.
+ * Whoever looks much later than planned was itself not running (suspended, frozen, starved): then the worker wasn't
+ * either, and gets its time again. */
+
+#include "watchdog.h"
+
+#include "tokenfs/base/clock.h"
+
+#define LATE_NS NS_PER_S
+
+void watchdog_init(Watchdog *watchdog, uint64_t limit_ns)
+{
+        *watchdog = (Watchdog){.limit_ns = limit_ns, .look_ns = CLOCK_NEVER};
+}
+
+static void look_again(Watchdog *watchdog)
+{
+        watchdog->look_ns = clock_add_ns(clock_now_ns(), watchdog->limit_ns / 2);
+}
+
+void watchdog_start(Watchdog *watchdog, bool is_watched)
+{
+        watchdog->is_asked = false;
+        watchdog->look_ns = CLOCK_NEVER;
+        if (is_watched && watchdog->limit_ns > 0)
+                look_again(watchdog);
+}
+
+WatchdogVerdict watchdog_look(Watchdog *watchdog)
+{
+        bool is_late = clock_now_ns() >= clock_add_ns(watchdog->look_ns, LATE_NS);
+        look_again(watchdog);
+        if (watchdog->is_asked)
+                return is_late ? WATCHDOG_FINE : WATCHDOG_HANGS;
+        return WATCHDOG_ASK;
+}
+
+void watchdog_asked(Watchdog *watchdog)
+{
+        watchdog->is_asked = true;
+}
+
+void watchdog_answered(Watchdog *watchdog)
+{
+        watchdog->is_asked = false;
+}
