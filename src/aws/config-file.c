@@ -13,7 +13,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "shellwords.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/secret.h"
@@ -22,45 +24,19 @@
 
 /* --- Names -------------------------------------------------------------------------------------------------- */
 
-/* Splits into words as a POSIX shell quotes them. Returns 0 with the second word (malloc'd) if there are exactly two,
- * -EINVAL if there aren't or a quote isn't closed, or -ENOMEM. */
+/* Returns 0 with the second word (malloc'd) of exactly two, -EINVAL if these aren't two, or -ENOMEM. */
 static int second_of_two_words(const char *text, char **ret_word)
 {
-        CLEANUP(cleanup_free) char *words = malloc(strlen(text) + 1);
-        if (!words)
-                return -ENOMEM;
-        char *out = words;
-        size_t count = 0;
-        char quote = '\0';
-        bool in_word = false;
-        for (; *text; text++) {
-                if (!quote && strchr(" \t\r\n", *text)) {
-                        in_word = false;
-                        continue;
-                }
-                if (!in_word) {
-                        if (++count == 2)
-                                out = words; /* the first isn't asked for */
-                        in_word = true;
-                }
-                if (quote && *text == quote) {
-                        quote = '\0';
-                } else if (!quote && (*text == '"' || *text == '\'')) {
-                        quote = *text;
-                } else if (*text == '\\' && quote != '\'') {
-                        if (!*++text)
-                                return -EINVAL;
-                        if (quote && *text != '"' && *text != '\\')
-                                *out++ = '\\';
-                        *out++ = *text;
-                } else {
-                        *out++ = *text;
-                }
-        }
-        if (quote || count != 2)
+        CLEANUP(secret_free_p) char **words = NULL;
+        int r = shellwords_split(text, &words);
+        if (r < 0)
+                return r;
+        if (!words[1] || words[2])
                 return -EINVAL;
-        *out = '\0';
-        *ret_word = TAKE(words);
+        char *word = strdup(words[1]);
+        if (!word)
+                return -ENOMEM;
+        *ret_word = word;
         return 0;
 }
 
@@ -180,8 +156,16 @@ int config_file_parse(Buf *text, ConfigDialect dialect, Buf *error, ConfigFile *
         return 0;
 }
 
-static int read_whole(int fd, Buf *text)
+/* Reads what is open, if that is a regular file. */
+static int read_open(int fd, ConfigFile *file, Buf *text)
 {
+        struct stat state;
+        if (fstat(fd, &state) < 0)
+                return -errno;
+        if (!S_ISREG(state.st_mode))
+                return 0;
+        file->exists = true;
+        file->state = state;
         char chunk[4096];
         int r = 0;
         while (r == 0) {
@@ -202,25 +186,20 @@ static bool is_absence(int error)
         return error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG || error == ELOOP;
 }
 
-/* Opens and reads what is there, if that is a regular file. */
+/* What is there, if anything is and it may be read. */
 static int read_text(const char *path, bool is_named, ConfigFile *file, Buf *text)
 {
         file->exists = stat(path, &file->state) == 0;
-        CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0 && errno == EACCES && !is_named) {
                 log_warning("%s may not be read by this user; going on without it", path);
                 return 0;
         }
         if (fd < 0)
                 return is_absence(errno) ? 0 : -errno;
-        struct stat state;
-        if (fstat(fd, &state) < 0)
-                return -errno;
-        if (!S_ISREG(state.st_mode))
-                return 0;
-        file->exists = true;
-        file->state = state;
-        return read_whole(fd, text);
+        int r = read_open(fd, file, text);
+        (void)close(fd);
+        return r;
 }
 
 int config_file_read(char *path, bool is_named, ConfigDialect dialect, Buf *error, ConfigFile *ret_file)

@@ -62,14 +62,22 @@ static void expand_variables(const char *path, Buf *out)
         }
 }
 
-/* The home directory of `user`, or of ours if that is empty. NULL if there is no such user. */
-static const char *home_of(const char *user)
+/* Appends the home directory of `user`, or of ours if that is empty. False if there is no such user. */
+static bool append_home(const char *user, Buf *out)
 {
         const char *home = *user ? NULL : environment_get("HOME");
-        if (home)
-                return home;
-        const struct passwd *entry = *user ? getpwnam(user) : getpwuid(getuid());
-        return entry ? entry->pw_dir : NULL;
+        if (home) {
+                (void)buf_append_str(out, home);
+                return true;
+        }
+        struct passwd entry, *found = NULL;
+        char strings[4096];
+        int r = *user ? getpwnam_r(user, &entry, strings, sizeof strings, &found)
+                      : getpwuid_r(getuid(), &entry, strings, sizeof strings, &found);
+        if (r != 0 || !found)
+                return false;
+        (void)buf_append_str(out, found->pw_dir);
+        return true;
 }
 
 /* Returns 0 with the path malloc'd, -ENOMEM, or -ENAMETOOLONG. */
@@ -83,11 +91,8 @@ static int expand_path(const char *path, char **ret_path)
                 CLEANUP(cleanup_free) char *user = strndup(rest + 1, len - 1);
                 if (!user)
                         return -ENOMEM;
-                const char *home = home_of(user);
-                if (home) {
-                        (void)buf_append_str(&expanded, home);
+                if (append_home(user, &expanded))
                         rest += len;
-                }
         }
         (void)buf_append_str(&expanded, rest);
         int r = variables.error ? variables.error : expanded.error;

@@ -121,7 +121,7 @@ static int find_in_services(const Service *service, const AwsConfig *config, Buf
 
 static int find_own_url(const Service *service, const AwsConfig *config, Buf *error, OwnUrl *ret_own)
 {
-        Flag ignore;
+        Flag ignore = {false, NULL};
         int r = read_flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls", config,
                 error, &ignore);
         OwnUrl own = {NULL, NULL};
@@ -242,7 +242,7 @@ int aws_endpoint_resolver(
         const AwsEndpointOptions *options, const AwsConfig *config, Buf *error, AwsEndpoint *ret_endpoint)
 {
         const char *region = options->region ? options->region : RESOLVER_REGION;
-        AwsEndpoint endpoint;
+        AwsEndpoint endpoint = {0};
         int r = resolve(&services[0], region, (OwnUrl){options->endpoint_url, "endpoint_url="},
                 (Flag){options->use_fips, "use_fips"}, config, error, &endpoint);
         if (r < 0)

@@ -202,7 +202,9 @@ static int header_list_fill(
 
 static bool repeats_name(const HeaderList *list, size_t i)
 {
-        return i > 0 && strcasecmp(list->items[i - 1].name, list->items[i].name) == 0;
+        if (i == 0)
+                return false;
+        return strcasecmp(list->items[i - 1].name, list->items[i].name) == 0;
 }
 
 static void append_lower(Buf *out, const char *text)
