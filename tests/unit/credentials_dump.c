@@ -7,6 +7,7 @@
  *     now        asks without waiting; prints {"pending": true} if it would have to wait (and gives up)
  *     reject, forget, status
  *     turn MS    runs the loop for so long
+ *     split LINE splits a command line; prints the words, or null
  *     free       frees the chain, whatever is under way, and makes another */
 
 #include <errno.h>
@@ -16,10 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aws/shellwords.h"
 #include "tokenfs/aws/credentials.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/parse.h"
+#include "tokenfs/base/secret.h"
 
 #define WAITS_MAX 64
 
@@ -155,6 +158,21 @@ static void status(void)
         (void)printf("\"expires\": %" PRId64 "}\n", now_known.expires_wall_ns / (int64_t)NS_PER_S);
 }
 
+static void print_words(const char *line)
+{
+        CLEANUP(secret_free_p) char **words = NULL;
+        if (shellwords_split(line, &words) < 0) {
+                (void)printf("null\n");
+                return;
+        }
+        CLEANUP(buf_deinit) Buf json = BUF_INIT(1024 * 1024);
+        for (char **word = words; *word; word++)
+                if (buf_append_str(&json, word == words ? "" : ", ") < 0 ||
+                        buf_append_json(&json, *word, strlen(*word)) < 0)
+                        abort();
+        (void)printf("[%s]\n", json.data);
+}
+
 static void make_chain(void)
 {
         if (credential_chain_new(
@@ -162,10 +180,12 @@ static void make_chain(void)
                 abort();
 }
 
-static void run(const char *command, uint64_t number)
+static void run(const char *command, const char *rest)
 {
+        uint64_t number = 0;
+        bool has_number = parse_uint(rest, UINT32_MAX, &number) == 0;
         if (strcmp(command, "get") == 0) {
-                get(number ? (unsigned)number : 1);
+                get(!has_number ? 1 : number < WAITS_MAX ? (unsigned)number : WAITS_MAX);
         } else if (strcmp(command, "now") == 0) {
                 now();
         } else if (strcmp(command, "reject") == 0) {
@@ -174,10 +194,12 @@ static void run(const char *command, uint64_t number)
                 credential_chain_forget(chain);
         } else if (strcmp(command, "status") == 0) {
                 status();
+        } else if (strcmp(command, "split") == 0) {
+                print_words(rest);
         } else if (strcmp(command, "free") == 0) {
                 credential_chain_free(chain);
                 make_chain();
-        } else if (strcmp(command, "turn") == 0) {
+        } else if (strcmp(command, "turn") == 0 && has_number) {
                 uint64_t end_ns = clock_now_ns() + number * NS_PER_MS;
                 for (uint64_t at_ns; (at_ns = clock_now_ns()) < end_ns;)
                         turn(end_ns - at_ns);
@@ -206,16 +228,13 @@ int main(int argc, char **argv)
                         0)
                 return 1;
         make_chain();
-        char line[64];
+        char line[4096];
         while (fgets(line, sizeof(line), stdin)) {
-                uint64_t number = 0;
                 line[strcspn(line, "\n")] = '\0';
-                char *space = strchr(line, ' ');
-                if (space && parse_uint(space + 1, UINT32_MAX, &number) < 0)
-                        return 2;
-                if (space)
-                        *space = '\0';
-                run(line, number < WAITS_MAX || strcmp(line, "get") != 0 ? number : WAITS_MAX);
+                char *rest = line + strcspn(line, " ");
+                if (*rest)
+                        *rest++ = '\0';
+                run(line, rest);
         }
         credential_chain_free(chain);
         http_free(http);

@@ -1,0 +1,215 @@
+"""A world that botocore and we look at for credentials: a home directory, an environment, and fake services."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from unittest import mock
+
+import pytest
+
+import aws_fakes
+import mounting
+from aws_fakes import stamp
+
+BUILD = os.environ.get("TOKENFS_BUILD") or str(pathlib.Path(mounting.BINARY).parent.parent)
+DUMP = f"{BUILD}/tests/unit/credentials_dump"
+HANG = 60
+METHODS = {
+    "env": "environment", "assume-role": "assume role", "assume-role-with-web-identity": "web identity",
+    "sso": "IAM Identity Center", "shared-credentials-file": "shared credentials file",
+    "custom-process": "credential_process", "config-file": "config file", "container-role": "container",
+    "iam-role": "instance metadata",
+}
+KEYS = "aws_access_key_id = AKIDFILE{0}\naws_secret_access_key = file-secret-{0}\n"
+ROLE = "role_arn = arn:aws:iam::123456789012:role/{}\n"
+SSO_ROLE = "sso_account_id = 000012345678\nsso_role_name = Reader+All\n"
+SSO_LEGACY = SSO_ROLE + "sso_start_url = https://example.awsapps.com/start\nsso_region = eu-north-1\n"
+SSO_SESSION = ("[sso-session corp]\nsso_start_url = https://example.awsapps.com/start\nsso_region = eu-north-1\n"
+               "sso_registration_scopes = sso:account:access\n[default]\nsso_session = corp\n" + SSO_ROLE)
+PRINTED = {"Version": 1, "AccessKeyId": "AKIDPROCESS", "SecretAccessKey": "process-secret"}
+
+
+class World:
+    """A home directory, an environment and the fakes: what both sides look at."""
+
+    def __init__(self, home, fakes):
+        self.home = home
+        self.fakes = fakes
+        fakes.known_keys.update({f"AKIDFILE{n}": (f"file-secret-{n}", None) for n in range(10)})
+        fakes.known_keys["AKIDENV"] = ("env-secret", None)
+        fakes.known_keys["AKIDPROCESS"] = ("process-secret", None)
+        self.environ = {
+            "HOME": str(home), "PATH": "/usr/bin:/bin", "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL_STS": fakes.url, "AWS_ENDPOINT_URL_SSO": fakes.url,
+            "AWS_ENDPOINT_URL_SSO_OIDC": fakes.url, "AWS_EC2_METADATA_SERVICE_ENDPOINT": fakes.url,
+            "AWS_MAX_ATTEMPTS": "1", "AWS_DEFAULT_REGION": "eu-west-1",
+        }
+        for name in ("ASAN", "UBSAN", "LSAN"):
+            if options := os.environ.get(f"TOKENFS_{name}_OPTIONS"):
+                self.environ[f"{name}_OPTIONS"] = options
+        self.profile = None
+
+    def write(self, path, text, mode=0o600):
+        """A file in the home directory; renamed into place, with a time of its own."""
+        path = self.home / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(path.name + ".new")
+        new.write_text(text, encoding="utf-8")
+        new.chmod(mode)
+        new.rename(path)
+        return str(path)
+
+    def config(self, text):
+        """~/.aws/config"""
+        return self.write(".aws/config", text)
+
+    def credentials(self, text):
+        """~/.aws/credentials"""
+        return self.write(".aws/credentials", text)
+
+    def set(self, **environ):
+        """Environment variables; None takes one away."""
+        self.environ.update(environ)
+        self.environ = {name: value for name, value in self.environ.items() if value is not None}
+
+    def keys_in_environment(self, **more):
+        """The three usual variables."""
+        self.set(AWS_ACCESS_KEY_ID="AKIDENV", AWS_SECRET_ACCESS_KEY="env-secret", **more)
+
+    def program(self, text):
+        """A program for credential_process; gives its command line."""
+        path = self.write("bin/credentials", f"#!{sys.executable}\n{text}\n", 0o700)
+        return shlex.quote(path)
+
+    def prints(self, **document):
+        """A program that prints this JSON."""
+        return self.program(f"print({json.dumps(json.dumps({**PRINTED, **document}))})")
+
+    def sso_cache(self, name):
+        """Where the sign-in of a session or start URL lies."""
+        return self.home / ".aws/sso/cache" / (hashlib.sha1(name.encode()).hexdigest() + ".json")
+
+    def sign_in(self, name, token="sso-access-1", seconds=7200, refresh=None, **more):
+        """What `aws sso login` leaves, and knows at its other end."""
+        document = {"startUrl": "https://example.awsapps.com/start", "region": "eu-north-1", "accessToken": token,
+                    "expiresAt": stamp(time.time() + seconds)}
+        if refresh:
+            document.update({"clientId": "client-id", "clientSecret": "client-secret", "refreshToken": refresh,
+                             "registrationExpiresAt": stamp(time.time() + 86400)})
+        document.update(more)
+        self.write(self.sso_cache(name).relative_to(self.home), json.dumps(document))
+        if seconds > 0:
+            self.fakes.sso_tokens.add(token)
+
+    def dump(self, *, level="debug"):
+        """Our program, to be spoken to."""
+        return Dump(self, level)
+
+    def ask_us(self):
+        """One outcome of ours."""
+        with self.dump() as dump:
+            return dump.get()
+
+
+class Dump:
+    """credentials_dump, running."""
+
+    def __init__(self, world, level):
+        words = [DUMP, "-l", level] + (["-p", world.profile] if world.profile else [])
+        self.process = subprocess.Popen(words, env=world.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, cwd="/", close_fds=True)
+        self.said = []
+        self.log = ""
+        self._guard = threading.Timer(HANG * 2, self.process.kill)
+
+    def __enter__(self):
+        self._guard.start()
+        return self
+
+    def __exit__(self, error, *_):
+        try:
+            self.process.stdin.close()
+            status = self.process.wait(HANG)
+            self.log = self.process.stderr.read()
+        finally:
+            self._guard.cancel()
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+            self.process.stderr.close()
+        if error is None:
+            assert status == 0, self.log
+
+    def tell(self, line):
+        """A command without an answer."""
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, line):
+        """A command with one."""
+        self.tell(line)
+        answer = self.process.stdout.readline()
+        assert answer, "it died: " + self.process.stderr.read()
+        self.said.append(answer)
+        return json.loads(answer)
+
+    def get(self, count=1):
+        """The outcome of so many at once."""
+        outcome = self.ask(f"get {count}")
+        assert outcome["count"] == count
+        return outcome
+
+    def until(self, wanted):
+        """Asks until the outcome is as wanted."""
+        end = time.monotonic() + HANG
+        while not wanted(outcome := self.get()):
+            assert time.monotonic() < end, outcome
+            self.tell("turn 100")
+        return outcome
+
+
+def ask_botocore(world):
+    """The outcome of botocore 1.29, in the same form as ours, less the words."""
+    credentials_module = pytest.importorskip("botocore.credentials", reason="NO python3-botocore HERE")
+    import botocore.session                                     # pylint: disable=import-outside-toplevel
+    import botocore.tokens                                      # pylint: disable=import-outside-toplevel
+    create_client = botocore.session.Session.create_client
+
+    def create_client_here(self, name, *arguments, **named):
+        named["endpoint_url"] = world.fakes.url
+        return create_client(self, name, *arguments, **named)
+
+    cache = str(world.home / ".aws/sso/cache")
+    with mock.patch.dict(os.environ, world.environ, clear=True), \
+            mock.patch.object(botocore.session.Session, "create_client", create_client_here), \
+            mock.patch.object(credentials_module.SSOProvider, "_SSO_TOKEN_CACHE_DIR", cache), \
+            mock.patch.object(botocore.tokens.SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR", cache):
+        try:
+            found = botocore.session.Session(profile=world.profile).get_credentials()
+            if found is None:
+                return {"error": "none"}
+            frozen = found.get_frozen_credentials()
+        except Exception as error:                              # pylint: disable=broad-except
+            return {"error": f"{type(error).__name__}: {error}"}
+        return {"provider": METHODS[found.method], "keys": (frozen.access_key, frozen.secret_key, frozen.token)}
+
+
+def essence(outcome):
+    """What is compared."""
+    if "error" in outcome:
+        return "none" if outcome["error"] == "none" else "error"
+    keys = outcome.get("keys") or (outcome["access_key_id"], outcome["secret_access_key"], outcome.get("session_token"))
+    return outcome["provider"].split(" (")[0], keys
+
+
+@pytest.fixture
+def world(directory):
+    """A new one."""
+    with aws_fakes.Fakes() as fakes:
+        yield World(directory, fakes)
