@@ -23,8 +23,10 @@
 #include "tokenfs/base/clock.h"
 
 #define TREE_GRACE_NS NS_PER_S
-/* At the end of the grace nobody is told the old version for this long, so that no task still copies it then. */
-#define TREE_QUIET_NS (NS_PER_S / 10)
+/* At the end of the grace nobody is told the old version for this long, so that no task still
+ * copies it then: one that was preempted in the middle may be late. With 100 ms, and ten tasks a processor, 1 read
+ * in 40,000 was torn. */
+#define TREE_QUIET_NS (NS_PER_S / 2)
 /* A version is kept for a while after its attributes have run out: a task that was given them may still have to
  * wait for a processor before it reads. */
 #define TREE_SLACK_NS (5 * NS_PER_S)
