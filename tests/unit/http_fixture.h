@@ -34,7 +34,7 @@ typedef struct Servers {
 } Servers;
 static Servers servers;
 
-static unsigned port_of(const char *name)
+static inline unsigned port_of(const char *name)
 {
         for (size_t i = 0; i < servers.count; i++)
                 if (strcmp(servers.all[i].name, name) == 0)
@@ -102,7 +102,7 @@ static int fixture_open_with(const char *ca_bundle, unsigned connections_max)
         return r < 0 ? r : http_new(fixture.loop, &settings, &fixture.http);
 }
 
-static int fixture_open(void **state)
+static inline int fixture_open(void **state)
 {
         (void)state;
         return fixture_open_with(NULL, 16);
@@ -134,7 +134,7 @@ static void copy_header(const HttpResponse *response, const char *name, char *to
         (void)snprintf(to, size, "%s", value ? value : "(none)");
 }
 
-static void on_outcome(const HttpResponse *response, void *userdata)
+static inline void on_outcome(const HttpResponse *response, void *userdata)
 {
         Outcome *outcome = userdata;
         outcome->calls++;
@@ -153,7 +153,7 @@ static void on_outcome(const HttpResponse *response, void *userdata)
 }
 
 /* A GET of that path, for the test to change. */
-static HttpRequest request_of(
+static inline HttpRequest request_of(
         char *url, size_t size, const char *scheme, const char *server, const char *path)
 {
         (void)snprintf(url, size, "%s://127.0.0.1:%u%s", scheme, port_of(server), path);
@@ -161,7 +161,7 @@ static HttpRequest request_of(
                 .method = "GET", .url = url, .timeout_ns = 20 * NS_PER_S, .response_max = 1 << 20};
 }
 
-static Outcome fetch(const HttpRequest *request)
+static inline Outcome fetch(const HttpRequest *request)
 {
         Outcome outcome = {0};
         HttpCall *call;

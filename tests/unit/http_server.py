@@ -17,6 +17,7 @@ import time
 state_lock = threading.Condition()
 connections = 0
 requests = 0
+met = set()
 waiting = 0
 waiting_max = 0
 
@@ -142,17 +143,18 @@ def answer_counts(sock, head, body):
         respond(sock, b"%d %d %d %d" % (connections, requests, waiting_max, threading.current_thread().number))
 
 
-def answer_meet(sock, head, body, count):
-    """Answers once `count` requests wait here together (or after two seconds)."""
+def answer_meet(sock, head, body, name, count):
+    """Answers once `count` requests have waited together under this name."""
     global waiting, waiting_max
     with state_lock:
         waiting += 1
         waiting_max = max(waiting, waiting_max)
-        state_lock.notify_all()
-        state_lock.wait_for(lambda: waiting_max >= int(count), timeout=2)
-    respond(sock, b"met")
-    with state_lock:
+        if waiting >= int(count):
+            met.add(name)
+            state_lock.notify_all()
+        state_lock.wait_for(lambda: name in met, timeout=20)
         waiting -= 1
+    respond(sock, b"met")
 
 
 def serve_connection(sock):

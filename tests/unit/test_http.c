@@ -1,10 +1,9 @@
 /* HTTP calls against servers that answer well, badly, too much, late or not at all. */
 
-#include <netdb.h>
-
 #include "http_fixture.h"
 
 #include <errno.h>
+#include <poll.h>
 
 static Outcome get(const char *path)
 {
@@ -242,6 +241,21 @@ static void test_refused_connections(void **state)
         assert_null(strstr(outcome.detail, "verysecret"));
 }
 
+/* libcurl's texts hold the host; should that be what a header says, the text isn't told. */
+static void test_details_do_not_tell_what_headers_say(void **state)
+{
+        (void)state;
+        char url[512];
+        HttpRequest request = request_of(url, sizeof url, "http", "refused", "/x");
+        HttpHeader header = {"X-Secret", "127.0.0.1"};
+        request.headers = &header;
+        request.header_count = 1;
+        Outcome outcome = fetch(&request);
+        assert_int_equal(outcome.error, HTTP_E_CONNECT);
+        assert_null(strstr(outcome.detail, "127.0.0.1"));
+        assert_true(*outcome.detail);
+}
+
 /* Connections that are kept. */
 
 static void fetch_with(const char *method, const char *path, int status, const char *body)
@@ -295,7 +309,7 @@ static void test_forgotten_connections_are_not_used_again(void **state)
 
         /* A call under way ends in peace, but its connection isn't used for another. */
         char url[512];
-        HttpRequest request = request_of(url, sizeof url, "http", "plain", "/meet/2");
+        HttpRequest request = request_of(url, sizeof url, "http", "plain", "/meet/forget/2");
         Outcome first = {0}, second = {0};
         HttpCall *call;
         before = after;
@@ -319,7 +333,7 @@ static void test_parallel_calls_within_the_limit_of_connections(void **state)
         (void)state;
         enum { CALLS = 20 };
         char url[512];
-        HttpRequest request = request_of(url, sizeof url, "http", "plain", "/meet/16");
+        HttpRequest request = request_of(url, sizeof url, "http", "plain", "/meet/many/16");
         Outcome outcomes[CALLS] = {0};
         HttpCall *calls[CALLS];
         Counts before = counts();
@@ -429,6 +443,63 @@ static void test_calls_started_inside_handlers(void **state)
         assert_false(chain.failed);
 }
 
+/* The loop beside a call. */
+
+static void on_pipe(int fd, short revents, void *userdata)
+{
+        char c;
+        *(short *)userdata = revents;
+        assert_true(read(fd, &c, 1) >= 0);
+}
+
+static void on_timer(LoopTimer *timer, void *userdata)
+{
+        (void)timer;
+        ++*(int *)userdata;
+}
+
+static void test_the_loop_goes_on_while_a_call_waits(void **state)
+{
+        (void)state;
+        char url[512];
+        HttpRequest request = request_of(url, sizeof url, "http", "plain", "/hang");
+        Outcome outcome = {0};
+        HttpCall *call;
+        assert_int_equal(http_start(fixture.http, &request, on_outcome, &outcome, &call), 0);
+        for (int i = 0; i < 20; i++)
+                assert_int_equal(loop_turn(fixture.loop, NS_PER_MS), 0);
+
+        int fds[2];
+        short revents = 0;
+        LoopFd *source;
+        assert_int_equal(pipe(fds), 0);
+        assert_int_equal(loop_fd_new(fixture.loop, fds[0], POLLIN, on_pipe, &revents, &source), 0);
+        assert_int_equal(loop_turn(fixture.loop, 0), 0);
+        assert_int_equal(revents, 0);
+        assert_int_equal(write(fds[1], "x", 1), 1);
+        assert_int_equal(loop_turn(fixture.loop, CLOCK_NEVER), 0);
+        assert_int_equal(revents, POLLIN);
+        assert_int_equal(close(fds[1]), 0);
+        assert_int_equal(loop_turn(fixture.loop, CLOCK_NEVER), 0);
+        assert_int_equal(revents, POLLHUP);
+        loop_fd_set_events(source, 0);
+
+        /* Turns end for a reason: the timer's, not for the hang-up, nor for a call that waits. */
+        LoopTimer timer;
+        int fired = 0, turns = 0;
+        loop_timer_init(&timer, fixture.loop, on_timer, &fired);
+        assert_int_equal(loop_timer_set(&timer, clock_now_ns() + 300 * NS_PER_MS), 0);
+        while (!fired) {
+                assert_int_equal(loop_turn(fixture.loop, CLOCK_NEVER), 0);
+                turns++;
+        }
+        assert_true(turns < 10);
+        assert_int_equal(outcome.calls, 0);
+        (void)loop_fd_free(source);
+        assert_int_equal(close(fds[0]), 0);
+        call = http_cancel(call);
+}
+
 /* At rest. */
 
 static void test_idle_connections_do_not_wake_the_loop(void **state)
@@ -470,6 +541,7 @@ int main(void)
                 TEST(test_answers_that_are_broken),
                 TEST(test_time_limits),
                 TEST(test_refused_connections),
+                TEST(test_details_do_not_tell_what_headers_say),
                 TEST(test_connections_are_kept),
                 TEST(test_connections_that_died_while_idle),
                 TEST(test_forgotten_connections_are_not_used_again),
@@ -477,6 +549,7 @@ int main(void)
                 TEST(test_cancelled_calls_are_not_heard_of),
                 TEST(test_cancel_inside_handlers),
                 TEST(test_calls_started_inside_handlers),
+                TEST(test_the_loop_goes_on_while_a_call_waits),
                 TEST(test_idle_connections_do_not_wake_the_loop),
                 cmocka_unit_test(test_hosts_that_are_loopback),
         };

@@ -141,6 +141,40 @@ static void test_connections_are_kept_and_forgotten(void **state)
         assert_int_equal(after, before + 3);
 }
 
+static unsigned connections(void)
+{
+        unsigned count;
+        assert_int_equal(sscanf(get_tls("good", "/counts").body, "%u", &count), 1);
+        return count;
+}
+
+/* Has two connections, then a call on one of them that times out; returns how many new ones the next call made. */
+static unsigned connections_after_time_out(const char *meeting, const char *path)
+{
+        char url[512];
+        Outcome outcomes[2] = {0};
+        HttpCall *call;
+        need_openssl();
+        HttpRequest request = request_of(url, sizeof url, "https", "good", meeting);
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(http_start(fixture.http, &request, on_outcome, &outcomes[i], &call), 0);
+        while (!outcomes[0].calls || !outcomes[1].calls)
+                assert_int_equal(loop_turn(fixture.loop, CLOCK_NEVER), 0);
+        unsigned before = connections();
+        request = request_of(url, sizeof url, "https", "good", path);
+        request.timeout_ns = 100 * NS_PER_MS;
+        assert_int_equal(fetch(&request).error, HTTP_E_TIMEOUT);
+        return connections() - before;
+}
+
+/* Over HTTP/2 a dead connection would take the next calls as well. */
+static void test_connections_that_fell_silent_are_forgotten(void **state)
+{
+        (void)state;
+        assert_int_equal(connections_after_time_out("/meet/silent/2", "/hang"), 1);
+        assert_int_equal(connections_after_time_out("/meet/slow/2", "/hang_in_body"), 0);
+}
+
 static void test_broken_answers_over_tls(void **state)
 {
         (void)state;
@@ -166,6 +200,7 @@ int main(void)
                 TEST(test_handshakes_that_are_cut),
                 TEST(test_a_handshake_that_hangs),
                 TEST(test_connections_are_kept_and_forgotten),
+                TEST(test_connections_that_fell_silent_are_forgotten),
                 TEST(test_broken_answers_over_tls),
         };
         if (http_global_init() < 0)
