@@ -158,6 +158,8 @@ static void notifier_ended(Supervisor *supervisor)
 {
         supervisor->notifier = 0;
         supervisor->due_ns[DUE_NOTIFIER] = CLOCK_NEVER;
+        if (supervisor->is_reloading)
+                log_info("SIGHUP: done, the next read asks the API");
         supervisor->is_reloading = false;
         if (!supervisor->is_stopping)
                 tell_service_manager(supervisor);
