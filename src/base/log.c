@@ -50,6 +50,8 @@ void log_write(LogLevel level, const char *format, ...)
         va_start(args, format);
         int len = vsnprintf(line, sizeof line, format, args);
         va_end(args);
+        if (len < 0)
+                line[0] = '\0';
         if (len >= (int)sizeof line)
                 memcpy(line + sizeof line - 4, "...", 4);
         for (char *c = line; *c; c++)

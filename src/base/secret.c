@@ -4,7 +4,8 @@
  * How: chunks are mapped for this heap alone, marked MADV_DONTDUMP and locked as they are touched
  * (MLOCK_ONFAULT; without the right to lock, they are used unlocked and secret_is_locked() says so). A block has a
  * header with its size class; freed blocks are wiped and kept in a list per class. Blocks larger than the largest
- * class have a mapping of their own, which is unmapped when freed.
+ * class have a mapping of their own, which is unmapped when freed. A child doesn't inherit locks, so it takes them
+ * anew: the worker, a child of the supervisor, uses what is left of the chunks that it finds.
  * Under a sanitizer the C library's heap is used instead, so that overflows are found; wiping stays. */
 
 #include "tokenfs/base/secret.h"
@@ -66,13 +67,20 @@ typedef struct FreeBlock {
         struct FreeBlock *next;
 } FreeBlock;
 
+/* At the start of each chunk; as large as a block's header, for the alignment of what follows. */
+typedef struct Chunk {
+        struct Chunk *next;
+        size_t bytes;
+} Chunk;
+
 static pthread_mutex_t heap_lock = PTHREAD_MUTEX_INITIALIZER;
 static FreeBlock *heap_free[CLASS_COUNT];
+static Chunk *heap_chunks;
 static char *heap_chunk;
 static size_t heap_chunk_left;
 static bool heap_unlocked;
 
-/* Classes are 16 bytes short of 32, 48, 64, 96, 128, … 32 KiB, so that a block with its header fills them. */
+/* Classes are 16 bytes short of 32, 48, 64, 96, 128, … 24 KiB, so that a block with its header fills them. */
 static size_t class_bytes(size_t class)
 {
         size_t base = (size_t)32 << (class / 2);
@@ -87,14 +95,44 @@ static size_t class_of(size_t size)
         return class;
 }
 
+static void lock_pages(void *memory, size_t bytes)
+{
+        if (mlock2(memory, bytes, MLOCK_ONFAULT) < 0)
+                heap_unlocked = true;
+}
+
+static void before_fork(void)
+{
+        pthread_mutex_lock(&heap_lock);
+}
+
+static void after_fork_in_parent(void)
+{
+        pthread_mutex_unlock(&heap_lock);
+}
+
+static void after_fork_in_child(void)
+{
+        int saved_errno = errno;
+        for (Chunk *chunk = heap_chunks; chunk; chunk = chunk->next)
+                lock_pages(chunk, chunk->bytes);
+        errno = saved_errno;
+        pthread_mutex_unlock(&heap_lock);
+}
+
+static void watch_forks(void)
+{
+        if (pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0)
+                heap_unlocked = true;
+}
+
 static void *map_pages(size_t bytes)
 {
         void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
                 return NULL;
         (void)madvise(memory, bytes, MADV_DONTDUMP);
-        if (mlock2(memory, bytes, MLOCK_ONFAULT) < 0)
-                heap_unlocked = true;
+        lock_pages(memory, bytes);
         return memory;
 }
 
@@ -120,11 +158,13 @@ static void *small_malloc(size_t class)
         }
         size_t bytes = class_bytes(class);
         if (heap_chunk_left < bytes) {
-                char *chunk = map_pages(CHUNK_BYTES);
+                Chunk *chunk = map_pages(CHUNK_BYTES);
                 if (!chunk)
                         return NULL;
-                heap_chunk = chunk;
-                heap_chunk_left = CHUNK_BYTES;
+                *chunk = (Chunk){heap_chunks, CHUNK_BYTES};
+                heap_chunks = chunk;
+                heap_chunk = (char *)(chunk + 1);
+                heap_chunk_left = CHUNK_BYTES - sizeof *chunk;
         }
         BlockHeader *header = (BlockHeader *)(void *)heap_chunk;
         heap_chunk += bytes;
@@ -135,7 +175,9 @@ static void *small_malloc(size_t class)
 
 void *secret_malloc(size_t size)
 {
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
         size_t class = class_of(size);
+        (void)pthread_once(&once, watch_forks);
         pthread_mutex_lock(&heap_lock);
         void *memory = class == CLASS_LARGE ? large_malloc(size) : small_malloc(class);
         pthread_mutex_unlock(&heap_lock);
