@@ -152,8 +152,10 @@ static int lookup_in_root(Request *request)
         Fs *fs = request->fs;
         const char *name = request->name;
         uint64_t keep_ns;
-        if (strcmp(name, ".by_name") == 0)
-                return reply_directory(request, SLOT_BY_NAME, directory_mtime_ns(fs, &keep_ns), keep_ns);
+        if (strcmp(name, ".by_name") == 0) {
+                int64_t mtime_ns = directory_mtime_ns(fs, &keep_ns);
+                return reply_directory(request, SLOT_BY_NAME, mtime_ns, keep_ns);
+        }
         uint32_t slot = strcmp(name, ".service_status") == 0  ? SLOT_STATUS :
                 strcmp(name, ".service_metrics") == 0 ? SLOT_METRICS :
                                                         0;
