@@ -1,0 +1,156 @@
+/* Mount points: reading mountinfo, resolving paths. */
+
+#include <errno.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/mounts.h"
+#include "tokenfs/base/cleanup.h"
+
+static const char mountinfo[] =
+        "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+        "40 22 0:44 / /mnt/x ro,nosuid,nodev,noexec,noatime shared:9 - fuse.tokenfs tokenfs "
+        "ro,user_id=0,group_id=0\n"
+        "41 22 0:45 / /mnt/with\\040blank\\134and rw - fuse.tokenfs a\\040b rw\n"
+        "42 22 0:46 / /mnt/stacked rw - fuse.tokenfs one rw\n"
+        "43 42 0:47 / /mnt/stacked rw - tmpfs two rw\n"
+        "44 22 0:48 / /mnt/under rw - tmpfs one rw\n"
+        "45 44 0:49 / /mnt/under rw master:1 propagate_from:2 - fuse.tokenfs two rw\n"
+        "46 22 0:50 / /mnt/a-very-long-type rw - "
+        "fuse.0123456789012345678901234567890123456789012345678901234567890123456789 two rw\n"
+        "garbage\n"
+        "47 22\n"
+        "48 22 051 / /mnt/no-colon rw - fuse.tokenfs two rw\n"
+        "49 22 0:52 / /mnt/no-dash rw fuse.tokenfs two rw\n";
+
+static char directory[] = "/tmp/tokenfs-mounts-XXXXXX";
+static char file[PATH_MAX];
+
+static MountInfo find(const char *path)
+{
+        MountInfo info = {.type = "untouched"};
+        assert_int_equal(mounts_find_in(file, path, &info), 0);
+        return info;
+}
+
+static void test_find(void **state)
+{
+        (void)state;
+        MountInfo info = find("/mnt/x");
+        assert_string_equal(info.type, "fuse.tokenfs");
+        assert_int_equal(info.minor, 44);
+        assert_true(mounts_is_ours(&info));
+
+        info = find("/mnt/with blank\\and");
+        assert_true(mounts_is_ours(&info));
+        assert_int_equal(info.minor, 45);
+
+        info = find("/");
+        assert_string_equal(info.type, "ext4");
+        assert_false(mounts_is_ours(&info));
+
+        info = find("/mnt");
+        assert_string_equal(info.type, "");
+        assert_false(mounts_is_ours(&info));
+}
+
+static void test_topmost_counts(void **state)
+{
+        (void)state;
+        MountInfo info = find("/mnt/stacked");
+        assert_false(mounts_is_ours(&info));
+        assert_int_equal(info.minor, 47);
+        info = find("/mnt/under");
+        assert_true(mounts_is_ours(&info));
+        assert_int_equal(info.minor, 49);
+}
+
+static void test_odd_lines(void **state)
+{
+        (void)state;
+        MountInfo info = find("/mnt/a-very-long-type");
+        assert_int_equal(strlen(info.type), sizeof info.type - 1);
+        assert_string_equal(find("/mnt/no-colon").type, "");
+        assert_string_equal(find("/mnt/no-dash").type, "");
+        assert_int_equal(mounts_find_in("/nonexistent/mountinfo", "/", &info), -ENOENT);
+}
+
+static void test_resolve(void **state)
+{
+        (void)state;
+        char path[PATH_MAX], link[PATH_MAX];
+        CLEANUP(cleanup_free)
+        char *resolved = NULL,
+             *through_link = NULL, *descriptor = NULL, *missing = NULL;
+        (void)snprintf(path, sizeof path, "%s/./sub/../sub//", directory);
+        (void)snprintf(link, sizeof link, "%s/link", directory);
+        assert_int_equal(mounts_resolve(path, &resolved), 0);
+        (void)snprintf(path, sizeof path, "%s/sub", directory);
+        assert_string_equal(resolved, path);
+        assert_int_equal(mounts_resolve(link, &through_link), 0);
+        assert_string_equal(through_link, path);
+        assert_int_equal(mounts_resolve("/dev/fd/17", &descriptor), 0);
+        assert_string_equal(descriptor, "/dev/fd/17");
+        assert_int_equal(mounts_resolve("/nonexistent/sub", &missing), -ENOENT);
+        assert_null(missing);
+}
+
+static void test_prepare(void **state)
+{
+        (void)state;
+        assert_int_equal(mounts_prepare(directory), 0);
+        assert_int_equal(mounts_prepare("/dev/fd/17"), 0);
+        assert_int_equal(mounts_prepare(file), -ENOTDIR);
+        assert_int_equal(mounts_prepare("/nonexistent"), -ENOENT);
+}
+
+static int set_up(void **state)
+{
+        (void)state;
+        char path[PATH_MAX];
+        if (!mkdtemp(directory))
+                return -1;
+        (void)snprintf(path, sizeof path, "%s/sub", directory);
+        if (mkdir(path, 0700) < 0)
+                return -1;
+        (void)snprintf(path, sizeof path, "%s/link", directory);
+        if (symlink("sub", path) < 0)
+                return -1;
+        (void)snprintf(file, sizeof file, "%s/mountinfo", directory);
+        FILE *out = fopen(file, "we");
+        return !out || fputs(mountinfo, out) < 0 || fclose(out) != 0 ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+        (void)state;
+        char path[PATH_MAX];
+        (void)unlink(file);
+        (void)snprintf(path, sizeof path, "%s/link", directory);
+        (void)unlink(path);
+        (void)snprintf(path, sizeof path, "%s/sub", directory);
+        (void)rmdir(path);
+        return rmdir(directory);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_find),
+                cmocka_unit_test(test_topmost_counts),
+                cmocka_unit_test(test_odd_lines),
+                cmocka_unit_test(test_resolve),
+                cmocka_unit_test(test_prepare),
+        };
+        return cmocka_run_group_tests(tests, set_up, tear_down);
+}

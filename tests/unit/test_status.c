@@ -1,0 +1,402 @@
+/* The service files, written from fakes of all they ask: well-formed, complete, and without anything secret. */
+
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/status.h"
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/json.h"
+
+#define WALL_NS (INT64_C(1767225600) * (int64_t)NS_PER_S) /* 2026-01-01T00:00:00Z */
+#define PLANTED "PLANTED-VALUE-0123456789"
+
+static const char document[] =
+        "{\"id\":\"at-1\",\"arn\":\"arn:aws:route53globalresolver::123456789012:access-token/at-1\","
+        "\"createdAt\":\"2025-12-01T00:00:00Z\",\"updatedAt\":\"2025-12-01T00:00:00Z\",\"dnsViewId\":\"v-1\","
+        "\"expiresAt\":\"2026-02-01T00:00:00Z\",\"globalResolverId\":\"gr-1\",\"name\":\"it's a "
+        "\\u0027name\","
+        "\"status\":\"OPERATIONAL\",\"value\":\"" PLANTED "\",\"clientToken\":\"" PLANTED "-CLIENT\"}";
+
+/* What the fakes below answer. */
+static CredentialStatus credentials;
+static ApiHealth health;
+static ApiCounters calls;
+static CacheCounters cache_figures;
+static FsCounters fs_figures;
+static ListingStatus listing;
+static CacheEntryStatus entries[2];
+static size_t entry_count;
+
+const AwsEndpoint *backend_endpoint(const Backend *backend)
+{
+        (void)backend;
+        static char url[] = "https://example.test", host[] = "example.test", base[] = "",
+                    region[] = "us-east-2";
+        static const AwsEndpoint endpoint = {url, host, base, region, false, "endpoint_url="};
+        return &endpoint;
+}
+
+void backend_credentials(const Backend *backend, CredentialStatus *ret_status)
+{
+        (void)backend;
+        *ret_status = credentials;
+}
+
+void backend_health(const Backend *backend, ApiHealth *ret_health)
+{
+        (void)backend;
+        *ret_health = health;
+}
+
+void backend_counters(const Backend *backend, ApiCounters *ret_counters)
+{
+        (void)backend;
+        *ret_counters = calls;
+}
+
+int64_t backend_skew_s(const Backend *backend)
+{
+        (void)backend;
+        return -7;
+}
+
+const CacheCounters *cache_counters(const Cache *cache)
+{
+        (void)cache;
+        return &cache_figures;
+}
+
+void cache_visit(Cache *cache, CacheEntryVisitor *visitor, void *userdata)
+{
+        (void)cache;
+        for (size_t i = 0; i < entry_count; i++)
+                visitor(&entries[i], userdata);
+}
+
+const FsCounters *fs_counters(const Fs *fs)
+{
+        (void)fs;
+        return &fs_figures;
+}
+
+void listing_status(const Listing *which, ListingStatus *ret_status)
+{
+        (void)which;
+        *ret_status = listing;
+}
+
+static Options options = {.ttl_ns = 60 * NS_PER_S, .stale_ns = 3600 * NS_PER_S, .max_tokens = 10000};
+static SlotsShared shared;
+
+static StatusSources sources(void)
+{
+        return (StatusSources){.options = &options, .shared = &shared};
+}
+
+static cJSON *write_and_parse(Buf *text)
+{
+        StatusSources all = sources();
+        buf_clear(text);
+        status_write(text, &all);
+        assert_int_equal(text->error, 0);
+        cJSON *json = NULL;
+        assert_int_equal(json_parse(text->data, text->len, 8, &json), 0);
+        assert_int_equal(text->data[text->len - 1], '\n');
+        return json;
+}
+
+/* "credentials.provider" */
+static const cJSON *at(const cJSON *json, const char *path)
+{
+        char part[64];
+        for (;;) {
+                size_t len = strcspn(path, ".");
+                assert_true(len < sizeof part);
+                memcpy(part, path, len);
+                part[len] = '\0';
+                const cJSON *member = NULL;
+                if (json_member(json, part, &member) != 0)
+                        fail_msg("no %s in the status", part);
+                json = member;
+                if (!path[len])
+                        return json;
+                path += len + 1;
+        }
+}
+
+static void assert_text(const cJSON *json, const char *path, const char *expected)
+{
+        const cJSON *member = at(json, path);
+        assert_true(cJSON_IsString(member));
+        assert_string_equal(member->valuestring, expected);
+}
+
+static void assert_number(const cJSON *json, const char *path, double expected)
+{
+        const cJSON *member = at(json, path);
+        assert_true(cJSON_IsNumber(member));
+        assert_true(member->valuedouble >= expected - 1e-6 && member->valuedouble <= expected + 1e-6);
+}
+
+static void assert_null_at(const cJSON *json, const char *path)
+{
+        assert_true(cJSON_IsNull(at(json, path)));
+}
+
+static void test_fresh_start(void **state)
+{
+        (void)state;
+        Buf text = BUF_INIT(65536);
+        cJSON *json = write_and_parse(&text);
+        assert_text(json, "startedAt", "2025-12-31T23:59:00Z");
+        assert_number(json, "uptimeSeconds", 60);
+        assert_number(json, "worker.restarts", 0);
+        assert_null_at(json, "worker.lastRestartAt");
+        assert_null_at(json, "worker.lastRestartReason");
+        assert_true(cJSON_IsFalse(at(json, "worker.crashLoop")));
+        assert_null_at(json, "credentials.provider");
+        assert_null_at(json, "credentials.accessKeyId");
+        assert_null_at(json, "credentials.error");
+        assert_text(json, "endpoint.state", "ok");
+        assert_null_at(json, "endpoint.error");
+        assert_null_at(json, "endpoint.failingForSeconds");
+        assert_number(json, "endpoint.clockSkewSeconds", -7);
+        assert_null_at(json, "listing.ageSeconds");
+        assert_int_equal(cJSON_GetArraySize(at(json, "tokens")), 0);
+        json_free(json);
+        buf_deinit(&text);
+}
+
+static void test_trouble(void **state)
+{
+        (void)state;
+        shared.restarts = 3;
+        shared.restart_wall_ns = WALL_NS;
+        shared.restart_status = 11; /* a wait status: SIGSEGV */
+        shared.crash_loop = 1;
+        shared.upgrades = 2;
+        credentials = (CredentialStatus){.provider = "profile \"web\"\n",
+                .access_key_id = "AKIA…WXYZ",
+                .expires_wall_ns = WALL_NS + 30 * (int64_t)NS_PER_S,
+                .error = CREDENTIALS_E_FAILED,
+                .detail = "STS can't be reached"};
+        health = (ApiHealth){.error = API_E_THROTTLED,
+                .since_ns = 98 * NS_PER_S,
+                .retry_at_ns = 100 * NS_PER_S + NS_PER_S / 2,
+                .in_flight = 1,
+                .queued = 4};
+        listing = (ListingStatus){.tokens = 5,
+                .resolvers = 1,
+                .dns_views = 2,
+                .error = API_E_ACCESS_DENIED,
+                .age_ns = 3 * NS_PER_S / 2,
+                .state = "stale"};
+        Buf text = BUF_INIT(65536);
+        cJSON *json = write_and_parse(&text);
+        assert_number(json, "worker.restarts", 3);
+        assert_text(json, "worker.lastRestartAt", "2026-01-01T00:00:00Z");
+        assert_text(json, "worker.lastRestartReason", "signal 11 (Segmentation fault)");
+        assert_true(cJSON_IsTrue(at(json, "worker.crashLoop")));
+        assert_number(json, "worker.upgrades", 2);
+        assert_text(json, "credentials.provider", "profile \"web\"\n");
+        assert_text(json, "credentials.expiresAt", "2026-01-01T00:00:30Z");
+        assert_text(json, "credentials.error", "STS can't be reached");
+        assert_text(json, "endpoint.state", "failing");
+        assert_text(json, "endpoint.error", "throttled");
+        assert_number(json, "endpoint.failingForSeconds", 2);
+        assert_number(json, "endpoint.nextTryInSeconds", 0.5);
+        assert_number(json, "endpoint.callsQueued", 4);
+        assert_text(json, "listing.error", "access_denied");
+        assert_number(json, "listing.ageSeconds", 1.5);
+        json_free(json);
+        buf_deinit(&text);
+}
+
+static void test_tokens_without_secrets(void **state)
+{
+        (void)state;
+        TokenDoc *doc = NULL;
+        char detail[128];
+        assert_int_equal(token_doc_parse("at-1", document, strlen(document), detail, &doc), API_OK);
+        entries[0] = (CacheEntryStatus){.id = "at-1",
+                .state = "stale",
+                .has_doc = true,
+                .age_ns = 61 * NS_PER_S + 250 * NS_PER_MS,
+                .success_wall_ns = WALL_NS,
+                .error = API_E_SERVER,
+                .error_wall_ns = WALL_NS + (int64_t)NS_PER_S,
+                .retry_in_ns = NS_PER_S,
+                .doc = doc};
+        entries[1] = (CacheEntryStatus){
+                .id = "at-2", .state = "negative", .error = API_E_NOT_FOUND, .error_wall_ns = WALL_NS};
+        entry_count = 2;
+        Buf text = BUF_INIT(65536);
+        cJSON *json = write_and_parse(&text);
+        const cJSON *tokens = at(json, "tokens");
+        assert_int_equal(cJSON_GetArraySize(tokens), 2);
+        const cJSON *first = cJSON_GetArrayItem(tokens, 0), *second = cJSON_GetArrayItem(tokens, 1);
+        assert_text(first, "id", "at-1");
+        assert_text(first, "state", "stale");
+        assert_text(first, "name", "it's a 'name");
+        assert_text(first, "status", "OPERATIONAL");
+        assert_text(first, "expiresAt", "2026-02-01T00:00:00Z");
+        assert_number(first, "ageSeconds", 61.25);
+        assert_text(first, "error", "server");
+        assert_text(first, "failingSince", "2026-01-01T00:00:01Z");
+        assert_number(first, "nextTryInSeconds", 1);
+        assert_text(second, "state", "negative");
+        assert_text(second, "error", "not_found");
+        assert_null_at(second, "ageSeconds");
+        assert_null_at(second, "lastSuccessAt");
+        assert_null(strstr(buf_str(&text), PLANTED));
+        json_free(json);
+
+        StatusSources all = sources();
+        buf_clear(&text);
+        metrics_write(&text, &all);
+        assert_null(strstr(buf_str(&text), PLANTED));
+        assert_null(strstr(buf_str(&text), "at-1")); /* labels don't grow with the tokens */
+        buf_deinit(&text);
+        token_doc_unref(doc);
+}
+
+static void test_full_buffer(void **state)
+{
+        (void)state;
+        StatusSources all = sources();
+        Buf text = BUF_INIT(100);
+        status_write(&text, &all); /* must end, and say that it isn't whole */
+        assert_true(text.error < 0);
+        buf_clear(&text);
+        metrics_write(&text, &all);
+        assert_true(text.error < 0);
+        buf_deinit(&text);
+}
+
+/* The value of a sample as written, or NULL. `name` with its labels. */
+static const char *sample(const Buf *text, const char *name)
+{
+        size_t len = strlen(name);
+        for (const char *line = buf_str(text); *line; line = strchr(line, '\n') + 1)
+                if (strncmp(line, name, len) == 0 && line[len] == ' ')
+                        return line + len + 1;
+        return NULL;
+}
+
+static void assert_sample(const Buf *text, const char *name, double expected)
+{
+        const char *value = sample(text, name);
+        if (!value)
+                fail_msg("no sample %s", name);
+        double number = strtod(value, NULL);
+        assert_true(number >= expected - 1e-6 && number <= expected + 1e-6);
+}
+
+static void test_metrics(void **state)
+{
+        (void)state;
+        calls.attempts[API_GET_ACCESS_TOKEN][API_OK] = 5;
+        calls.attempts[API_LIST_ACCESS_TOKENS][API_E_THROTTLED] = 2;
+        calls.latency[0] = 1;
+        calls.latency[3] = 2;
+        calls.latency[API_LATENCY_BUCKETS - 1] = 4;
+        calls.latency_sum_s = 12.5;
+        cache_figures.hits[CACHE_HIT_STALE] = 9;
+        cache_figures.stale_age_sum_s = 0.25;
+        fs_figures.requests[1] = 3; /* LOOKUP */
+        fs_figures.requests[0] = 2; /* unknown ones */
+        fs_figures.requests[55] = 1; /* one without a name here */
+        health.error = API_E_TIMEOUT;
+        StatusSources all = sources();
+        Buf text = BUF_INIT(65536);
+        metrics_write(&text, &all);
+        assert_int_equal(text.error, 0);
+        assert_sample(&text, "tokenfs_api_calls_total{operation=\"GetAccessToken\",result=\"ok\"}", 5);
+        assert_sample(
+                &text, "tokenfs_api_calls_total{operation=\"ListAccessTokens\",result=\"throttled\"}", 2);
+        assert_sample(&text, "tokenfs_api_call_duration_seconds_bucket{le=\"+Inf\"}", 7);
+        assert_sample(&text, "tokenfs_api_call_duration_seconds_count", 7);
+        assert_sample(&text, "tokenfs_api_call_duration_seconds_sum", 12.5);
+        assert_sample(&text, "tokenfs_cache_answers_total{kind=\"stale\"}", 9);
+        assert_sample(&text, "tokenfs_cache_stale_seconds_total", 0.25);
+        assert_sample(&text, "tokenfs_requests_total{operation=\"lookup\"}", 3);
+        assert_sample(&text, "tokenfs_requests_total{operation=\"other\"}", 3);
+        assert_sample(&text, "tokenfs_api_up", 0);
+        assert_sample(&text, "tokenfs_clock_skew_seconds", -7);
+        assert_sample(&text, "tokenfs_start_time_seconds", 1767225540);
+        assert_null(sample(&text, "tokenfs_credentials_expiry_time_seconds")); /* none known */
+        buf_deinit(&text);
+}
+
+/* The text format's grammar, as far as we use it: HELP, TYPE, then samples of that name; each name once. */
+static void test_metrics_grammar(void **state)
+{
+        (void)state;
+        credentials = (CredentialStatus){.provider = "environment", .expires_wall_ns = WALL_NS};
+        StatusSources all = sources();
+        Buf text = BUF_INIT(65536);
+        metrics_write(&text, &all);
+        char name[128] = "", type[16] = "";
+        for (const char *line = buf_str(&text); *line; line = strchr(line, '\n') + 1) {
+                if (strncmp(line, "# HELP ", 7) == 0) {
+                        assert_int_equal(sscanf(line, "# HELP %127s", name), 1);
+                        char again[160];
+                        (void)snprintf(again, sizeof again, "# HELP %s ", name);
+                        assert_null(strstr(line + 7, again));
+                } else if (strncmp(line, "# TYPE ", 7) == 0) {
+                        char typed[128];
+                        assert_int_equal(sscanf(line, "# TYPE %127s %15s", typed, type), 2);
+                        assert_string_equal(typed, name);
+                } else {
+                        size_t len = strlen(name);
+                        assert_true(strncmp(line, name, len) == 0);
+                        const char *rest = line + len + strspn(line + len, "abcdefghijklmnopqrstuvwxyz_");
+                        assert_true(rest == line + len || strcmp(type, "histogram") == 0);
+                        if (*rest == '{')
+                                rest = strchr(rest, '}') + 1;
+                        assert_int_equal(*rest, ' ');
+                        char *end;
+                        (void)strtod(rest + 1, &end);
+                        assert_int_equal(*end, '\n');
+                        bool is_total = len > 6 && strcmp(name + len - 6, "_total") == 0;
+                        assert_true(is_total == (strcmp(type, "counter") == 0));
+                }
+        }
+        buf_deinit(&text);
+}
+
+static int set_up(void **state)
+{
+        (void)state;
+        clock_set_fake(100 * NS_PER_S, WALL_NS);
+        shared = (SlotsShared){.started_wall_ns = WALL_NS - 60 * (int64_t)NS_PER_S};
+        credentials = (CredentialStatus){.expires_wall_ns = INT64_MAX, .detail = ""};
+        health = (ApiHealth){.error = API_OK};
+        calls = (ApiCounters){.retries = 0};
+        cache_figures = (CacheCounters){.evictions = 0};
+        fs_figures = (FsCounters){.interrupted = 0};
+        listing = (ListingStatus){.age_ns = CLOCK_NEVER, .state = "none"};
+        entry_count = 0;
+        return 0;
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup(test_fresh_start, set_up),
+                cmocka_unit_test_setup(test_trouble, set_up),
+                cmocka_unit_test_setup(test_tokens_without_secrets, set_up),
+                cmocka_unit_test_setup(test_full_buffer, set_up),
+                cmocka_unit_test_setup(test_metrics, set_up),
+                cmocka_unit_test_setup(test_metrics_grammar, set_up),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
