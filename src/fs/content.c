@@ -70,6 +70,8 @@ static int get_name(Request *request, const char *name, CacheAnswer *ret_answer)
 static int get_service(Fs *fs, uint32_t slot, Version **ret_version)
 {
         Buf text = BUF_INIT(CONTENT_SERVICE_MAX);
+        fs->counters.slots_used = slots_used(fs->settings.slots);
+        fs->counters.versions = fs->tree.superseded_count;
         FsServiceWriter *writer = slot == SLOT_STATUS ? fs->settings.write_status : fs->settings.write_metrics;
         writer(&text, fs->settings.writer_userdata);
         int r = text.error ? text.error : tree_set_text(&fs->tree, slot, &text, ret_version);
