@@ -81,7 +81,7 @@ int buf_appendf(Buf *buf, const char *format, ...)
 static bool is_unreserved(unsigned char c)
 {
         return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
-                c == '.' || c == '_' || c == '~';
+               c == '.' || c == '_' || c == '~';
 }
 
 int buf_append_uri(Buf *buf, const char *data, size_t len, const char *keep)

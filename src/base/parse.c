@@ -80,8 +80,8 @@ int64_t parse_civil_seconds(int year, int month, int day, int hour, int minute, 
 static bool is_valid_civil(int year, int month, int day, int hour, int minute, int second)
 {
         return year >= 1970 && year <= 2200 && month >= 1 && month <= 12 && day >= 1 &&
-                day <= days_in_month(year, month) && hour >= 0 && hour <= 23 && minute >= 0 && minute <= 59 &&
-                second >= 0 && second <= 60;
+               day <= days_in_month(year, month) && hour >= 0 && hour <= 23 && minute >= 0 && minute <= 59 &&
+               second >= 0 && second <= 60;
 }
 
 int parse_iso8601(const char *text, int64_t *ret_wall_ns)

@@ -19,10 +19,10 @@ typedef struct ApiCall ApiCall;
 
 typedef struct ApiSettings {
         Loop *loop;
-        Http *http;                  /* borrowed */
+        Http *http; /* borrowed */
         CredentialChain *credentials; /* borrowed */
         const AwsEndpoint *endpoint; /* copied */
-        uint64_t timeout_ns;         /* of one attempt */
+        uint64_t timeout_ns; /* of one attempt */
         bool allow_plain_http;
 } ApiSettings;
 int api_client_new(const ApiSettings *settings, ApiClient **ret_client);
@@ -32,8 +32,8 @@ CLEANUP_DEFINE(ApiClient *, api_client_free);
 
 typedef enum ApiOperation {
         API_GET_ACCESS_TOKEN,
-        API_LIST_ACCESS_TOKENS,  /* of a DNS view */
-        API_LIST_DNS_VIEWS,      /* of a resolver */
+        API_LIST_ACCESS_TOKENS, /* of a DNS view */
+        API_LIST_DNS_VIEWS, /* of a resolver */
         API_LIST_GLOBAL_RESOLVERS,
         API_GET_GLOBAL_RESOLVER,
         API_OPERATION_COUNT,
@@ -46,18 +46,18 @@ typedef struct ApiPage {
         size_t item_count;
         char (*ids)[TOKEN_ID_MAX + 1]; /* ListDNSViews, ListGlobalResolvers */
         size_t id_count;
-        size_t skipped;        /* items left out since they were malformed */
-        char *next_token;      /* NULL: the last page */
-        char dns_name[256];    /* GetGlobalResolver */
+        size_t skipped; /* items left out since they were malformed */
+        char *next_token; /* NULL: the last page */
+        char dns_name[256]; /* GetGlobalResolver */
 } ApiPage;
 
 /* The outcome of a call, or of an attempt that will be repeated. */
 typedef struct ApiResult {
         ApiError error;
-        const char *detail;  /* for the log: what failed and the remedy; no secrets; "" */
-        TokenDoc *doc;       /* GetAccessToken; borrowed (take a reference) */
+        const char *detail; /* for the log: what failed and the remedy; no secrets; "" */
+        TokenDoc *doc; /* GetAccessToken; borrowed (take a reference) */
         const ApiPage *page; /* the others; borrowed */
-        uint64_t sent_ns;    /* when the attempt that succeeded was sent, on clock_now_ns' clock */
+        uint64_t sent_ns; /* when the attempt that succeeded was sent, on clock_now_ns' clock */
         uint64_t retry_at_ns; /* when a failed attempt is repeated; 0: the call has ended */
 } ApiResult;
 
@@ -69,16 +69,17 @@ typedef void ApiHandler(const ApiResult *result, void *userdata);
 /* Starts a call: `id` is the token, view or resolver (NULL for ListGlobalResolvers), `next_token` of the page before
  * (NULL: the first). Both are copied. The call goes on retrying transient failures until it is cancelled: the caller
  * decides how long it is worth it. 0 or -ENOMEM. */
-int api_start(ApiClient *client, ApiOperation operation, const char *id, const char *next_token, ApiHandler *handler,
-        void *userdata, ApiCall **ret_call);
+int api_start(ApiClient *client, ApiOperation operation, const char *id, const char *next_token,
+        ApiHandler *handler, void *userdata, ApiCall **ret_call);
 /* Ends a call without its handler. NULL does nothing. Returns NULL. Safe in any handler. */
 ApiCall *api_cancel(ApiCall *call);
 
 /* How the endpoint fares. */
 typedef struct ApiHealth {
-        ApiError error;          /* API_OK: calls go out as they come. Else the circuit is open for this reason */
-        uint64_t since_ns;       /* of the failing state; 0 if healthy */
-        uint64_t retry_at_ns;    /* when the next probe may go out; 0 if healthy. A probe is one of the calls that were
+        ApiError error; /* API_OK: calls go out as they come. Else the circuit is open for this reason */
+        uint64_t since_ns; /* of the failing state; 0 if healthy */
+        uint64_t
+                retry_at_ns; /* when the next probe may go out; 0 if healthy. A probe is one of the calls that were
                                   * started: with none, this passes, and the next call to start is the probe */
         unsigned in_flight, queued;
 } ApiHealth;

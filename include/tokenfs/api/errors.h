@@ -9,17 +9,17 @@
 
 typedef enum ApiError {
         API_OK,
-        API_E_NOT_FOUND,            /* no such token; the API refused the id; out of scope */
+        API_E_NOT_FOUND, /* no such token; the API refused the id; out of scope */
         API_E_ACCESS_DENIED,
         API_E_NO_CREDENTIALS,
         API_E_CREDENTIALS_EXPIRED,
         API_E_CREDENTIALS_REJECTED, /* bad signature, unknown key, bad session token */
         API_E_THROTTLED,
-        API_E_SERVER,               /* 5xx */
+        API_E_SERVER, /* 5xx */
         API_E_TIMEOUT,
-        API_E_UNREACHABLE,          /* look-up or connection failed */
+        API_E_UNREACHABLE, /* look-up or connection failed */
         API_E_TLS,
-        API_E_MALFORMED,            /* answer malformed, oversized or for another token; a redirect, a web page, or
+        API_E_MALFORMED, /* answer malformed, oversized or for another token; a redirect, a web page, or
                                      * a refusal that the API doesn't have: not transient, and ends no copy */
         API_E_MEMORY,
         API_ERROR_COUNT,
@@ -35,11 +35,11 @@ bool api_error_is_transient(ApiError error);
 
 typedef struct ApiFailure {
         ApiError error;
-        uint64_t retry_after_ns;   /* from Retry-After; 0: none. At most 5 minutes. */
-        bool is_skew;              /* the signature's time was refused: the clock is off */
-        int64_t server_wall_s;     /* from Date; 0: none */
-        char type[64];             /* the API's error type, "" if none; printable ASCII */
-        char message[200];         /* the API's message, cut, printable; "" if none */
+        uint64_t retry_after_ns; /* from Retry-After; 0: none. At most 5 minutes. */
+        bool is_skew; /* the signature's time was refused: the clock is off */
+        int64_t server_wall_s; /* from Date; 0: none */
+        char type[64]; /* the API's error type, "" if none; printable ASCII */
+        char message[200]; /* the API's message, cut, printable; "" if none */
 } ApiFailure;
 /* Reads the kind of failure out of an answer that isn't a success (every status but 200): transport error, or
  * x-amzn-ErrorType, __type/code in the body (at most 64 KiB of it), else the status; Retry-After in both forms, Date.

@@ -33,7 +33,12 @@ bool token_field_is_optional(TokenField field);
 /* `value` alone. */
 bool token_field_is_secret(TokenField field);
 
-typedef enum TokenStatus { TOKEN_CREATING, TOKEN_OPERATIONAL, TOKEN_DELETING, TOKEN_STATUS_OTHER } TokenStatus;
+typedef enum TokenStatus {
+        TOKEN_CREATING,
+        TOKEN_OPERATIONAL,
+        TOKEN_DELETING,
+        TOKEN_STATUS_OTHER
+} TokenStatus;
 
 /* 1–64 of [-.a-zA-Z0-9], and neither "." nor "..". */
 bool token_id_is_valid(const char *id);
@@ -50,7 +55,8 @@ CLEANUP_DEFINE(TokenDoc *, token_doc_unref);
 /* Parses a body of GetAccessToken. API_OK, API_E_MALFORMED (with `detail` saying what is wrong, no content quoted),
  * API_E_MEMORY. Strict: an object at most 16 levels deep and 64 KiB long, UTF-8, no duplicate of a key we use,
  * strings of the API's limits without NUL, the id equal to `id`, readable times. Unknown keys are kept in .json. */
-ApiError token_doc_parse(const char *id, const char *body, size_t len, char detail[static 128], TokenDoc **ret_doc);
+ApiError token_doc_parse(
+        const char *id, const char *body, size_t len, char detail[static 128], TokenDoc **ret_doc);
 
 /* A field's bytes, without a NUL behind them; *ret_len 0 and NULL if the document lacks it (also where an optional
  * field is null or ""). Borrowed from the document. */

@@ -11,7 +11,7 @@ typedef struct Buf {
         size_t len;
         size_t capacity;
         size_t max; /* largest len, in bytes */
-        int error;  /* the first failure (-ENOMEM, -EMSGSIZE), sticky; 0 when all went in */
+        int error; /* the first failure (-ENOMEM, -EMSGSIZE), sticky; 0 when all went in */
 } Buf;
 
 /* Nothing is allocated until the first byte. */

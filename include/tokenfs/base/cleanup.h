@@ -7,21 +7,21 @@
 #define CLEANUP(function) __attribute__((cleanup(function)))
 
 /* Defines `function##_p`, for use with CLEANUP on a variable of type `type` (a pointer). */
-#define CLEANUP_DEFINE(type, function) \
-        static inline void function##_p(type *pointer) \
-        { \
-                if (*pointer) \
-                        (void)function(*pointer); \
-        } \
+#define CLEANUP_DEFINE(type, function)                                                                       \
+        static inline void function##_p(type *pointer)                                                       \
+        {                                                                                                    \
+                if (*pointer)                                                                                \
+                        (void)function(*pointer);                                                            \
+        }                                                                                                    \
         struct cleanup_needs_a_semicolon
 
 /* Gives the pointer away: evaluates to it, and leaves NULL behind. */
-#define TAKE(pointer) \
-        __extension__({ \
-                __typeof__(pointer) *cleanup_at_ = &(pointer); \
-                __typeof__(pointer) cleanup_taken_ = *cleanup_at_; \
-                *cleanup_at_ = NULL; \
-                cleanup_taken_; \
+#define TAKE(pointer)                                                                                        \
+        __extension__({                                                                                      \
+                __typeof__(pointer) *cleanup_at_ = &(pointer);                                               \
+                __typeof__(pointer) cleanup_taken_ = *cleanup_at_;                                           \
+                *cleanup_at_ = NULL;                                                                         \
+                cleanup_taken_;                                                                              \
         })
 
 static inline void cleanup_free(void *pointer)
