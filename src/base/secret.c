@@ -303,7 +303,9 @@ void secret_deinit(Secret *secret)
 
 bool secret_equal(const Secret *a, const Secret *b)
 {
-        if (a->len != b->len || !a->data != !b->data)
+        if (!a->data || !b->data)
+                return a->data == b->data;
+        if (a->len != b->len)
                 return false;
         unsigned char difference = 0;
         for (size_t i = 0; i < a->len; i++)

@@ -58,7 +58,8 @@ int http_start(
         assert_string_equal(request->method, "GET");
         assert_null(request->body);
         HttpCall *call = calloc(1, sizeof *call);
-        assert_non_null(call);
+        if (!call)
+                return -ENOMEM;
         *call = (HttpCall){
                 .handler = handler,
                 .userdata = userdata,
