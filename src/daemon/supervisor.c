@@ -355,7 +355,7 @@ static void notifier_is_late(Supervisor *supervisor)
 
 static void probe_is_late(Supervisor *supervisor)
 {
-        (void)kill(supervisor->probe, SIGKILL);
+        (void)kill(-supervisor->probe, SIGKILL); /* and what it may have started */
 }
 
 static void worker_is_late(Supervisor *supervisor)
@@ -461,7 +461,7 @@ static void supervisor_deinit(Supervisor *supervisor)
         if (supervisor->notifier)
                 (void)kill(supervisor->notifier, SIGKILL);
         if (supervisor->probe)
-                (void)kill(supervisor->probe, SIGKILL);
+                probe_is_late(supervisor);
         cleanup_close(&supervisor->control);
         cleanup_close(&supervisor->signals);
         cleanup_close(&supervisor->report);

@@ -5,8 +5,8 @@
  * How: it is forked, not executed; gives up its privileges; builds the layers from the loop upwards; serves until it
  * is told to leave or the kernel unmounts; and takes the layers down again in reverse, wiping as it goes.
  *
- * If the supervisor is killed, the worker serves on: a mount without a supervisor is worth more than none. SIGTERM
- * then unmounts. */
+ * If the supervisor is killed, the worker serves on: a mount without a supervisor is worth more than none. It has no
+ * right to unmount; umount(8) ends it. */
 
 #include "worker.h"
 
@@ -60,11 +60,7 @@ static void worker_forget(Worker *worker)
 
 static void worker_leave(Worker *worker, bool answer_waiting)
 {
-        worker->answer_waiting = answer_waiting || !worker->settings->can_resend;
-        if (worker->is_orphan) {
-                worker->answer_waiting = true;
-                fs_session_unmount(worker->settings->session);
-        }
+        worker->answer_waiting = answer_waiting || worker->is_orphan || !worker->settings->can_resend;
         loop_quit(worker->loop, WORKER_LEFT);
 }
 
@@ -87,8 +83,7 @@ static void worker_control(int fd, short revents, void *userdata)
         if (len == 1 && message == CONTROL_PING)
                 control_send(fd, CONTROL_PONG);
         if (len == 0 || (len < 0 && errno == ECONNRESET)) {
-                log_warning(
-                        "the supervisor is gone: serving on without it (SIGTERM to this process unmounts)");
+                log_warning("the supervisor is gone: serving on without it (umount ends it)");
                 worker->is_orphan = true;
                 worker->control = loop_fd_free(worker->control);
         }
@@ -203,7 +198,7 @@ static int worker_build(Worker *worker)
         for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
                 int r = steps[i].build(worker);
                 if (r < 0) {
-                        log_error("can't serve (%s): %s", steps[i].name, strerror(-r));
+                        log_error("can't serve: %s: %s", steps[i].name, strerror(-r));
                         return r;
                 }
         }
