@@ -7,7 +7,8 @@
  * long as they are valid, and is repeated at growing intervals.
  *
  * Windows: in the last 15 minutes of an hour or more (a quarter of a shorter time) a walk runs in the background; in the
- * last 10 (a sixth) callers wait for it, unless one has failed already. */
+ * last 10 (a sixth) callers wait for it, as they do when files changed; but not for long while what we have is valid, and
+ * not at all once one has failed. */
 
 #include "tokenfs/aws/credentials.h"
 
@@ -26,6 +27,7 @@
 #define MANDATORY_NS (INT64_C(10) * 60 * (int64_t)NS_PER_S)
 #define STAT_INTERVAL_NS NS_PER_S
 #define REJECT_INTERVAL_NS (5 * NS_PER_S)
+#define PATIENCE_NS (2 * NS_PER_S) /* how long a walk is waited for while there are valid credentials */
 #define HOLD_FIRST_NS NS_PER_S /* between a walk that failed and the next: doubled each time */
 #define HOLD_MAX_WAITED_NS (5 * NS_PER_S) /* … up to this while there are no valid credentials */
 #define HOLD_MAX_NS (60 * NS_PER_S) /* … and this while there are */
@@ -47,6 +49,8 @@ struct CredentialChain {
         CredentialsError error; /* of the last walk */
         Buf detail;
         unsigned failures; /* walks failed in a row */
+        bool is_serving_on; /* … and there were valid credentials all the same */
+        uint64_t patience_until_ns; /* of those who could do with what we have */
         uint64_t hold_until_ns;
         bool is_outdated; /* a file changed, or the service refused what we have */
         uint64_t stat_at_ns;
@@ -109,6 +113,7 @@ static void chain_succeed(CredentialChain *chain)
         chain->obtained_wall_ns = clock_wall_ns();
         chain->error = CREDENTIALS_OK;
         chain->failures = 0;
+        chain->is_serving_on = false;
         chain->hold_until_ns = clock_add_ns(clock_now_ns(), HOLD_FIRST_NS);
         buf_clear(&chain->detail);
 
@@ -124,15 +129,16 @@ static void chain_succeed(CredentialChain *chain)
 
 static void chain_fail(CredentialChain *chain, CredentialsError error, const char *detail)
 {
-        bool is_news = chain->failures == 0 || chain->error != error;
         /* Keys without an end that no provider has any more were taken away: they don't live on here. */
         if (error == CREDENTIALS_E_NONE && chain->has_current && chain->current.expires_wall_ns == INT64_MAX)
                 chain_drop_current(chain);
         bool is_usable = chain_is_usable(chain);
+        bool is_news = chain->failures == 0 || chain->error != error || chain->is_serving_on != is_usable;
         uint64_t hold_max_ns = is_usable ? HOLD_MAX_NS : HOLD_MAX_WAITED_NS;
         uint64_t hold_ns = chain->failures < 6 ? HOLD_FIRST_NS << chain->failures : HOLD_MAX_NS;
         chain->hold_until_ns = clock_add_ns(clock_now_ns(), hold_ns < hold_max_ns ? hold_ns : hold_max_ns);
         chain->failures++;
+        chain->is_serving_on = is_usable;
         chain->error = error;
         buf_clear(&chain->detail);
         (void)buf_append_str(&chain->detail, detail);
@@ -201,6 +207,7 @@ static int chain_load_config(CredentialChain *chain, Buf *error)
         aws_config_free(chain->config);
         chain->config = config;
         chain->context.config = config;
+        chain->stat_at_ns = clock_add_ns(clock_now_ns(), STAT_INTERVAL_NS);
         return 0;
 }
 
@@ -215,9 +222,18 @@ static int chain_check_profile(const CredentialChain *chain, Buf *error)
         return -ENOENT;
 }
 
+static uint64_t chain_patience_ns(const CredentialChain *chain)
+{
+        if (!chain_is_usable(chain))
+                return CLOCK_NEVER;
+        uint64_t left_ns = (uint64_t)(chain->current.expires_wall_ns - clock_wall_ns());
+        return left_ns / 4 < PATIENCE_NS ? left_ns / 4 : PATIENCE_NS;
+}
+
 /* Starts a walk. When it ends at once, its outcome stands when this returns. */
 static void chain_walk(CredentialChain *chain)
 {
+        chain->patience_until_ns = clock_add_ns(clock_now_ns(), chain_patience_ns(chain));
         Buf error = BUF_INIT(PROVIDER_DETAIL_MAX * 2);
         int r = chain_load_config(chain, &error);
         if (r == 0)
@@ -257,7 +273,7 @@ static void chain_on_notify(LoopTimer *timer, void *userdata)
 {
         (void)timer;
         CredentialChain *chain = userdata;
-        if (chain->walk.is_running)
+        if (chain->walk.is_running && !chain_is_usable(chain))
                 return;
         CredentialsError error = chain_is_usable(chain) ? CREDENTIALS_OK : chain->error;
         /* Handlers may ask again, cancel others, or end the chain: nothing of it is touched behind the first. */
@@ -317,22 +333,24 @@ int credential_chain_get(CredentialChain *chain, CredentialWait *wait, Credentia
 {
         chain_look_at_files(chain);
         Need need = chain_need(chain);
-        bool is_due = chain->is_outdated || clock_now_ns() >= chain->hold_until_ns ||
-                      (chain->error == CREDENTIALS_OK && !chain_is_usable(chain));
+        /* Those that served on just ended, or ended at once: no time to hold back. */
+        bool has_ended = !chain_is_usable(chain) && (chain->is_serving_on || chain->error == CREDENTIALS_OK);
+        bool is_due = chain->is_outdated || has_ended || clock_now_ns() >= chain->hold_until_ns;
         if (need != NEED_NOTHING && is_due && !chain->walk.is_running)
                 chain_walk(chain);
-        if (chain_is_usable(chain) && !(need == NEED_NOW && chain->walk.is_running)) {
+        bool is_running = chain->walk.is_running;
+        bool is_patient = is_running && need == NEED_NOW && clock_now_ns() < chain->patience_until_ns;
+        if (chain_is_usable(chain) && !is_patient) {
                 *ret_credentials = &chain->current;
                 return 0;
         }
+        uint64_t notify_at_ns = !is_running ? clock_now_ns() : chain->patience_until_ns;
+        if (notify_at_ns != CLOCK_NEVER && loop_timer_set(&chain->notify, notify_at_ns) < 0)
+                return -ENOMEM;
         list_unlink(&wait->link);
         wait->handler = handler;
         wait->userdata = userdata;
         list_append(&chain->waits, &wait->link);
-        if (!chain->walk.is_running && loop_timer_set(&chain->notify, clock_now_ns()) < 0) {
-                list_unlink(&wait->link);
-                return -ENOMEM;
-        }
         return -EINPROGRESS;
 }
 
