@@ -11,14 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config.h"
-#include "tokenfs/aws/config.h"
+#include "parts.h"
 #include "tokenfs/base/log.h"
-#include "tokenfs/net/http.h"
-
-#define USER_AGENT "tokenfs/" TOKENFS_VERSION
-/* The API's, and what the credential providers and other endpoints need beside them. */
-#define CONNECTIONS_MAX (API_IN_FLIGHT_MAX + 8)
 
 typedef struct Stack {
         AwsConfig *config;
@@ -50,39 +44,22 @@ static Stack *stack_free(Stack *stack)
 }
 CLEANUP_DEFINE(Stack *, stack_free);
 
-/* The option, AWS_CA_BUNDLE, the profile's ca_bundle; NULL: the system's. */
-static const char *choose_ca_bundle(const Options *options, const AwsConfig *config)
-{
-        if (options->ca_bundle)
-                return options->ca_bundle;
-        const char *bundle = secure_getenv("AWS_CA_BUNDLE");
-        if (bundle && *bundle)
-                return bundle;
-        return aws_config_get(config, aws_config_profile(config), "ca_bundle");
-}
-
 static int load_config(const Options *options, AwsConfig **ret_config)
 {
         Buf error = BUF_INIT(1024);
-        int r = aws_config_load(&(AwsConfigPaths){.profile = options->profile}, &error, ret_config);
+        int r = parts_load_config(options, &error, ret_config);
         if (r < 0)
-                log_error("AWS configuration: %s", error.len ? buf_str(&error) : strerror(-r));
+                log_error("AWS configuration: %s", buf_str(&error));
         buf_deinit(&error);
         return r;
 }
 
 static int find_endpoint(const Options *options, const AwsConfig *config, AwsEndpoint *ret_endpoint)
 {
-        const AwsEndpointOptions wishes = {
-                .region = options->region,
-                .endpoint_url = options->endpoint_url,
-                .use_fips = options->use_fips,
-                .allow_plain_http = options->allow_plain_http,
-        };
         Buf error = BUF_INIT(1024);
-        int r = aws_endpoint_resolver(&wishes, config, &error, ret_endpoint);
+        int r = parts_find_endpoint(options, config, &error, ret_endpoint);
         if (r < 0)
-                log_error("endpoint: %s", error.len ? buf_str(&error) : strerror(-r));
+                log_error("endpoint: %s", buf_str(&error));
         buf_deinit(&error);
         return r;
 }
@@ -102,32 +79,12 @@ static int stack_new(Loop *loop, const Options *options, Stack **ret_stack)
         r = find_endpoint(options, stack->config, &stack->endpoint);
         if (r < 0)
                 return r;
-        const HttpSettings http = {
-                .user_agent = USER_AGENT,
-                .ca_bundle = choose_ca_bundle(options, stack->config),
-                .connections_max = CONNECTIONS_MAX,
-        };
-        r = http_new(loop, &http, &stack->http);
-        if (r < 0)
-                return r;
-        const CredentialSettings credentials = {
-                .loop = loop,
-                .http = stack->http,
-                .profile = options->profile,
-                .allow_plain_http = options->allow_plain_http,
-        };
-        r = credential_chain_new(&credentials, &stack->credentials);
-        if (r < 0)
-                return r;
-        const ApiSettings api = {
-                .loop = loop,
-                .http = stack->http,
-                .credentials = stack->credentials,
-                .endpoint = &stack->endpoint,
-                .timeout_ns = options->timeout_ns,
-                .allow_plain_http = options->allow_plain_http,
-        };
-        r = api_client_new(&api, &stack->client);
+        r = parts_new_http(loop, options, stack->config, &stack->http);
+        if (r == 0)
+                r = parts_new_credentials(loop, stack->http, options, &stack->credentials);
+        if (r == 0)
+                r = parts_new_client(
+                        loop, stack->http, stack->credentials, &stack->endpoint, options, &stack->client);
         if (r < 0)
                 return r;
         *ret_stack = TAKE(stack);
