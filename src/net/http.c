@@ -37,6 +37,7 @@
 
 #define REQUEST_HEADER_BYTES_MAX ((size_t)64 * 1024)
 #define KEEPALIVE_S 30L
+#define CA_CACHE_S 3600L
 #define SILENCE_NS (2 * NS_PER_S) /* a call that is cancelled sooner says nothing about its connection */
 
 struct Http {
@@ -96,7 +97,7 @@ int http_global_init(void)
 
 int http_new(Loop *loop, const HttpSettings *settings, Http **ret_http)
 {
-        Http *http CLEANUP(http_free_p) = calloc(1, sizeof *http);
+        Http *http = calloc(1, sizeof *http);
         if (!http)
                 return -ENOMEM;
         http->loop = loop;
@@ -110,11 +111,13 @@ int http_new(Loop *loop, const HttpSettings *settings, Http **ret_http)
         }
         http->user_agent = strdup(settings->user_agent);
         http->ca_bundle = ca_bundle ? strdup(ca_bundle) : NULL;
-        if (!http->user_agent || (ca_bundle && !http->ca_bundle))
+        if (!http->user_agent || (ca_bundle && !http->ca_bundle)) {
+                (void)http_free(http);
                 return -ENOMEM;
+        }
         http->connections_max = settings->connections_max;
         loop_connections_allow(loop, http->connections_max);
-        *ret_http = TAKE(http);
+        *ret_http = http;
         return 0;
 }
 
@@ -283,6 +286,7 @@ static int set_rules(CURL *easy, const Http *http, const Route *route)
         if (http->ca_bundle) {
                 SET(CURLOPT_CAINFO, http->ca_bundle);
                 SET(CURLOPT_CAPATH, NULL);
+                SET(CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
                 SET(CURLOPT_PROXY_CAINFO, http->ca_bundle);
                 SET(CURLOPT_PROXY_CAPATH, NULL);
         }
@@ -381,6 +385,9 @@ static void on_transfer_end(LoopTransfer *transfer, CURLcode result)
                 http_error_describe(transfer->easy, result, &call->answer, call->nodes, call->text);
         if (error == HTTP_E_TIMEOUT)
                 suspect_connection(call);
+        /* The next call is to read the CA bundle anew: it may have been mended by then. */
+        if (error == HTTP_E_TLS)
+                loop_connections_forget(http->loop);
         if (call->answer.heard_ns > http->heard_ns)
                 http->heard_ns = call->answer.heard_ns;
         call_end(call, error);

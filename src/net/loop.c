@@ -263,11 +263,9 @@ static void sources_run(Loop *loop)
         /* Handlers may free sources and add new ones, which moves the arrays: everything is looked up anew. */
         for (size_t slot = 0; slot < loop->slot_count; slot++) {
                 LoopFd *source = loop->sources[slot];
-                struct pollfd *poll = &loop->polls[slot];
-                short revents = poll->revents;
-                poll->revents = 0;
-                if (source && revents && source->events)
-                        source->handler(source->fd, revents, source->userdata);
+                const struct pollfd *poll = &loop->polls[slot];
+                if (source && source->events && poll->revents)
+                        source->handler(source->fd, poll->revents, source->userdata);
         }
 }
 

@@ -105,6 +105,43 @@ static void test_a_bundle_without_certificates(void **state)
         assert_refused("good", "known.key");
 }
 
+static void copy_file(const char *from, const char *to)
+{
+        char data[8192];
+        FILE *in = fopen(from, "re"), *out = fopen(to, "we");
+        assert_non_null(in);
+        assert_non_null(out);
+        size_t len = fread(data, 1, sizeof data, in);
+        assert_int_equal(fwrite(data, 1, len, out), len);
+        assert_int_equal(fclose(out), 0);
+        assert_int_equal(fclose(in), 0);
+}
+
+static int open_with_copied_bundle(void **state)
+{
+        (void)state;
+        (void)snprintf(ca_bundle, sizeof ca_bundle, "%s/copied.pem", servers.directory);
+        return fixture_open_with(ca_bundle, 16);
+}
+
+/* The bundle is parsed once and kept, but not for longer than it helps. */
+static void test_a_bundle_that_is_mended(void **state)
+{
+        (void)state;
+        char known[64], unknown[64];
+        need_openssl();
+        (void)snprintf(known, sizeof known, "%s/known.pem", servers.directory);
+        (void)snprintf(unknown, sizeof unknown, "%s/unknown.pem", servers.directory);
+        copy_file(unknown, ca_bundle);
+        assert_refused("good", "unable to get local issuer certificate");
+        copy_file(known, ca_bundle);
+        assert_int_equal(get_tls("good", "/echo").status, 200);
+        /* Replaced once more, it counts for new connections after SIGHUP. */
+        copy_file(unknown, ca_bundle);
+        http_forget_connections(fixture.http);
+        assert_refused("good", "unable to get local issuer certificate");
+}
+
 /* A connection that is lost in the handshake is no fault of the certificate: it is worth another try. */
 static void test_handshakes_that_are_cut(void **state)
 {
@@ -197,6 +234,7 @@ int main(void)
                 TEST(test_no_tls_at_all),
                 TEST_WITH(open_with_missing_bundle, test_a_bundle_that_cannot_be_read),
                 TEST_WITH(open_with_broken_bundle, test_a_bundle_without_certificates),
+                TEST_WITH(open_with_copied_bundle, test_a_bundle_that_is_mended),
                 TEST(test_handshakes_that_are_cut),
                 TEST(test_a_handshake_that_hangs),
                 TEST(test_connections_are_kept_and_forgotten),
