@@ -4,7 +4,9 @@
  * at least 1.2 and verified, no redirect followed, no compression asked for or decoded, no cookies, no netrc, plain http
  * to loopback only, every size and time bounded. How: a call owns one easy handle of libcurl, which lives as long as the
  * call: making one takes 1 µs, and libcurl keeps answers in its handles' buffers, which are wiped only when freed. What is
- * worth keeping (connections, looked-up names, the parsed CA bundle) belongs to the loop's multi handle.
+ * worth keeping (connections, looked-up names, the parsed CA bundle) belongs to the loop's multi handle. Nothing of a
+ * call's secrets is in memory afterwards, with one exception: libnghttp2 has an allocator of its own, so over HTTP/2 the
+ * request's headers (not the answer) may outlive the call in freed memory.
  *
  * A call that is refused before libcurl sees it ends through a timer, since handlers only ever run from the loop.
  *
@@ -338,9 +340,13 @@ CLEANUP_DEFINE(HttpCall *, call_free);
 static void call_end(HttpCall *call, HttpError error)
 {
         HttpHeader headers[HTTP_HEADERS_MAX];
-        long status = 0;
-        if (call->transfer.easy)
+        long status = 0, connect_status = 0;
+        const char *peer = NULL;
+        if (call->transfer.easy) {
                 (void)curl_easy_getinfo(call->transfer.easy, CURLINFO_RESPONSE_CODE, &status);
+                (void)curl_easy_getinfo(call->transfer.easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
+                (void)curl_easy_getinfo(call->transfer.easy, CURLINFO_PRIMARY_IP, &peer);
+        }
         loop_transfer_stop(&call->transfer);
         HttpResponse response = {
                 .error = error,
@@ -349,6 +355,8 @@ static void call_end(HttpCall *call, HttpError error)
                 .body = call->answer.body,
                 .started_ns = call->started_ns,
                 .ended_ns = clock_now_ns(),
+                .peer = peer ? peer : "",
+                .through_tunnel = connect_status != 0,
                 .headers = headers,
                 .header_count = http_answer_headers(&call->answer, headers),
         };

@@ -13,7 +13,7 @@ typedef struct Http Http;
 typedef struct HttpCall HttpCall;
 
 /* Sets libcurl and OpenSSL up with wiping allocators. Once a process, before anything else uses either; before
- * threads. 0 or -ENOMEM / -EIO. */
+ * threads. SIGPIPE is the program's to ignore. 0 or -ENOMEM / -EIO. */
 int http_global_init(void);
 
 /* One connection pool with its settings. `user_agent` and `ca_bundle` (NULL: the system's) are copied; `ca_bundle`
@@ -35,7 +35,8 @@ typedef struct HttpHeader {
 } HttpHeader;
 
 typedef enum HttpProxy {
-        HTTP_PROXY_ENVIRONMENT, /* https_proxy/HTTPS_PROXY, http_proxy, all_proxy, no_proxy as curl reads them */
+        HTTP_PROXY_ENVIRONMENT, /* https_proxy/HTTPS_PROXY, http_proxy, all_proxy, no_proxy as curl reads them; not for
+                                 * loopback */
         HTTP_PROXY_NONE,        /* never: metadata and container endpoints */
 } HttpProxy;
 
@@ -72,6 +73,8 @@ typedef struct HttpResponse {
         int status;         /* 0 if none */
         Buf body;
         uint64_t started_ns, ended_ns;
+        const char *peer;    /* address that was talked to, the proxy's if there is one; "" if none */
+        bool through_tunnel; /* through a proxy, by CONNECT */
         const HttpHeader *headers; /* of the final answer; names as received */
         size_t header_count;
 } HttpResponse;
@@ -81,7 +84,8 @@ const char *http_response_header(const HttpResponse *response, const char *name)
 /* Called exactly once, from the loop (never from inside http_start), unless the call is cancelled before. The
  * response is borrowed, and wiped when the handler returns; the call is gone then. */
 typedef void HttpHandler(const HttpResponse *response, void *userdata);
-/* Starts a call. 0, -ENOMEM, or -EINVAL for a URL that libcurl can't parse. */
+/* Starts a call. 0, -ENOMEM, or -EINVAL: a URL that libcurl can't parse or that names a user, a method or header that
+ * would break the request's lines, headers over 64 KiB. */
 int http_start(Http *http, const HttpRequest *request, HttpHandler *handler, void *userdata, HttpCall **ret_call);
 /* Ends a call without calling its handler. NULL does nothing. Returns NULL. Safe in any handler. */
 HttpCall *http_cancel(HttpCall *call);
