@@ -12,7 +12,7 @@
 #include "tokenfs/base/cleanup.h"
 
 static LogLevel current_level = LOG_LEVEL_INFO;
-static bool use_syslog;
+static bool use_syslog, is_silent;
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
@@ -22,6 +22,12 @@ void log_open(LogLevel level, bool to_syslog)
         if (to_syslog && !use_syslog)
                 openlog("tokenfs", LOG_PID, LOG_DAEMON);
         use_syslog = to_syslog;
+        is_silent = false;
+}
+
+void log_silence(void)
+{
+        is_silent = true;
 }
 
 LogLevel log_level(void)
@@ -42,7 +48,7 @@ int log_level_parse(const char *name, LogLevel *ret_level)
 void log_write(LogLevel level, const char *format, ...)
 {
         static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
-        if (level > current_level)
+        if (is_silent || level > current_level)
                 return;
         int saved_errno = errno;
         char line[1024];

@@ -112,6 +112,17 @@ static void test_syslog_instead(void **state)
         assert_string_equal(written(), "");
 }
 
+static void test_silence(void **state)
+{
+        (void)state;
+        log_silence();
+        log_error("nobody hears this");
+        assert_string_equal(written(), "");
+        log_open(LOG_LEVEL_ERROR, false);
+        log_error("but this");
+        assert_string_equal(written(), "tokenfs: error: but this\n");
+}
+
 static void test_parse(void **state)
 {
         (void)state;
@@ -140,6 +151,7 @@ int main(void)
                 log_test(test_long_messages_are_cut),
                 log_test(test_keeps_errno),
                 log_test(test_syslog_instead),
+                log_test(test_silence),
                 cmocka_unit_test(test_parse),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

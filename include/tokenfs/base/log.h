@@ -7,6 +7,8 @@ typedef enum LogLevel { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_
 
 /* Sets where and how much is logged. At the start: stderr, info. */
 void log_open(LogLevel level, bool to_syslog);
+/* From now on nothing is logged, errors neither: for who tells them in another way. */
+void log_silence(void);
 LogLevel log_level(void);
 /* Reads "error", "warning", "info" or "debug". Returns 0 or -EINVAL. */
 int log_level_parse(const char *name, LogLevel *ret_level);
