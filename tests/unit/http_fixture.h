@@ -122,6 +122,7 @@ typedef struct Outcome {
         HttpError error;
         int status;
         char detail[300];
+        char peer[64];
         char body[4096];
         size_t body_len, header_count;
         char first[16], empty[16], space[16], missing[16];
@@ -141,6 +142,7 @@ static inline void on_outcome(const HttpResponse *response, void *userdata)
         outcome->error = response->error;
         outcome->status = response->status;
         (void)snprintf(outcome->detail, sizeof outcome->detail, "%s", response->detail);
+        (void)snprintf(outcome->peer, sizeof outcome->peer, "%s", response->peer);
         outcome->body_len = response->body.len;
         (void)snprintf(outcome->body, sizeof outcome->body, "%s", buf_str(&response->body));
         outcome->header_count = response->header_count;

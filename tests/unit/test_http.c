@@ -126,6 +126,7 @@ static void test_headers_of_the_answer(void **state)
 {
         (void)state;
         Outcome outcome = get("/echo");
+        assert_string_equal(outcome.peer, "127.0.0.1");
         assert_string_equal(outcome.first, "one");
         assert_string_equal(outcome.empty, "");
         assert_string_equal(outcome.space, "a b");

@@ -69,6 +69,7 @@ static void test_plain_http_is_for_loopback_only(void **state)
                 Outcome outcome = fetch(&request);
                 assert_int_equal(outcome.error, HTTP_E_INVALID);
                 assert_non_null(strstr(outcome.detail, "https"));
+                assert_string_equal(outcome.peer, "");
         }
         static const char *const accepted[] = {"127.0.0.1", "localhost", "127.1", "0x7f000001"};
         for (size_t i = 0; i < ARRAY_LEN(accepted); i++) {

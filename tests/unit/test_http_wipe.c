@@ -19,17 +19,21 @@ static char secret_byte(size_t index)
         return (char)('A' + (secret_seed * 2654435761u + index * index * 7 + index * 13) / 3 % 26);
 }
 
-/* Counts the places within `data` that hold at least the secret's first half or its second. */
+/* Counts the places within `data` that hold the secret's first half or its second. */
 static size_t count_secrets(const char *data, size_t len)
 {
         size_t found = 0;
-        for (size_t half = 0; half < SECRET_BYTES; half += SECRET_BYTES / 2)
-                for (size_t at = 0; at + SECRET_BYTES / 2 <= len; at++) {
+        for (size_t half = 0; half < SECRET_BYTES; half += SECRET_BYTES / 2) {
+                const char *at = data, *end = data + len;
+                while (at < end && (at = memchr(at, secret_byte(half), (size_t)(end - at)))) {
                         size_t match = 0;
-                        while (match < SECRET_BYTES / 2 && data[at + match] == secret_byte(half + match))
+                        while (match < SECRET_BYTES / 2 && at + match < end &&
+                                at[match] == secret_byte(half + match))
                                 match++;
                         found += match == SECRET_BYTES / 2;
+                        at++;
                 }
+        }
         return found;
 }
 
