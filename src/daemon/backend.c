@@ -170,6 +170,11 @@ void backend_retire(Backend *backend)
         backend->retired = stack_free(backend->retired);
 }
 
+const AwsConfig *backend_config(const Backend *backend)
+{
+        return backend->stack->config;
+}
+
 const AwsEndpoint *backend_endpoint(const Backend *backend)
 {
         return &backend->stack->endpoint;

@@ -3,6 +3,7 @@
  * options and what they refer to, as one thing that can be replaced while the filesystem serves. */
 
 #include "tokenfs/api/client.h"
+#include "tokenfs/aws/config.h"
 #include "tokenfs/aws/credentials.h"
 #include "tokenfs/aws/endpoint.h"
 #include "tokenfs/base/cleanup.h"
@@ -29,6 +30,7 @@ void backend_renew(Backend *backend);
 void backend_retire(Backend *backend);
 
 /* For status and metrics; the counters are sums over renewals. Borrowed. */
+const AwsConfig *backend_config(const Backend *backend);
 const AwsEndpoint *backend_endpoint(const Backend *backend);
 void backend_credentials(const Backend *backend, CredentialStatus *ret_status);
 void backend_health(const Backend *backend, ApiHealth *ret_health);

@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "jsonwriter.h"
+#include "sandbox.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/secret.h"
 
@@ -60,6 +61,7 @@ static void write_service(JsonWriter *json, const StatusSources *sources)
         json_write_bool(json, "crashLoop", shared->crash_loop != 0);
         json_write_uint(json, "upgrades", shared->upgrades);
         json_write_bool(json, "memoryLocked", secret_is_locked());
+        json_write_string(json, "sandbox", sandbox_state());
         json_write_close(json, '}');
 }
 

@@ -22,6 +22,7 @@
 #include "backend.h"
 #include "control.h"
 #include "privileges.h"
+#include "sandbox.h"
 #include "status.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
@@ -261,6 +262,7 @@ int worker_run(const WorkerSettings *settings)
 
         int r = worker_build(&worker);
         if (r == 0) {
+                sandbox_enter(settings->options, backend_config(worker.backend));
                 if (settings->is_replacement)
                         worker_take_over(settings);
                 worker_announce(&worker);

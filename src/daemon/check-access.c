@@ -1,0 +1,310 @@
+/* What may these credentials see?
+ *
+ * A question is a call, and all are asked at once; the client spaces them out and retries as it does for a mount. The
+ * first tells whether the service accepts the signature: it does so before it looks at any permission, so that a
+ * refusal of access says that the signature was right. Then each tells what it is about. If the first came to nothing,
+ * the others say nothing more.
+ * Where neither a token nor a scope is named, everything is listed; if that is denied, nothing here can tell whether a
+ * token could be read, so the check fails and asks for a token. */
+
+#include "check-access.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tokenfs/base/clock.h"
+
+#define DETAIL_MAX 800
+
+typedef struct Question {
+        ApiOperation operation;
+        const char *scope; /* "token", "dns_view", "resolver"; NULL: listing all */
+        const char *id; /* borrowed from the options */
+        const Options *options;
+        ApiCall *call;
+        ApiError error; /* so far */
+        uint64_t took_ns;
+        CheckOutcome outcome;
+        char detail[DETAIL_MAX], remedy[DETAIL_MAX];
+} Question;
+
+typedef struct Questions {
+        Question *items;
+        size_t count;
+        size_t open;
+} Questions;
+
+void check_format_time(int64_t wall_ns, char ret_text[static 64])
+{
+        static const struct {
+                int64_t seconds;
+                const char *name;
+        } units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
+        int64_t left_s = (wall_ns - clock_wall_ns()) / (int64_t)NS_PER_S;
+        int64_t distance_s = left_s < 0 ? -left_s : left_s;
+        size_t unit = 0;
+        while (unit + 1 < ARRAY_LEN(units) && distance_s < 2 * units[unit].seconds)
+                unit++;
+        int64_t count = distance_s / units[unit].seconds;
+        time_t seconds = (time_t)(wall_ns / (int64_t)NS_PER_S);
+        struct tm tm;
+        char stamp[32] = "?";
+        if (gmtime_r(&seconds, &tm))
+                (void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &tm);
+        (void)snprintf(ret_text, 64, "%s (%s%" PRId64 " %s%s%s)", stamp, left_s < 0 ? "" : "in ", count,
+                units[unit].name, count == 1 ? "" : "s", left_s < 0 ? " ago" : "");
+}
+
+/* --- Asking ------------------------------------------------------------------------------------------------- */
+
+static void add(Questions *questions, const Options *options, ApiOperation operation, const char *scope,
+        const char *id)
+{
+        for (size_t i = 0; i < questions->count; i++) {
+                const Question *other = &questions->items[i];
+                if (other->operation == operation && id && strcmp(other->id, id) == 0)
+                        return;
+        }
+        questions->items[questions->count++] = (Question){
+                .operation = operation, .scope = scope, .id = id, .options = options, .error = API_E_TIMEOUT};
+}
+
+static void add_all(
+        Questions *questions, const Options *options, ApiOperation operation, const char *scope,
+        const OptionList *ids)
+{
+        for (size_t i = 0; i < ids->count; i++)
+                add(questions, options, operation, scope, ids->items[i]);
+}
+
+static int collect(const Options *options, Questions *ret_questions)
+{
+        size_t scopes = options->token_ids.count + options->dns_view_ids.count + options->resolver_ids.count;
+        Questions questions = {.items = calloc(scopes + 1, sizeof *questions.items)};
+        if (!questions.items)
+                return -ENOMEM;
+        if (options->check_token_id)
+                add(&questions, options, API_GET_ACCESS_TOKEN, "token", options->check_token_id);
+        add_all(&questions, options, API_GET_ACCESS_TOKEN, "token", &options->token_ids);
+        add_all(&questions, options, API_LIST_ACCESS_TOKENS, "dns_view", &options->dns_view_ids);
+        add_all(&questions, options, API_LIST_DNS_VIEWS, "resolver", &options->resolver_ids);
+        if (questions.count == 0)
+                add(&questions, options, API_LIST_GLOBAL_RESOLVERS, NULL, NULL);
+        *ret_questions = questions;
+        return 0;
+}
+
+/* --- Answers ------------------------------------------------------------------------------------------------ */
+
+static bool list_has(const OptionList *list, const TokenDoc *doc, TokenField field)
+{
+        size_t len;
+        const char *value = token_doc_field(doc, field, &len);
+        for (size_t i = 0; value && i < list->count; i++)
+                if (strlen(list->items[i]) == len && memcmp(list->items[i], value, len) == 0)
+                        return true;
+        return false;
+}
+
+static bool is_in_scope(const Options *options, const TokenDoc *doc)
+{
+        if (options->token_ids.count + options->dns_view_ids.count + options->resolver_ids.count == 0)
+                return true;
+        return list_has(&options->token_ids, doc, TOKEN_ID) ||
+               list_has(&options->dns_view_ids, doc, TOKEN_DNS_VIEW_ID) ||
+               list_has(&options->resolver_ids, doc, TOKEN_GLOBAL_RESOLVER_ID);
+}
+
+static void advise(Question *question, const char *remedy)
+{
+        (void)snprintf(question->remedy, sizeof question->remedy, "%s", remedy);
+}
+
+static void read_doc(Question *question, const TokenDoc *doc)
+{
+        size_t status_len;
+        char expires[64];
+        const char *status = token_doc_field(doc, TOKEN_STATUS, &status_len);
+        check_format_time(token_doc_expires_wall_ns(doc), expires);
+        bool is_over = token_doc_expires_wall_ns(doc) <= clock_wall_ns();
+        (void)snprintf(question->detail, sizeof question->detail, "%s: %.*s, %s %s", question->id,
+                status ? (int)status_len : 0, status ? status : "", is_over ? "expired" : "expires", expires);
+        question->outcome = CHECK_OK;
+        if (!is_in_scope(question->options, doc)) {
+                question->outcome = CHECK_FAILED;
+                (void)snprintf(question->detail, sizeof question->detail,
+                        "%s exists, but is in none of the scopes given", question->id);
+                advise(question, "add it with token=, or leave the scopes out");
+        } else if (is_over) {
+                advise(question, "it can be read, but no longer be used: create a new one");
+        }
+}
+
+static void read_page(Question *question, const ApiPage *page)
+{
+        bool has_items = question->operation == API_LIST_ACCESS_TOKENS;
+        const char *what = has_items                                         ? "token"
+                           : question->operation == API_LIST_DNS_VIEWS ? "DNS view"
+                                                                             : "global resolver";
+        size_t count = has_items ? page->item_count : page->id_count;
+        (void)snprintf(question->detail, sizeof question->detail, "%s%s%zu%s %s%s",
+                question->id ? question->id : "", question->id ? ": " : "", count, page->next_token ? "+" : "",
+                what, count == 1 ? "" : "s");
+        question->outcome = CHECK_OK;
+}
+
+static void read_failure(Question *question, const ApiResult *result)
+{
+        char text[DETAIL_MAX];
+        (void)snprintf(text, sizeof text, "%s", *result->detail ? result->detail : api_error_name(result->error));
+        const char *remedy = "";
+        switch (result->error) {
+        case API_E_NOT_FOUND:
+                remedy = "check the id, the region (region=) and the account that the credentials belong to";
+                break;
+        case API_E_ACCESS_DENIED:
+                remedy = check_cut_remedy(text, "the credentials' policy must allow it");
+                break;
+        case API_E_SERVER:
+        case API_E_TIMEOUT: remedy = "it is the service's trouble; try again later"; break;
+        case API_E_MEMORY: break;
+        default: remedy = check_cut_remedy(text, "check endpoint_url= and the proxy"); break;
+        }
+        advise(question, remedy);
+        (void)snprintf(question->detail, sizeof question->detail, "%s%s%s", question->id ? question->id : "",
+                question->id ? ": " : "", text);
+        question->outcome = CHECK_FAILED;
+}
+
+static void on_result(const ApiResult *result, void *userdata)
+{
+        Question *question = userdata;
+        question->error = result->error;
+        if (result->error != API_OK)
+                read_failure(question, result);
+        else if (result->doc)
+                read_doc(question, result->doc);
+        else if (result->page)
+                read_page(question, result->page);
+        if (result->retry_at_ns != 0)
+                return;
+        question->took_ns = result->sent_ns ? clock_now_ns() - result->sent_ns : 0;
+        question->call = NULL;
+}
+
+static bool is_any_open(const Questions *questions)
+{
+        for (size_t i = 0; i < questions->count; i++)
+                if (questions->items[i].call)
+                        return true;
+        return false;
+}
+
+static int ask(Questions *questions, Loop *loop, ApiClient *client, uint64_t deadline_ns)
+{
+        int r = 0;
+        for (size_t i = 0; i < questions->count && r == 0; i++) {
+                Question *question = &questions->items[i];
+                r = api_start(client, question->operation, question->id, NULL, on_result, question,
+                        &question->call);
+        }
+        while (r == 0 && is_any_open(questions)) {
+                uint64_t now_ns = clock_now_ns();
+                if (now_ns >= deadline_ns)
+                        break;
+                r = loop_turn(loop, deadline_ns - now_ns);
+        }
+        for (size_t i = 0; i < questions->count; i++) {
+                Question *question = &questions->items[i];
+                if (question->call && question->outcome == CHECK_SKIPPED)
+                        read_failure(question, &(ApiResult){.error = API_E_TIMEOUT,
+                                                       .detail = "no answer within timeout="});
+                question->call = api_cancel(question->call);
+        }
+        return r;
+}
+
+/* --- Telling ------------------------------------------------------------------------------------------------ */
+
+static void tell(CheckReport *report, const Question *question, CheckOutcome outcome, const char *remedy,
+        const char *detail)
+{
+        char name[96];
+        static const char *const labels[API_OPERATION_COUNT] = {
+                [API_GET_ACCESS_TOKEN] = "token",
+                [API_LIST_ACCESS_TOKENS] = "DNS view",
+                [API_LIST_DNS_VIEWS] = "resolver",
+                [API_LIST_GLOBAL_RESOLVERS] = "listing",
+        };
+        (void)snprintf(name, sizeof name, "%s%s%s", question->scope ? question->scope : "listing",
+                question->scope ? "=" : "", question->scope ? question->id : "");
+        check_report_step(report, name, labels[question->operation], outcome, remedy && *remedy ? remedy : NULL,
+                "%s", detail);
+}
+
+/* The service looked at the call, whatever it said to it. */
+static bool is_accepted(ApiError error)
+{
+        return error == API_OK || error == API_E_NOT_FOUND || error == API_E_ACCESS_DENIED;
+}
+
+static bool tell_call(CheckReport *report, const Question *first)
+{
+        if (is_accepted(first->error)) {
+                check_report_step(report, "call", "signed call", CHECK_OK, NULL, "%s was accepted",
+                        api_operation_name(first->operation));
+                return true;
+        }
+        check_report_step(report, "call", "signed call", CHECK_FAILED, *first->remedy ? first->remedy : NULL,
+                "%s", first->detail);
+        return false;
+}
+
+static void tell_all(CheckReport *report, const Questions *questions)
+{
+        bool is_telling = tell_call(report, &questions->items[0]);
+        for (size_t i = 0; i < questions->count; i++) {
+                Question *question = &questions->items[i];
+                if (!is_telling) {
+                        tell(report, question, CHECK_SKIPPED, NULL, "skipped: no call was accepted");
+                        continue;
+                }
+                if (!question->scope && question->error == API_E_ACCESS_DENIED) {
+                        size_t len = strlen(question->remedy);
+                        (void)snprintf(question->remedy + len, sizeof question->remedy - len,
+                                "; tokens can be read by their id without it: name one to check that");
+                }
+                tell(report, question, question->outcome, question->remedy, question->detail);
+        }
+}
+
+int check_access(
+        CheckReport *report, const Options *options, Loop *loop, ApiClient *client, uint64_t deadline_ns)
+{
+        Questions questions;
+        int r = collect(options, &questions);
+        if (r < 0)
+                return r;
+        r = ask(&questions, loop, client, deadline_ns);
+        if (r == 0)
+                tell_all(report, &questions);
+        free(questions.items);
+        return r;
+}
+
+void check_access_skip(CheckReport *report, const Options *options, const char *why)
+{
+        Questions questions;
+        char detail[128];
+        (void)snprintf(detail, sizeof detail, "skipped: %s", why);
+        check_report_step(report, "call", "signed call", CHECK_SKIPPED, NULL, "%s", detail);
+        if (collect(options, &questions) < 0)
+                return;
+        for (size_t i = 0; i < questions.count; i++)
+                tell(report, &questions.items[i], CHECK_SKIPPED, NULL, detail);
+        free(questions.items);
+}

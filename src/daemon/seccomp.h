@@ -1,0 +1,6 @@
+#pragma once
+/* Which system calls a worker may make. */
+
+/* From now on this thread, and those it starts, may make only the calls that serving needs. 0, or a negative errno:
+ * nothing is restricted then. */
+int seccomp_enter(void);

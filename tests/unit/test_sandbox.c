@@ -1,0 +1,352 @@
+/* The sandbox: what must go on working inside, and what must not work any more. Each case runs in a process of its own,
+ * as there is no way out. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/landlock.h"
+#include "daemon/sandbox.h"
+#include "daemon/seccomp.h"
+#include "tokenfs/base/cleanup.h"
+
+typedef int Attempt(void);
+
+/* The wait status of a process that enters the filter and then makes the attempt, whose result is its exit status. */
+static int run_filtered(Attempt *attempt)
+{
+        int wait_status = 0;
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+                if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_enter() < 0)
+                        _exit(100);
+                _exit(attempt());
+        }
+        assert_int_equal(waitpid(pid, &wait_status, 0), pid);
+        return wait_status;
+}
+
+static void *add_one(void *number)
+{
+        ++*(int *)number;
+        return NULL;
+}
+
+static int use_threads(void)
+{
+        pthread_t thread;
+        int number = 1;
+        return pthread_create(&thread, NULL, add_one, &number) == 0 && pthread_join(thread, NULL) == 0 &&
+                               number == 2
+                       ? 0
+                       : 1;
+}
+
+static int use_memory(void)
+{
+        char *memory = malloc(1 << 22);
+        if (!memory)
+                return 1;
+        memset(memory, 1, 1 << 22);
+        free(memory);
+        return 0;
+}
+
+static int use_resolver(void)
+{
+        struct addrinfo *found = NULL;
+        if (getaddrinfo("localhost", "443", &(struct addrinfo){.ai_socktype = SOCK_STREAM}, &found) != 0)
+                return 1;
+        freeaddrinfo(found);
+        return 0;
+}
+
+static int use_files(void)
+{
+        FILE *file = fopen("/etc/passwd", "re");
+        char line[256];
+        bool is_read = file && fgets(line, sizeof line, file);
+        if (file)
+                (void)fclose(file);
+        return is_read ? 0 : 1;
+}
+
+static int use_network(void)
+{
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        return fd >= 0 && close(fd) == 0 ? 0 : 1;
+}
+
+static void test_serving_goes_on(void **state)
+{
+        (void)state;
+        Attempt *const attempts[] = {use_threads, use_memory, use_resolver, use_files, use_network};
+        for (size_t i = 0; i < ARRAY_LEN(attempts); i++) {
+                int wait_status = run_filtered(attempts[i]);
+                if (wait_status != 0)
+                        print_error("attempt %zu: wait status %d\n", i, wait_status);
+                assert_int_equal(wait_status, 0);
+        }
+}
+
+static int execute_program(void)
+{
+        (void)execl("/bin/true", "true", (char *)NULL);
+        return 1;
+}
+
+static int fork_process(void)
+{
+        if (fork() == 0)
+                _exit(0);
+        return 1;
+}
+
+static int trace_parent(void)
+{
+        (void)ptrace(PTRACE_ATTACH, getppid(), NULL, NULL);
+        return 1;
+}
+
+static int mount_something(void)
+{
+        (void)umount2("/nonexistent", 0);
+        return 1;
+}
+
+static int become_root(void)
+{
+        return setresuid(0, 0, 0) == 0 ? 1 : 2;
+}
+
+static int accept_callers(void)
+{
+        (void)listen(0, 1);
+        return 1;
+}
+
+static void test_attackers_calls_kill(void **state)
+{
+        (void)state;
+        Attempt *const attempts[] = {
+                execute_program, fork_process, trace_parent, mount_something, become_root, accept_callers};
+        for (size_t i = 0; i < ARRAY_LEN(attempts); i++) {
+                int wait_status = run_filtered(attempts[i]);
+                if (!WIFSIGNALED(wait_status))
+                        print_error("attempt %zu: wait status %d\n", i, wait_status);
+                assert_true(WIFSIGNALED(wait_status));
+                assert_int_equal(WTERMSIG(wait_status), SIGSYS);
+        }
+}
+
+static int fails_as_unknown(bool failed)
+{
+        return failed && errno == ENOSYS ? 0 : 1;
+}
+
+static int map_writable_code(void)
+{
+        return fails_as_unknown(mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED);
+}
+
+static int make_code(void)
+{
+        void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return memory == MAP_FAILED ? 2 : fails_as_unknown(mprotect(memory, 4096, PROT_READ | PROT_EXEC) < 0);
+}
+
+static int open_packet_socket(void)
+{
+        return fails_as_unknown(socket(AF_PACKET, SOCK_RAW, 0) < 0);
+}
+
+static int become_dumpable(void)
+{
+        return fails_as_unknown(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0);
+}
+
+static int raise_limit(void)
+{
+        return fails_as_unknown(setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) < 0);
+}
+
+static int kill_somebody(void)
+{
+        return fails_as_unknown(kill(getppid(), 0) < 0);
+}
+
+static int change_owner(void)
+{
+        return fails_as_unknown(chown("/nonexistent", 0, 0) < 0);
+}
+
+static void test_others_are_unknown(void **state)
+{
+        (void)state;
+        Attempt *const attempts[] = {map_writable_code, make_code, open_packet_socket, become_dumpable,
+                raise_limit, kill_somebody, change_owner};
+        for (size_t i = 0; i < ARRAY_LEN(attempts); i++) {
+                int wait_status = run_filtered(attempts[i]);
+                if (wait_status != 0)
+                        print_error("attempt %zu: wait status %d\n", i, wait_status);
+                assert_int_equal(wait_status, 0);
+        }
+}
+
+static char directory[] = "/tmp/tokenfs-sandbox-XXXXXX";
+
+static const char *in_directory(const char *name)
+{
+        static char path[200];
+        (void)snprintf(path, sizeof path, "%s/%s", directory, name);
+        return path;
+}
+
+static int try_open(const char *name, int flags)
+{
+        int fd = open(in_directory(name), flags | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return errno;
+        (void)close(fd);
+        return 0;
+}
+
+static void make_file(const char *name)
+{
+        assert_int_equal(try_open(name, O_WRONLY | O_CREAT), 0);
+}
+
+/* In the child: the number of the first expectation that doesn't hold; 0: all do. */
+static int look_around(void)
+{
+        const struct {
+                const char *name;
+                int flags, error;
+        } cases[] = {
+                {"conf/config", O_RDONLY, 0},
+                {"conf/config", O_WRONLY, EACCES},
+                {"conf/new", O_WRONLY | O_CREAT, EACCES},
+                {"outside", O_RDONLY, EACCES},
+                {"tokens/real/token", O_RDONLY, 0}, /* named by a link elsewhere */
+                {"tokens/other", O_RDONLY, EACCES},
+                {"home/.aws/credentials", O_RDONLY, 0},
+                {"home/.aws/sso/cache/a.json", O_RDWR, 0},
+                {"home/.aws/sso/cache/new", O_WRONLY | O_CREAT, 0},
+                {"home/other", O_RDONLY, EACCES},
+        };
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+                if (try_open(cases[i].name, cases[i].flags) != cases[i].error)
+                        return (int)i + 1;
+        char from[200], to[200];
+        (void)snprintf(from, sizeof from, "%s/home/.aws/sso/cache/new", directory);
+        (void)snprintf(to, sizeof to, "%s/home/.aws/sso/cache/a.json", directory);
+        if (rename(from, to) < 0)
+                return 50;
+        return access("/etc/passwd", R_OK) == 0 ? 0 : 51;
+}
+
+static void test_files(void **state)
+{
+        (void)state;
+        Landlock landlock;
+        int wait_status = 0;
+        if (landlock_begin(&landlock) < 0)
+                skip();
+        landlock_discard(&landlock);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                AwsConfig *config = NULL;
+                Buf error = BUF_INIT(256);
+                Options options = {.sandbox = true};
+                (void)setenv("HOME", in_directory("home"), 1);
+                (void)setenv("AWS_CONFIG_FILE", in_directory("conf/config"), 1);
+                (void)unsetenv("AWS_SHARED_CREDENTIALS_FILE");
+                (void)setenv("AWS_WEB_IDENTITY_TOKEN_FILE", in_directory("links/link"), 1);
+                if (aws_config_load(&(AwsConfigPaths){.profile = NULL}, &error, &config) < 0)
+                        _exit(101);
+                if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                        _exit(102);
+                sandbox_enter(&options, config);
+                if (strcmp(sandbox_state(), "seccomp, landlock") != 0)
+                        _exit(103);
+                _exit(look_around());
+        }
+        assert_int_equal(waitpid(pid, &wait_status, 0), pid);
+        assert_true(WIFEXITED(wait_status));
+        assert_int_equal(WEXITSTATUS(wait_status), 0);
+}
+
+static void test_off(void **state)
+{
+        (void)state;
+        Options options = {.sandbox = false};
+        sandbox_enter(&options, NULL);
+        assert_string_equal(sandbox_state(), "off");
+        assert_int_equal(prctl(PR_GET_SECCOMP, 0, 0, 0, 0), 0);
+}
+
+static const char *const directories[] = {"conf", "home", "home/.aws", "home/.aws/sso", "home/.aws/sso/cache",
+        "links", "tokens", "tokens/real"};
+static const char *const files[] = {"conf/config", "outside", "tokens/real/token", "tokens/other",
+        "home/.aws/credentials", "home/.aws/sso/cache/a.json", "home/other"};
+
+static int set_up(void **state)
+{
+        (void)state;
+        if (!mkdtemp(directory))
+                return -1;
+        for (size_t i = 0; i < ARRAY_LEN(directories); i++)
+                if (mkdir(in_directory(directories[i]), 0700) < 0)
+                        return -1;
+        for (size_t i = 0; i < ARRAY_LEN(files); i++)
+                make_file(files[i]);
+        return symlink("../tokens/real/token", in_directory("links/link"));
+}
+
+static int tear_down(void **state)
+{
+        (void)state;
+        (void)unlink(in_directory("links/link"));
+        (void)unlink(in_directory("home/.aws/sso/cache/new"));
+        for (size_t i = 0; i < ARRAY_LEN(files); i++)
+                (void)unlink(in_directory(files[i]));
+        for (size_t i = ARRAY_LEN(directories); i > 0; i--)
+                (void)rmdir(in_directory(directories[i - 1]));
+        return rmdir(directory);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_serving_goes_on),
+                cmocka_unit_test(test_attackers_calls_kill),
+                cmocka_unit_test(test_others_are_unknown),
+                cmocka_unit_test(test_files),
+                cmocka_unit_test(test_off),
+        };
+        return cmocka_run_group_tests(tests, set_up, tear_down);
+}
