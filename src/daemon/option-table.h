@@ -8,7 +8,8 @@
 #include "tokenfs/daemon/options.h"
 
 typedef enum OptionKind {
-        OPTION_FLAG, /* bool: the word alone, or =on/off and the like */
+        OPTION_FLAG, /* bool: the word alone */
+        OPTION_SWITCH, /* bool: =on or =off */
         OPTION_TEXT, /* char *: anything but empty */
         OPTION_PATH, /* char *: made absolute */
         OPTION_SECONDS, /* uint64_t in ns; min and max in ns */

@@ -199,35 +199,44 @@ static int set_id(const OptionSpec *spec, const char *value, OptionList *list, B
         return option_list_add(list, value);
 }
 
+static int refuse_value(const OptionSpec *spec, const char *value, Buf *error)
+{
+        (void)buf_appendf(error, "option %s takes no value ('" SHOWN "')", spec->name, value);
+        return -EINVAL;
+}
+
 static int set_flag(const OptionSpec *spec, const char *value, bool *ret_flag, Buf *error)
 {
-        if (!value) {
-                *ret_flag = true;
-                return 0;
-        }
-        if (parse_bool(value, ret_flag) < 0) {
-                (void)buf_appendf(error,
-                        "option %s: '" SHOWN "' is neither on nor off; allowed are on and off", spec->name,
-                        value);
-                return -EINVAL;
-        }
+        if (value)
+                return refuse_value(spec, value, error);
+        *ret_flag = true;
         return 0;
 }
 
+static int set_switch(const OptionSpec *spec, const char *value, bool *ret_switch, Buf *error)
+{
+        if (parse_bool(value, ret_switch) == 0)
+                return 0;
+        (void)buf_appendf(error, "option %s: '" SHOWN "' is neither on nor off; allowed are on and off",
+                spec->name, value);
+        return -EINVAL;
+}
+
+/* libfuse splits at commas again, and undoes the same escapes. */
 static int set_fuse(const OptionSpec *spec, const char *value, OptionList *list, Buf *error)
 {
-        if (!spec->argument && value) {
-                (void)buf_appendf(error, "option %s takes no value ('" SHOWN "')", spec->name, value);
-                return -EINVAL;
+        if (!spec->argument)
+                return value ? refuse_value(spec, value, error) : option_list_add(list, spec->name);
+        Buf item = BUF_INIT(8192);
+        (void)buf_appendf(&item, "%s=", spec->name);
+        for (; *value; value++) {
+                if (*value == ',' || *value == '\\')
+                        (void)buf_append_char(&item, '\\');
+                (void)buf_append_char(&item, *value);
         }
-        if (!value)
-                return option_list_add(list, spec->name);
-        CLEANUP(cleanup_free) char *item = NULL;
-        if (asprintf(&item, "%s=%s", spec->name, value) < 0) {
-                item = NULL;
-                return -ENOMEM;
-        }
-        return option_list_add(list, item);
+        int r = item.error ? -ENOMEM : option_list_add(list, buf_str(&item));
+        buf_deinit(&item);
+        return r;
 }
 
 static int set_log_level(const OptionSpec *spec, const char *value, LogLevel *ret_level, Buf *error)
@@ -251,6 +260,7 @@ int option_set(const OptionSpec *spec, const char *value, Options *options, Buf 
         }
         switch (spec->kind) {
         case OPTION_FLAG: return set_flag(spec, value, target, error);
+        case OPTION_SWITCH: return set_switch(spec, value, target, error);
         case OPTION_TEXT: return set_text(value, target);
         case OPTION_PATH: return set_path(value, target);
         case OPTION_SECONDS: return set_seconds(spec, value, target, error);

@@ -102,7 +102,7 @@ static void test_every_option(void **state)
                 "tokenfs -f -o region=eu-west-1,endpoint_url=http://127.0.0.1:1/a,use_fips,profile=p~q "
                 "-o ca_bundle=/etc/ca.pem,token=a-1,token=b.2 -otoken=a-1,dns_view=v,resolver=r "
                 "-o ttl=0.5,negative_ttl=0,stale=2h,timeout=1.25s,max_tokens=5,uid=1,gid=2,mode=0640 "
-                "-o secret_mode=600,audit,newline=yes,sandbox=off,watchdog=5m,log_level=warning "
+                "-o secret_mode=600,audit,newline,sandbox=off,watchdog=5m,log_level=warning "
                 "-o allow_plain_http,allow_other,max_read=4096 Source /mnt/x");
         assert_true(options.foreground);
         assert_string_equal(options.region, "eu-west-1");
@@ -166,7 +166,7 @@ static void test_escapes(void **state)
                 accept("tokenfs -o profile=a\\,b\\\\c\\040d\\e,newline,context=u:r:t:s0:c1\\,c2 /mnt");
         assert_string_equal(options.profile, "a,b\\c de");
         assert_true(options.newline);
-        assert_string_equal(options.mount_options.items[0], "context=u:r:t:s0:c1,c2");
+        assert_string_equal(options.mount_options.items[0], "context=u:r:t:s0:c1\\,c2");
         options_deinit(&options);
         options = accept("tokenfs -o profile=x\\ /mnt"); /* a backslash that escapes nothing is one */
         assert_string_equal(options.profile, "x\\");
@@ -289,7 +289,8 @@ static void test_refuses_values(void **state)
         REFUSE("tokenfs -o token=a_b /mnt", "token", "'a_b'");
         REFUSE("tokenfs -o token=0123456789012345678901234567890123456789012345678901234567890123456 /mnt",
                 "token");
-        REFUSE("tokenfs -o audit=maybe /mnt", "audit", "'maybe'", "on and off");
+        REFUSE("tokenfs -o audit=yes /mnt", "audit", "takes no value", "'yes'");
+        REFUSE("tokenfs -o sandbox /mnt", "sandbox", "needs a value", "on|off");
         REFUSE("tokenfs -o sandbox=disabled /mnt", "sandbox", "'disabled'");
         REFUSE("tokenfs -o allow_other=1 /mnt", "allow_other", "no value");
         REFUSE("tokenfs -o region= /mnt", "region", "needs a value");

@@ -47,7 +47,7 @@ typedef struct Options {
         uint64_t watchdog_ns; /* 0: off */
         LogLevel log_level;
         bool remount;
-        OptionList mount_options; /* FUSE's own, unescaped: "allow_other", "max_read=4096" */
+        OptionList mount_options; /* FUSE's own, as libfuse reads them: "allow_other", "context=a\\,b" */
 } Options;
 
 /* Reads the command line. Returns 0, -EINVAL (`error`: one sentence for the user that names the option, what was
