@@ -19,7 +19,6 @@
 #include <time.h>
 
 #include "provider.h"
-#include "sso-token.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 
@@ -304,8 +303,6 @@ int credential_chain_new(const CredentialSettings *settings, CredentialChain **r
         loop_timer_init(&chain->notify, settings->loop, chain_on_notify, chain);
         chain->error = CREDENTIALS_E_NONE;
         chain->detail = BUF_INIT(PROVIDER_DETAIL_MAX * 3);
-        if (sso_tokens_new(&chain->context.sso_tokens) < 0)
-                return -ENOMEM;
         if (settings->profile && !(chain->profile = strdup(settings->profile)))
                 return -ENOMEM;
         *ret_chain = TAKE(chain);
@@ -322,7 +319,6 @@ CredentialChain *credential_chain_free(CredentialChain *chain)
         aws_credentials_deinit(&chain->retired);
         buf_deinit(&chain->detail);
         aws_config_free(chain->config);
-        sso_tokens_free(chain->context.sso_tokens);
         free(chain->profile);
         free(chain);
         return NULL;

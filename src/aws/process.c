@@ -140,7 +140,6 @@ static void process_on_timer(LoopTimer *timer, void *userdata)
 
 static int spawn(char *const argv[], int output_fd, pid_t *ret_pid)
 {
-        extern char **environ;
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attributes;
         sigset_t none, all;

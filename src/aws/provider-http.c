@@ -119,11 +119,8 @@ int provider_found_json(
         return provider_found(run, origin, access_key_id, secret, token, expires_wall_ns);
 }
 
-int provider_read_file(const char *path, Buf *out)
+static int read_all(int fd, Buf *out)
 {
-        CLEANUP(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0)
-                return -errno;
         struct stat st;
         if (fstat(fd, &st) < 0)
                 return -errno;
@@ -134,11 +131,23 @@ int provider_read_file(const char *path, Buf *out)
                 ssize_t len = read(fd, piece, sizeof(piece));
                 if (len < 0 && errno == EINTR)
                         continue;
-                int r = len < 0 ? -errno : buf_append(out, piece, (size_t)len);
+                if (len <= 0)
+                        return len < 0 ? -errno : 0;
+                int r = buf_append(out, piece, (size_t)len);
                 if (r == 0 && memchr(piece, '\0', (size_t)len))
                         r = -EINVAL;
                 secret_wipe(piece, sizeof(piece));
-                if (r < 0 || len == 0)
+                if (r < 0)
                         return r;
         }
+}
+
+int provider_read_file(const char *path, Buf *out)
+{
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0)
+                return -errno;
+        int r = read_all(fd, out);
+        cleanup_close(&fd);
+        return r;
 }

@@ -86,9 +86,8 @@ static int load_token(SsoState *state)
 {
         ProviderRun *run = state->run;
         Buf path = BUF_INIT(4096);
-        int r = sso_token_load(run->context->sso_tokens,
-                state->settings.session ? state->settings.session : state->settings.start_url, &path,
-                &state->token);
+        int r = sso_token_load(state->settings.session ? state->settings.session : state->settings.start_url,
+                &path, &state->token);
         if (r == -ENOMEM)
                 (void)provider_no_memory(run);
         else if (r == -ENOENT)
@@ -246,7 +245,7 @@ static int read_refreshed(SsoState *state, const HttpResponse *response)
 
 static void save(SsoState *state)
 {
-        int r = sso_token_save(state->run->context->sso_tokens, &state->token);
+        int r = sso_token_save(&state->token);
         if (r < 0)
                 log_warning("credentials: the refreshed sign-in of Identity Center can't be written to its "
                             "file (%s): it is "

@@ -17,14 +17,12 @@
 typedef struct Provider Provider;
 typedef struct ProviderRun ProviderRun;
 typedef struct ProviderWalk ProviderWalk;
-typedef struct SsoTokens SsoTokens; /* see sso-token.h */
 
 /* What all providers of a walk share. Borrowed, and unchanged while a walk is under way. */
 typedef struct ProviderContext {
         Loop *loop;
         Http *http;
         const AwsConfig *config;
-        SsoTokens *sso_tokens;
         bool allow_plain_http;
         bool skip_environment; /* the profile was named as an option: it outdoes the environment */
 } ProviderContext;

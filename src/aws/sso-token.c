@@ -22,26 +22,13 @@
 #include "provider-http.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
+#include "tokenfs/base/list.h"
 #include "tokenfs/base/parse.h"
 
 typedef struct SsoEntry {
         ListLink link;
         SsoToken token;
 } SsoEntry;
-
-struct SsoTokens {
-        ListLink entries;
-};
-
-int sso_tokens_new(SsoTokens **ret_tokens)
-{
-        SsoTokens *tokens = calloc(1, sizeof(*tokens));
-        if (!tokens)
-                return -ENOMEM;
-        list_init(&tokens->entries);
-        *ret_tokens = tokens;
-        return 0;
-}
 
 static void entry_free(SsoEntry *entry)
 {
@@ -50,20 +37,13 @@ static void entry_free(SsoEntry *entry)
         free(entry);
 }
 
-SsoTokens *sso_tokens_free(SsoTokens *tokens)
-{
-        if (!tokens)
-                return NULL;
-        SsoEntry *entry;
-        while ((entry = list_first(&tokens->entries, SsoEntry, link)))
-                entry_free(entry);
-        free(tokens);
-        return NULL;
-}
+/* Sign-ins that couldn't be written. Of the process, as their files would be: a chain is replaced when the
+ * configuration is read anew. */
+static ListLink remembered = {&remembered, &remembered};
 
-static SsoEntry *find_entry(const SsoTokens *tokens, const char *name)
+static SsoEntry *find_entry(const char *name)
 {
-        for (ListLink *link = tokens->entries.next; link != &tokens->entries; link = link->next) {
+        for (ListLink *link = remembered.next; link != &remembered; link = link->next) {
                 SsoEntry *entry = list_entry(link, SsoEntry, link);
                 if (strcmp(entry->token.name, name) == 0)
                         return entry;
@@ -124,14 +104,20 @@ static int name_of(const char *session_or_url, char ret_name[static 41])
         return 0;
 }
 
-static int append_path(const char *name, const char *suffix, Buf *out)
+static int append_home(Buf *out)
 {
         const char *home = environment_get("HOME");
-        if (!home) {
-                const struct passwd *entry = getpwuid(getuid());
-                home = entry ? entry->pw_dir : "";
-        }
-        return buf_appendf(out, "%s/.aws/sso/cache/%s.json%s", home, name, suffix);
+        struct passwd entry, *found = NULL;
+        char strings[4096];
+        if (!home && getpwuid_r(getuid(), &entry, strings, sizeof(strings), &found) == 0 && found)
+                home = found->pw_dir;
+        return buf_append_str(out, home ? home : "");
+}
+
+static int append_path(const char *name, const char *suffix, Buf *out)
+{
+        (void)append_home(out);
+        return buf_appendf(out, "/.aws/sso/cache/%s.json%s", name, suffix);
 }
 
 /* Old versions of the AWS CLI wrote "UTC" where others write "Z". */
@@ -171,7 +157,7 @@ static int read_token(const Buf *text, SsoToken *token)
         return 0;
 }
 
-int sso_token_load(const SsoTokens *tokens, const char *session_or_url, Buf *ret_path, SsoToken *ret_token)
+int sso_token_load(const char *session_or_url, Buf *ret_path, SsoToken *ret_token)
 {
         SsoToken token = {0};
         int r = name_of(session_or_url, token.name);
@@ -185,11 +171,13 @@ int sso_token_load(const SsoTokens *tokens, const char *session_or_url, Buf *ret
                 r = read_token(&text, &token);
         buf_deinit(&text);
 
-        const SsoEntry *entry = find_entry(tokens, token.name);
-        if (entry && r != -ENOMEM && (r < 0 || entry->token.expires_wall_ns > token.expires_wall_ns)) {
+        SsoEntry *entry = find_entry(token.name);
+        if (entry && r == 0 && entry->token.expires_wall_ns > token.expires_wall_ns) {
                 sso_token_deinit(&token);
                 return token_copy(&entry->token, ret_token);
         }
+        if (entry && r == -ENOENT) /* signed out */
+                entry_free(entry);
         if (r < 0) {
                 sso_token_deinit(&token);
                 return r;
@@ -264,19 +252,19 @@ static int write_file(const char *temporary, const char *path, const Buf *text)
         return r;
 }
 
-static void remember(SsoTokens *tokens, const SsoToken *token)
+static void remember(const SsoToken *token)
 {
         SsoEntry *entry = calloc(1, sizeof(*entry));
         if (!entry || token_copy(token, &entry->token) < 0) {
                 free(entry);
                 return;
         }
-        list_append(&tokens->entries, &entry->link);
+        list_append(&remembered, &entry->link);
 }
 
-int sso_token_save(SsoTokens *tokens, const SsoToken *token)
+int sso_token_save(const SsoToken *token)
 {
-        SsoEntry *entry = find_entry(tokens, token->name);
+        SsoEntry *entry = find_entry(token->name);
         if (entry)
                 entry_free(entry);
         Buf path = BUF_INIT(4096), temporary = BUF_INIT(4096), text = BUF_INIT(PROVIDER_ANSWER_MAX * 2);
@@ -290,7 +278,7 @@ int sso_token_save(SsoTokens *tokens, const SsoToken *token)
         if (r == 0)
                 r = write_file(buf_str(&temporary), buf_str(&path), &text);
         if (r < 0)
-                remember(tokens, token);
+                remember(token);
         buf_deinit(&path);
         buf_deinit(&temporary);
         buf_deinit(&text);

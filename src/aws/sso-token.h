@@ -6,7 +6,6 @@
 
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/cleanup.h"
-#include "tokenfs/base/list.h"
 #include "tokenfs/base/secret.h"
 
 #define SSO_TIME_MAX 40
@@ -22,19 +21,13 @@ typedef struct SsoToken {
 } SsoToken;
 void sso_token_deinit(SsoToken *token);
 
-/* Refreshed sign-ins that couldn't be written to their files. */
-typedef struct SsoTokens SsoTokens;
-int sso_tokens_new(SsoTokens **ret_tokens);
-SsoTokens *sso_tokens_free(SsoTokens *tokens);
-CLEANUP_DEFINE(SsoTokens *, sso_tokens_free);
-
 /* Reads the sign-in of an sso-session (its name) or, in the legacy form, of a start URL. `ret_path` gets the file's
  * path, on failure too. Returns 0, -ENOENT (nobody signed in), -EINVAL (the file isn't what the AWS CLI writes), -ENOMEM,
  * or the errors of provider_read_file. */
-int sso_token_load(const SsoTokens *tokens, const char *session_or_url, Buf *ret_path, SsoToken *ret_token);
-/* Writes it back as the AWS CLI does: whole or not at all, for its owner only. What can't be written is remembered in
- * `tokens`. Returns 0, or why it wasn't written: -errno. */
-int sso_token_save(SsoTokens *tokens, const SsoToken *token);
+int sso_token_load(const char *session_or_url, Buf *ret_path, SsoToken *ret_token);
+/* Writes it back as the AWS CLI does: whole or not at all, for its owner only. What can't be written is remembered
+ * while the process lives. Returns 0, or why it wasn't written: -errno. */
+int sso_token_save(const SsoToken *token);
 
 /* True if everything for a refresh is there and the registration still holds. */
 bool sso_token_can_refresh(const SsoToken *token);

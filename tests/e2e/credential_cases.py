@@ -305,8 +305,8 @@ def role_before_keys_of_the_same_profile(world):
 
 @case("assume role")
 def role_of_a_role_of_a_role(world):
-    world.config("".join(f"[profile p{n}]\n" + ROLE.format(f"r{n}") + f"source_profile = p{n + 1}\n" for n in range(3)) +
-                 "[profile p3]\n" + KEYS.format(3))
+    chain = "".join(f"[profile p{n}]\n" + ROLE.format(f"r{n}") + f"source_profile = p{n + 1}\n" for n in range(3))
+    world.config(chain + "[profile p3]\n" + KEYS.format(3))
     world.set(AWS_PROFILE="p0")
 
 

@@ -5,8 +5,11 @@ import json
 import time
 
 from aws_fakes import stamp
+from credential_cases import CASES as OTHERS
 from credential_cases import case
 from credential_world import KEYS, ROLE, SSO_LEGACY, SSO_ROLE, SSO_SESSION
+
+CASES = OTHERS     # all, with those that follow
 
 
 @case("web identity")

@@ -13,7 +13,6 @@ from unittest import mock
 
 import pytest
 
-import aws_fakes
 import mounting
 from aws_fakes import stamp
 
@@ -206,10 +205,3 @@ def essence(outcome):
         return "none" if outcome["error"] == "none" else "error"
     keys = outcome.get("keys") or (outcome["access_key_id"], outcome["secret_access_key"], outcome.get("session_token"))
     return outcome["provider"].split(" (")[0], keys
-
-
-@pytest.fixture
-def world(directory):
-    """A new one."""
-    with aws_fakes.Fakes() as fakes:
-        yield World(directory, fakes)

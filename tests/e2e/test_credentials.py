@@ -7,13 +7,15 @@ reason, the cases stand on their own. No instance's or container's real address 
 
 import pytest
 
-import credential_cases_services        # noqa: F401 pylint: disable=unused-import
-from credential_cases import CASES
-from credential_world import ask_botocore, essence, world     # noqa: F401 pylint: disable=unused-import
+from credential_cases_services import CASES
+from credential_world import ask_botocore, essence
+
+pytest_plugins = ["credential_fixture"]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("name", CASES)
-def test_same_as_botocore(world, name):                         # noqa: F811 pylint: disable=redefined-outer-name
+def test_same_as_botocore(world, name):
     """The table."""
     set_up, expected = CASES[name]
     set_up(world)

@@ -1,20 +1,20 @@
 """What the chain does over time, and where it goes further than botocore 1.29, or another way."""
-# pylint: disable=redefined-outer-name
 
 import json
 import os
 import random
 import shlex
 import stat
-import sys
 import time
 
 import pytest
 
-from aws_fakes import keys_for, stamp
+from aws_fakes import keys_for
 from credential_cases import role_from_profile
 from credential_cases_services import web_identity_from_environment
-from credential_world import KEYS, ROLE, SSO_LEGACY, SSO_ROLE, SSO_SESSION, ask_botocore, world  # noqa: F401
+from credential_world import KEYS, ROLE, SSO_SESSION, ask_botocore
+
+pytest_plugins = ["credential_fixture"]
 
 ARN = "arn:aws:iam::123456789012:role/"
 
@@ -35,7 +35,7 @@ def failed(outcome, error, *words):
 
 # --- Over time
 
-def test_single_flight(world):                                  # noqa: F811
+def test_single_flight(world):
     """However many wait, one call goes out."""
     role_from_profile(world)
     world.fakes.delay["sts"] = 0.3
@@ -45,7 +45,7 @@ def test_single_flight(world):                                  # noqa: F811
     assert len(world.fakes.of("sts")) == 1
 
 
-def test_keys_rotate_in_the_file(world):                        # noqa: F811
+def test_keys_rotate_in_the_file(world):
     """A changed file is reread without a restart; keys that went away don't live on."""
     world.credentials("[default]\n" + KEYS.format(1))
     with world.dump() as dump:
@@ -58,7 +58,7 @@ def test_keys_rotate_in_the_file(world):                        # noqa: F811
         found(dump.until(lambda outcome: "error" not in outcome), "config file", "AKIDFILE3")
 
 
-def test_file_broken_for_a_while(world):                        # noqa: F811
+def test_file_broken_for_a_while(world):
     """While a file is broken, what was found last serves on; one line says so, one that it is over."""
     world.credentials("[default]\n" + KEYS.format(1))
     with world.dump(level="info") as dump:
@@ -71,10 +71,11 @@ def test_file_broken_for_a_while(world):                        # noqa: F811
         world.credentials("[default]\n" + KEYS.format(2))
         dump.until(lambda outcome: outcome["access_key_id"] == "AKIDFILE2")
     lines = dump.log.splitlines()
-    assert len(lines) == 3 and "serve on" in lines[1] and ".aws/credentials" in lines[1] and "recovered" in lines[2], lines
+    assert len(lines) == 3 and "recovered" in lines[2], lines
+    assert "serve on" in lines[1] and ".aws/credentials" in lines[1]
 
 
-def test_outage_of_the_service(world):                          # noqa: F811
+def test_outage_of_the_service(world):
     """The last good credentials serve on while they are valid; then an error; then it recovers. One line for each."""
     world.fakes.lifetime = 6
     world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI=world.fakes.url + "/keys")
@@ -90,11 +91,11 @@ def test_outage_of_the_service(world):                          # noqa: F811
         again = found(dump.until(lambda outcome: "error" not in outcome), "container")
         assert again["expires"] > first["expires"]
     said = [line for line in dump.log.splitlines() if "refreshed" not in line]
-    assert [word in line for word, line in zip(["from container", "serve on", "status 403", "recovered"], said)] == [True] * 4
     assert len(said) == 4, said
+    assert all(word in line for word, line in zip(["from container", "serve on", "status 403", "recovered"], said)), said
 
 
-def test_refresh_in_the_background(world):                      # noqa: F811
+def test_refresh_in_the_background(world):
     """Before the end, who asks is answered at once with what is there, and the next ones are there in time."""
     world.fakes.lifetime = 8
     world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI=world.fakes.url + "/keys")
@@ -110,7 +111,7 @@ def test_refresh_in_the_background(world):                      # noqa: F811
         found(dump.until(lambda outcome: outcome["expires"] > first["expires"]), "container")
 
 
-def test_rejected_by_the_service(world):                        # noqa: F811
+def test_rejected_by_the_service(world):
     """Credentials that were refused are asked for anew, but not more than once in five seconds."""
     role_from_profile(world)
     with world.dump() as dump:
@@ -124,7 +125,7 @@ def test_rejected_by_the_service(world):                        # noqa: F811
         assert len(world.fakes.of("sts")) == 3
 
 
-def test_forgotten_in_flight(world):                            # noqa: F811
+def test_forgotten_in_flight(world):
     """Who waits when everything is forgotten gets what is read then."""
     role_from_profile(world)
     with world.dump() as dump:
@@ -140,7 +141,7 @@ def test_forgotten_in_flight(world):                            # noqa: F811
         dump.tell("free")
 
 
-def test_token_file_is_read_each_time(world):                   # noqa: F811
+def test_token_file_is_read_each_time(world):
     """Kubernetes renews it."""
     web_identity_from_environment(world)
     with world.dump() as dump:
@@ -154,7 +155,7 @@ def test_token_file_is_read_each_time(world):                   # noqa: F811
 
 # --- STS
 
-def test_region_and_session(world):                             # noqa: F811
+def test_region_and_session(world):
     """The scope of the signature, and the name of the session, where none are given."""
     def scope():
         authorization = world.fakes.of("sts")[-1].headers["authorization"]
@@ -175,7 +176,7 @@ def test_region_and_session(world):                             # noqa: F811
     assert world.fakes.of("sts")[-1].form["RoleSessionName"].startswith("tokenfs-")
 
 
-def test_clock_is_off(world):                                   # noqa: F811
+def test_clock_is_off(world):
     """The signature is made anew with the service's time, and the end is told in ours."""
     role_from_profile(world)
     world.fakes.skew = -7200
@@ -184,7 +185,7 @@ def test_clock_is_off(world):                                   # noqa: F811
     assert len(world.fakes.of("sts")) == 2
 
 
-def test_short_trouble_of_sts(world):                           # noqa: F811
+def test_short_trouble_of_sts(world):
     """A 500 or a throttled call is repeated."""
     role_from_profile(world)
     world.fakes.faults["sts"] = [(500, "", "text/xml"), (429, "", "text/xml")]
@@ -197,7 +198,7 @@ def test_short_trouble_of_sts(world):                           # noqa: F811
     "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>A</AccessKeyId></Credentials></AssumeRoleResult>"
     "</AssumeRoleResponse>", b"\xff\xfe", "\0",
 ])
-def test_odd_answers_of_sts(world, answer):                     # noqa: F811
+def test_odd_answers_of_sts(world, answer):
     """None is taken."""
     role_from_profile(world)
     world.fakes.faults["sts"] = [(200, answer, "text/xml")] * 3
@@ -205,7 +206,7 @@ def test_odd_answers_of_sts(world, answer):                     # noqa: F811
     assert outcome["error"] in ("invalid", "failed"), outcome
 
 
-def test_role_from_sso_session_of_another_profile(world):       # noqa: F811
+def test_role_from_sso_session_of_another_profile(world):
     """The session is the source profile's own; botocore 1.29 looked at the wrong one."""
     world.sign_in("corp")
     world.config(SSO_SESSION + "[profile target]\n" + ROLE.format("r") + "source_profile = default\n")
@@ -214,7 +215,7 @@ def test_role_from_sso_session_of_another_profile(world):       # noqa: F811
     found(world.ask_us(), "assume role", keys_for(ARN + "r", source["id"], "", "")["id"])
 
 
-def test_mfa_is_refused(world):                                 # noqa: F811
+def test_mfa_is_refused(world):
     """Nobody can type a code."""
     world.config("[default]\n" + ROLE.format("r") + "source_profile = base\nmfa_serial = arn:aws:iam::1:mfa/me\n"
                  "[profile base]\n" + KEYS.format(1))
@@ -224,7 +225,7 @@ def test_mfa_is_refused(world):                                 # noqa: F811
 
 # --- Identity Center
 
-def test_sign_in_is_refreshed(world):                           # noqa: F811
+def test_sign_in_is_refreshed(world):
     """With the refresh token; what the AWS CLI needs is written back, for the owner's eyes only."""
     world.sign_in("corp", seconds=-60, refresh="refresh-1")
     world.config(SSO_SESSION)
@@ -244,7 +245,7 @@ def test_sign_in_is_refreshed(world):                           # noqa: F811
     assert len(world.fakes.of("oidc")) == 1
 
 
-def test_sign_in_that_ends_soon_is_refreshed(world):            # noqa: F811
+def test_sign_in_that_ends_soon_is_refreshed(world):
     """In its last quarter of an hour; without a new refresh token the old one stays."""
     world.sign_in("corp", seconds=600, refresh="refresh-1")
     world.config(SSO_SESSION)
@@ -254,7 +255,7 @@ def test_sign_in_that_ends_soon_is_refreshed(world):            # noqa: F811
     assert json.loads(world.sso_cache("corp").read_text(encoding="utf-8"))["refreshToken"] == "refresh-1"
 
 
-def test_sign_in_that_cannot_be_written(world):                 # noqa: F811
+def test_sign_in_that_cannot_be_written(world):
     """It is kept in memory: a refresh token is good for one use."""
     world.sign_in("corp", seconds=-60, refresh="refresh-1")
     path = world.sso_cache("corp")
@@ -264,20 +265,21 @@ def test_sign_in_that_cannot_be_written(world):                 # noqa: F811
     world.fakes.refresh_tokens["refresh-1"] = ("sso-access-2", "refresh-2")
     with world.dump() as dump:
         found(dump.get(), "IAM Identity Center")
-        dump.tell("forget")
+        dump.tell("free")
         found(dump.get(), "IAM Identity Center")
-        # A sign-in that lasts longer is a newer one.
-        (world.home / "elsewhere").unlink()
+        # Who signs out is signed out.
         path.unlink()
-        world.sign_in("corp", token="sso-access-3", seconds=80000)
-        dump.tell("forget")
+        dump.tell("free")
+        failed(dump.get(), "invalid", "aws sso login")
+        world.sign_in("corp", token="sso-access-3", seconds=1800)
+        dump.tell("free")
         found(dump.get(), "IAM Identity Center")
     assert len(world.fakes.of("oidc")) == 1 and "can't be written" in dump.log
     assert [call.headers["x-amz-sso_bearer_token"] for call in world.fakes.of("sso")] == [
         "sso-access-2", "sso-access-2", "sso-access-3"]
 
 
-def test_signing_in_while_it_runs(world):                       # noqa: F811
+def test_signing_in_while_it_runs(world):
     """`aws sso login` helps at once, without a restart."""
     world.sign_in("corp", seconds=-60)
     world.config(SSO_SESSION)
@@ -289,7 +291,7 @@ def test_signing_in_while_it_runs(world):                       # noqa: F811
 
 
 @pytest.mark.parametrize("status, error", [(401, "rejected"), (403, "rejected"), (404, "invalid"), (500, "failed")])
-def test_identity_center_refuses(world, status, error):         # noqa: F811
+def test_identity_center_refuses(world, status, error):
     """The kinds of failure."""
     world.sign_in("corp")
     world.config(SSO_SESSION)
@@ -299,7 +301,7 @@ def test_identity_center_refuses(world, status, error):         # noqa: F811
 
 # --- Containers and instances
 
-def test_container_token_file(world):                           # noqa: F811
+def test_container_token_file(world):
     """It comes before the variable, and is read each time."""
     world.fakes.container_token = "token-of-file"
     world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI=world.fakes.url + "/keys", AWS_CONTAINER_AUTHORIZATION_TOKEN="other",
@@ -313,14 +315,14 @@ def test_container_token_file(world):                           # noqa: F811
 
 
 @pytest.mark.parametrize("token", ["a\nX-Injected: b", "a\n", "a\r", "a\x01"])
-def test_container_token_with_line_break(world, token):         # noqa: F811
+def test_container_token_with_line_break(world, token):
     """No header can be smuggled in."""
     world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI=world.fakes.url + "/keys", AWS_CONTAINER_AUTHORIZATION_TOKEN=token)
     failed(world.ask_us(), "invalid", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "line break")
     assert not world.fakes.calls
 
 
-def test_instance_without_v2(world):                            # noqa: F811
+def test_instance_without_v2(world):
     """Version 1 only for those who said so."""
     world.set(AWS_EC2_METADATA_DISABLED=None)
     world.fakes.imds_has_v2 = world.fakes.imds_needs_v2 = False
@@ -335,16 +337,18 @@ def test_instance_without_v2(world):                            # noqa: F811
     found(world.ask_us(), "instance metadata")
 
 
-def test_instance_that_hangs(world):                            # noqa: F811
+def test_instance_that_hangs(world):
     """A second, and then it is taken for none; the hop limit is named."""
     world.set(AWS_EC2_METADATA_DISABLED=None)
     world.fakes.delay["imds_token"] = 3
     failed(world.ask_us(), "none", "hop limit")
 
 
-@pytest.mark.parametrize("name, value", [("AWS_METADATA_SERVICE_TIMEOUT", "soon"), ("AWS_METADATA_SERVICE_TIMEOUT", "0"),
-                                         ("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "-1")])
-def test_instance_settings(world, name, value):                 # noqa: F811
+@pytest.mark.parametrize("name, value", [
+    ("AWS_METADATA_SERVICE_TIMEOUT", "soon"), ("AWS_METADATA_SERVICE_TIMEOUT", "0"),
+    ("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "-1"),
+])
+def test_instance_settings(world, name, value):
     """What isn't a number is refused by name."""
     world.set(AWS_EC2_METADATA_DISABLED=None, **{name: value})
     failed(world.ask_us(), "invalid", name)
@@ -352,7 +356,7 @@ def test_instance_settings(world, name, value):                 # noqa: F811
 
 # --- Programs
 
-def test_command_lines(world):                                  # noqa: F811
+def test_command_lines(world):
     """Split as shlex does."""
     chosen = random.Random(5)
     lines = ["".join(chosen.choice("ab \t'\"\\$#;") for _ in range(chosen.randrange(1, 14))) for _ in range(3000)]
@@ -365,7 +369,7 @@ def test_command_lines(world):                                  # noqa: F811
             assert dump.ask("split " + line) == theirs, line
 
 
-def test_what_a_program_inherits(world):                        # noqa: F811
+def test_what_a_program_inherits(world):
     """No descriptors, no blocked or ignored signals, a process group of its own, nothing to read."""
     report = world.home / "report"
     command = world.program(
@@ -386,13 +390,13 @@ def test_what_a_program_inherits(world):                        # noqa: F811
     assert seen["group"] == seen["pid"]
 
 
-def test_a_program_that_prints_too_much(world):                 # noqa: F811
+def test_a_program_that_prints_too_much(world):
     """Its output is limited."""
     world.config("[default]\ncredential_process = yes\n")
     failed(world.ask_us(), "invalid", "64 KiB")
 
 
-def test_a_program_that_leaves_a_child(world):                  # noqa: F811
+def test_a_program_that_leaves_a_child(world):
     """A child that holds the pipe doesn't hold us up."""
     pid_file = world.home / "pid"
     command = world.program(
@@ -417,11 +421,12 @@ def is_alive(pid):
         return False
 
 
-def test_a_program_that_hangs(world):                           # noqa: F811
+def test_a_program_that_hangs(world):
     """The loop goes on; when the chain goes, the program and its children go."""
     pid_file = world.home / "pids"
     command = world.program(
-        f"import os, time\nchild = os.fork()\nif child:\n    open({str(pid_file)!r}, 'w').write(f'{{os.getpid()}} {{child}}')\n"
+        "import os, time\nchild = os.fork()\nif child:\n"
+        f"    open({str(pid_file)!r}, 'w').write(f'{{os.getpid()}} {{child}}')\n"
         "time.sleep(600)")
     world.config(f"[default]\ncredential_process = {command}\n")
     with world.dump() as dump:
@@ -488,7 +493,8 @@ def plant_broken_file(world):
 def plant_role(world):
     """STS refuses, and says what it was sent."""
     role_from_profile(world)
-    world.credentials(f"[base]\naws_access_key_id = AKIDX\naws_secret_access_key = {PLANTED}1\naws_session_token = {PLANTED}2\n")
+    world.credentials(f"[base]\naws_access_key_id = AKIDX\naws_secret_access_key = {PLANTED}1\n"
+                      f"aws_session_token = {PLANTED}2\n")
     echo = f"<ErrorResponse><Error><Code>{PLANTED}3</Code><Message>{PLANTED}2</Message></Error></ErrorResponse>"
     world.fakes.faults["sts"] = [(403, echo.replace(PLANTED + "3", "AccessDenied"), "text/xml")] * 4
 
@@ -502,8 +508,8 @@ def plant_role_nonsense(world):
 def plant_web_identity(world):
     """The token is refused, and echoed."""
     world.set(AWS_WEB_IDENTITY_TOKEN_FILE=world.write("token", PLANTED), AWS_ROLE_ARN=ARN + "w")
-    world.fakes.faults["sts"] = [(400, f"<ErrorResponse><Error><Code>InvalidIdentityToken</Code><Message>{PLANTED}</Message>"
-                                  "</Error></ErrorResponse>", "text/xml")] * 4
+    echo = f"<Error><Code>InvalidIdentityToken</Code><Message>{PLANTED}</Message></Error>"
+    world.fakes.faults["sts"] = [(400, f"<ErrorResponse>{echo}</ErrorResponse>", "text/xml")] * 4
 
 
 def plant_sso(world):
@@ -535,7 +541,8 @@ def plant_container(world):
 
 def plant_container_token(world):
     """The authorization has a line break."""
-    world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI=world.fakes.url, AWS_CONTAINER_AUTHORIZATION_TOKEN=PLANTED + "\n" + PLANTED)
+    world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI=world.fakes.url,
+              AWS_CONTAINER_AUTHORIZATION_TOKEN=PLANTED + "\n" + PLANTED)
 
 
 def plant_container_address(world):
@@ -554,13 +561,14 @@ def plant_instance(world):
     world.set(AWS_EC2_METADATA_DISABLED=None)
     world.fakes.faults["imds_token"] = [(200, PLANTED + "1", "text/plain")] * 4
     world.fakes.imds_needs_v2 = False
-    document = {"Code": "Success", "AccessKeyId": PLANTED + "2", "SecretAccessKey": PLANTED + "3", "Token": PLANTED + "4"}
+    document = {"Code": "Success", "AccessKeyId": PLANTED + "2", "SecretAccessKey": PLANTED + "3",
+                "Token": PLANTED + "4"}
     world.fakes.faults["imds_role"] = [(200, "machine", "text/plain")] * 4
     world.fakes.faults["imds_keys"] = [(200, json.dumps(document), "text/plain")] * 4
 
 
 @pytest.mark.parametrize("plant", [value for name, value in list(globals().items()) if name.startswith("plant_")])
-def test_no_secret_is_told(world, plant):                       # noqa: F811
+def test_no_secret_is_told(world, plant):
     """Whatever fails, at log level debug, no secret is in the log, in the error or in the status."""
     plant(world)
     with world.dump(level="debug") as dump:

@@ -16,27 +16,28 @@
 typedef struct AwsCredentials {
         AwsKeys keys;
         int64_t expires_wall_ns; /* INT64_MAX: never */
-        char provider[48];       /* for people: "environment", "profile web", "assume role …" shortened */
+        char provider[48]; /* for people: "environment", "profile web", "assume role …" shortened */
 } AwsCredentials;
 void aws_credentials_deinit(AwsCredentials *credentials);
 
 typedef enum CredentialsError {
         CREDENTIALS_OK,
-        CREDENTIALS_E_NONE,     /* no provider has any: ENOKEY */
-        CREDENTIALS_E_INVALID,  /* a provider is configured, but wrongly (broken file, mfa_serial, bad answer): ENOKEY */
-        CREDENTIALS_E_EXPIRED,  /* there were some, they expired and can't be refreshed: EKEYEXPIRED */
+        CREDENTIALS_E_NONE, /* no provider has any: ENOKEY */
+        CREDENTIALS_E_INVALID, /* a provider is configured, but wrongly (broken file, mfa_serial, bad answer): ENOKEY */
+        CREDENTIALS_E_EXPIRED, /* there were some, they expired and can't be refreshed: EKEYEXPIRED */
         CREDENTIALS_E_REJECTED, /* the provider's service refused (STS AccessDenied, SSO Unauthorized): EKEYREJECTED */
-        CREDENTIALS_E_FAILED,   /* the provider's service can't be reached or fails for now; transient */
+        CREDENTIALS_E_FAILED, /* the provider's service can't be reached or fails for now; transient */
 } CredentialsError;
 
 typedef struct CredentialChain CredentialChain;
 
 typedef struct CredentialSettings {
         Loop *loop;
-        Http *http;                   /* borrowed for the chain's life */
-        const char *profile;          /* option `profile=`, which outdoes keys in the environment (AWS_PROFILE doesn't);
+        Http *http; /* borrowed for the chain's life */
+        const char
+                *profile; /* option `profile=`, which outdoes keys in the environment (AWS_PROFILE doesn't);
                                        * NULL: the environment's; copied */
-        bool allow_plain_http;        /* for service endpoints that aren't loopback */
+        bool allow_plain_http; /* for service endpoints that aren't loopback */
 } CredentialSettings;
 int credential_chain_new(const CredentialSettings *settings, CredentialChain **ret_chain);
 /* Waiters must be gone before. Returns NULL. */
@@ -45,7 +46,8 @@ CLEANUP_DEFINE(CredentialChain *, credential_chain_free);
 
 /* A wait for credentials, embedded in its owner. */
 typedef struct CredentialWait CredentialWait;
-typedef void CredentialHandler(CredentialWait *wait, CredentialsError error, const char *detail, void *userdata);
+typedef void CredentialHandler(
+        CredentialWait *wait, CredentialsError error, const char *detail, void *userdata);
 struct CredentialWait {
         ListLink link;
         CredentialHandler *handler;
@@ -57,8 +59,8 @@ struct CredentialWait {
  * wait's handler is called once from the loop, and then this function is asked again (on error the handler's
  * `error` and `detail` say why; `detail` names provider, file and remedy, no secrets). One refresh at a time,
  * however many wait. Files are looked at (stat) at each call at most once a second and reread when they changed. */
-int credential_chain_get(CredentialChain *chain, CredentialWait *wait, CredentialHandler *handler, void *userdata,
-        const AwsCredentials **ret_credentials);
+int credential_chain_get(CredentialChain *chain, CredentialWait *wait, CredentialHandler *handler,
+        void *userdata, const AwsCredentials **ret_credentials);
 /* Gives up waiting; right in any state of an initialised (zeroed) wait. */
 void credential_wait_cancel(CredentialWait *wait);
 
@@ -70,10 +72,10 @@ void credential_chain_forget(CredentialChain *chain);
 
 /* For status and --check: what is known now, without waiting. */
 typedef struct CredentialStatus {
-        const char *provider;      /* NULL: none yet */
-        char access_key_id[16];    /* shortened: "AKIA…WXYZ" */
-        int64_t expires_wall_ns;   /* INT64_MAX: never */
-        CredentialsError error;    /* of the last try */
-        const char *detail;        /* of that error; "" */
+        const char *provider; /* NULL: none yet */
+        char access_key_id[16]; /* shortened: "AKIA…WXYZ" */
+        int64_t expires_wall_ns; /* INT64_MAX: never */
+        CredentialsError error; /* of the last try */
+        const char *detail; /* of that error; "" */
 } CredentialStatus;
 void credential_chain_status(const CredentialChain *chain, CredentialStatus *ret_status);
