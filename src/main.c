@@ -1,11 +1,13 @@
 /* tokenfs: access tokens of Amazon Route 53 Global Resolver as files. */
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/log.h"
+#include "tokenfs/daemon/check.h"
 #include "tokenfs/daemon/options.h"
 #include "tokenfs/daemon/supervisor.h"
 
@@ -24,7 +26,7 @@ static int run(const Options *options, char **argv)
         case OPTIONS_HELP: return print(options_help);
         case OPTIONS_VERSION: return print(options_version);
         case OPTIONS_NOTHING: return EXIT_SUCCESS;
-        case OPTIONS_CHECK: return EXIT_FAILURE;
+        case OPTIONS_CHECK: return check_run(options);
         case OPTIONS_MOUNT: return supervisor_run(options, argv);
         }
         return EXIT_FAILURE;
@@ -37,9 +39,13 @@ int main(int argc, char **argv)
         int r = options_parse(argc, argv, &error, &options);
         if (r < 0) {
                 log_open(LOG_LEVEL_INFO, supervisor_is_successor());
-                log_error("%s", r == -ENOMEM ? "out of memory" : buf_str(&error));
+                const char *text = r == -ENOMEM ? "out of memory" : buf_str(&error);
+                bool is_check = check_is_asked(argc, argv);
+                int status = is_check ? check_refused(argc, argv, text) : EXIT_FAILURE;
+                if (!is_check)
+                        log_error("%s", text);
                 buf_deinit(&error);
-                return EXIT_FAILURE;
+                return status;
         }
         int status = run(&options, argv);
         options_deinit(&options);

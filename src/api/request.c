@@ -128,7 +128,7 @@ static const char *remedy(ApiError error, int status, bool is_skew)
                 return is_skew ? "the clock of this machine is off: set it right"
                                : "check the access key, its secret, its session token and the region signed "
                                  "for";
-        case API_E_THROTTLED: return "calls are spaced out; fewer tokens or a longer ttl= mean fewer calls";
+        case API_E_THROTTLED: return "fewer tokens or a longer ttl= mean fewer calls";
         case API_E_UNREACHABLE: return "check network, name service, proxy and endpoint_url=";
         case API_E_TLS: return "check the endpoint, ca_bundle= and the clock of this machine";
         case API_E_MALFORMED:

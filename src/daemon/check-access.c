@@ -27,9 +27,8 @@ typedef struct Question {
         const Options *options;
         ApiCall *call;
         ApiError error; /* so far */
-        uint64_t took_ns;
         CheckOutcome outcome;
-        char detail[DETAIL_MAX], remedy[DETAIL_MAX];
+        char detail[DETAIL_MAX + TOKEN_ID_MAX + 8], remedy[DETAIL_MAX];
 } Question;
 
 typedef struct Questions {
@@ -73,8 +72,7 @@ static void add(Questions *questions, const Options *options, ApiOperation opera
                 .operation = operation, .scope = scope, .id = id, .options = options, .error = API_E_TIMEOUT};
 }
 
-static void add_all(
-        Questions *questions, const Options *options, ApiOperation operation, const char *scope,
+static void add_all(Questions *questions, const Options *options, ApiOperation operation, const char *scope,
         const OptionList *ids)
 {
         for (size_t i = 0; i < ids->count; i++)
@@ -147,20 +145,21 @@ static void read_doc(Question *question, const TokenDoc *doc)
 static void read_page(Question *question, const ApiPage *page)
 {
         bool has_items = question->operation == API_LIST_ACCESS_TOKENS;
-        const char *what = has_items                                         ? "token"
+        const char *what = has_items                                   ? "token"
                            : question->operation == API_LIST_DNS_VIEWS ? "DNS view"
-                                                                             : "global resolver";
+                                                                       : "global resolver";
         size_t count = has_items ? page->item_count : page->id_count;
         (void)snprintf(question->detail, sizeof question->detail, "%s%s%zu%s %s%s",
-                question->id ? question->id : "", question->id ? ": " : "", count, page->next_token ? "+" : "",
-                what, count == 1 ? "" : "s");
+                question->id ? question->id : "", question->id ? ": " : "", count,
+                page->next_token ? "+" : "", what, count == 1 ? "" : "s");
         question->outcome = CHECK_OK;
 }
 
 static void read_failure(Question *question, const ApiResult *result)
 {
         char text[DETAIL_MAX];
-        (void)snprintf(text, sizeof text, "%s", *result->detail ? result->detail : api_error_name(result->error));
+        (void)snprintf(
+                text, sizeof text, "%s", *result->detail ? result->detail : api_error_name(result->error));
         const char *remedy = "";
         switch (result->error) {
         case API_E_NOT_FOUND:
@@ -184,16 +183,15 @@ static void on_result(const ApiResult *result, void *userdata)
 {
         Question *question = userdata;
         question->error = result->error;
+        question->remedy[0] = '\0'; /* of an attempt before */
         if (result->error != API_OK)
                 read_failure(question, result);
         else if (result->doc)
                 read_doc(question, result->doc);
         else if (result->page)
                 read_page(question, result->page);
-        if (result->retry_at_ns != 0)
-                return;
-        question->took_ns = result->sent_ns ? clock_now_ns() - result->sent_ns : 0;
-        question->call = NULL;
+        if (result->retry_at_ns == 0)
+                question->call = NULL;
 }
 
 static bool is_any_open(const Questions *questions)
@@ -221,8 +219,8 @@ static int ask(Questions *questions, Loop *loop, ApiClient *client, uint64_t dea
         for (size_t i = 0; i < questions->count; i++) {
                 Question *question = &questions->items[i];
                 if (question->call && question->outcome == CHECK_SKIPPED)
-                        read_failure(question, &(ApiResult){.error = API_E_TIMEOUT,
-                                                       .detail = "no answer within timeout="});
+                        read_failure(question,
+                                &(ApiResult){.error = API_E_TIMEOUT, .detail = "no answer within timeout="});
                 question->call = api_cancel(question->call);
         }
         return r;
@@ -242,8 +240,8 @@ static void tell(CheckReport *report, const Question *question, CheckOutcome out
         };
         (void)snprintf(name, sizeof name, "%s%s%s", question->scope ? question->scope : "listing",
                 question->scope ? "=" : "", question->scope ? question->id : "");
-        check_report_step(report, name, labels[question->operation], outcome, remedy && *remedy ? remedy : NULL,
-                "%s", detail);
+        check_report_step(report, name, labels[question->operation], outcome,
+                remedy && *remedy ? remedy : NULL, "%s", detail);
 }
 
 /* The service looked at the call, whatever it said to it. */

@@ -52,7 +52,8 @@ static bool check_device(CheckReport *report)
                         "(--device " DEVICE ")",
                         "%s: %s", DEVICE, strerror(errno));
         if (!S_ISCHR(state.st_mode) || state.st_rdev != makedev(DEVICE_MAJOR, DEVICE_MINOR))
-                return fail(report, "make it the character device 10:229 (--device " DEVICE " in a container)",
+                return fail(report,
+                        "make it the character device 10:229 (--device " DEVICE " in a container)",
                         "%s isn't the FUSE device", DEVICE);
         int fd CLEANUP(cleanup_close) = open(DEVICE, O_RDWR | O_CLOEXEC);
         if (fd >= 0)

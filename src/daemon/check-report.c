@@ -56,8 +56,8 @@ void check_report_init(CheckReport *report, bool as_json)
         json_write_open(&report->json, "steps", '[');
 }
 
-static void write_json(CheckReport *report, const char *name, CheckOutcome outcome, const char *detail,
-        const char *remedy)
+static void write_json(
+        CheckReport *report, const char *name, CheckOutcome outcome, const char *detail, const char *remedy)
 {
         JsonWriter *json = &report->json;
         json_write_open(json, NULL, '{');
@@ -122,8 +122,9 @@ static void write_wrapped(CheckReport *report, size_t column, const char *text)
 static void write_line(
         CheckReport *report, const char *label, CheckOutcome outcome, const char *detail, const char *remedy)
 {
-        static const char *const marks[] = {
-                [CHECK_SKIPPED] = "\xE2\x80\x93", [CHECK_OK] = "\xE2\x9C\x93", [CHECK_FAILED] = "\xE2\x9C\x97"};
+        static const char *const marks[] = {[CHECK_SKIPPED] = "\xE2\x80\x93",
+                [CHECK_OK] = "\xE2\x9C\x93",
+                [CHECK_FAILED] = "\xE2\x9C\x97"};
         static const char *const ascii_marks[] = {
                 [CHECK_SKIPPED] = "-", [CHECK_OK] = "+", [CHECK_FAILED] = "x"};
         const char *mark = (report->is_ascii ? ascii_marks : marks)[outcome];

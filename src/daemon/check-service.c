@@ -117,8 +117,8 @@ void check_probe_skip(CheckReport *report, const char *why)
 
 static void tell(CheckReport *report, size_t step, CheckOutcome outcome, const char *remedy,
         const char *format, ...) __attribute__((format(printf, 5, 6)));
-static void tell(CheckReport *report, size_t step, CheckOutcome outcome, const char *remedy,
-        const char *format, ...)
+static void tell(
+        CheckReport *report, size_t step, CheckOutcome outcome, const char *remedy, const char *format, ...)
 {
         char detail[1024];
         va_list args;
@@ -165,7 +165,7 @@ static bool report_connection(CheckReport *report, const CheckProbe *probe)
                         "%s", probe->detail);
                 return false;
         default:
-                tell(report, CONNECTION, CHECK_OK, NULL, "%s%s", probe->peer,
+                tell(report, CONNECTION, CHECK_OK, NULL, "to %s%s", probe->peer,
                         probe->through_tunnel ? ", a proxy" : "");
                 return true;
         }
@@ -177,13 +177,16 @@ static const char *remedy_of_tls(const char *detail)
         static const struct {
                 const char *sign, *remedy;
         } remedies[] = {
-                {"expired", "the service's certificate has to be renewed, unless this machine's clock is wrong"},
+                {"expired",
+                        "the service's certificate has to be renewed, unless this machine's clock is wrong"},
                 {"not yet valid", "set this machine's clock, unless the service's certificate is wrong"},
                 {"subject name", "name the host as its certificate does (endpoint_url=)"},
-                {"issuer", "if it is yours, trust its authority with ca_bundle= or AWS_CA_BUNDLE; else something "
+                {"issuer", "if it is yours, trust its authority with ca_bundle= or AWS_CA_BUNDLE; else "
+                           "something "
                            "stands in between, perhaps a proxy that opens TLS"},
-                {"self-signed", "if it is yours, trust it with ca_bundle= or AWS_CA_BUNDLE; else something stands "
-                                "in between, perhaps a proxy that opens TLS"},
+                {"self-signed",
+                        "if it is yours, trust it with ca_bundle= or AWS_CA_BUNDLE; else something stands "
+                        "in between, perhaps a proxy that opens TLS"},
                 {"certificate file", "make the CA bundle a readable file of PEM certificates"},
                 {"trust anchors", "make the CA bundle a readable file of PEM certificates"},
                 {"verify locations", "make the CA bundle a readable file of PEM certificates"},
@@ -221,8 +224,8 @@ static void report_clock(CheckReport *report, const CheckProbe *probe)
         else if (off_s <= DATE_GRAIN_S)
                 tell(report, CLOCK, CHECK_OK, NULL, "as the service's");
         else if (off_s < SIGNATURE_TOLERANCE_S)
-                tell(report, CLOCK, CHECK_OK, NULL, "%" PRId64 " s %s the service's, which is tolerated", off_s,
-                        side);
+                tell(report, CLOCK, CHECK_OK, NULL, "%" PRId64 " s %s the service's, which is tolerated",
+                        off_s, side);
         else
                 tell(report, CLOCK, CHECK_OK, "set this machine's clock (timedatectl set-ntp true)",
                         "%" PRId64 " s %s the service's; signatures are corrected for it", off_s, side);
