@@ -44,6 +44,19 @@ static Stack *stack_free(Stack *stack)
 }
 CLEANUP_DEFINE(Stack *, stack_free);
 
+/* One that the option names must be there. One that only the environment names may be left from something else, and
+ * need not be used. */
+static int check_profile(const Options *options, const AwsConfig *config)
+{
+        const char *profile = aws_config_profile(config);
+        if (!aws_config_profile_is_explicit(config) || aws_config_has_profile(config, profile))
+                return 0;
+        log_write(options->profile ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
+                "profile '%s' is neither in %s nor in %s", profile, aws_config_config_file(config),
+                aws_config_credentials_file(config));
+        return options->profile ? -ENOENT : 0;
+}
+
 static int load_config(const Options *options, AwsConfig **ret_config)
 {
         Buf error = BUF_INIT(1024);
@@ -51,7 +64,7 @@ static int load_config(const Options *options, AwsConfig **ret_config)
         if (r < 0)
                 log_error("AWS configuration: %s", buf_str(&error));
         buf_deinit(&error);
-        return r;
+        return r < 0 ? r : check_profile(options, *ret_config);
 }
 
 static int find_endpoint(const Options *options, const AwsConfig *config, AwsEndpoint *ret_endpoint)
@@ -72,10 +85,6 @@ static int stack_new(Loop *loop, const Options *options, Stack **ret_stack)
         int r = load_config(options, &stack->config);
         if (r < 0)
                 return r;
-        const char *profile = aws_config_profile(stack->config);
-        if (aws_config_profile_is_explicit(stack->config) && !aws_config_has_profile(stack->config, profile))
-                log_warning("profile '%s' is neither in %s nor in %s", profile,
-                        aws_config_config_file(stack->config), aws_config_credentials_file(stack->config));
         r = find_endpoint(options, stack->config, &stack->endpoint);
         if (r < 0)
                 return r;
