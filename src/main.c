@@ -27,6 +27,7 @@ static int run(const Options *options, char **argv)
         case OPTIONS_VERSION: return print(options_version);
         case OPTIONS_NOTHING: return EXIT_SUCCESS;
         case OPTIONS_CHECK: return check_run(options);
+        case OPTIONS_MOUNT_ONLY: return supervisor_mount_only(options);
         case OPTIONS_MOUNT: return supervisor_run(options, argv);
         }
         return EXIT_FAILURE;

@@ -105,7 +105,7 @@ static bool is_dead(int error)
 }
 
 /* The directory that the mount point lies in can be resolved, whatever is mounted on the point itself. */
-static int resolve_by_parent(const char *mountpoint, char **ret_path)
+int mounts_resolve_parent(const char *mountpoint, char **ret_path)
 {
         CLEANUP(cleanup_free) char *for_directory = strdup(mountpoint);
         CLEANUP(cleanup_free) char *for_name = strdup(mountpoint);
@@ -129,7 +129,7 @@ int mounts_resolve(const char *mountpoint, char **ret_path)
         }
         char *path = realpath(mountpoint, NULL);
         if (!path)
-                return is_dead(errno) ? resolve_by_parent(mountpoint, ret_path) : -errno;
+                return is_dead(errno) ? mounts_resolve_parent(mountpoint, ret_path) : -errno;
         *ret_path = path;
         return 0;
 }

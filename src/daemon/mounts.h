@@ -17,6 +17,8 @@ bool mounts_is_ours(const MountInfo *info);
 /* The mount point as an absolute path without links; works if the last part is a dead mount. A path of /dev/fd/ stays
  * as it is. Caller frees. 0 or a negative errno. */
 int mounts_resolve(const char *mountpoint, char **ret_path);
+/* The same for one whose last part needn't be there. */
+int mounts_resolve_parent(const char *mountpoint, char **ret_path);
 /* Makes the (resolved) path fit to be mounted on: a dead mount of ours is unmounted. Returns 0, -ENOTDIR, -EBUSY (a
  * live one of ours is there) or the errno of looking. */
 int mounts_prepare(const char *path);

@@ -221,6 +221,7 @@ static const char usage[] = "Usage: tokenfs [-f] [-d] [-o OPTION[,OPTION...]] [S
                             "  -o OPTION[,...]     see below; repeatable\n"
                             "      --check         say what works and what doesn't, change nothing\n"
                             "      --json          the same for machines\n"
+                            "      --mount-only    mount, and let the service manager keep the descriptor for -f\n"
                             "  -h, --help          this text\n"
                             "  -V, --version       the version\n"
                             "\n"

@@ -113,7 +113,7 @@ static int parse_option_text(const char *text, Options *options, Buf *error)
         return 0;
 }
 
-enum { SWITCH_CHECK = 256, SWITCH_JSON };
+enum { SWITCH_CHECK = 256, SWITCH_JSON, SWITCH_MOUNT_ONLY };
 
 static const struct option long_switches[] = {
         {"help", no_argument, NULL, 'h'},
@@ -122,6 +122,7 @@ static const struct option long_switches[] = {
         {"debug", no_argument, NULL, 'd'},
         {"check", no_argument, NULL, SWITCH_CHECK},
         {"json", no_argument, NULL, SWITCH_JSON},
+        {"mount-only", no_argument, NULL, SWITCH_MOUNT_ONLY},
         {NULL, 0, NULL, 0},
 };
 
@@ -162,6 +163,7 @@ static int parse_switches(int argc, char **argv, Options *options, Buf *error)
                 case 'V': options->action = OPTIONS_VERSION; break;
                 case SWITCH_CHECK: options->action = OPTIONS_CHECK; break;
                 case SWITCH_JSON: options->json = true; break;
+                case SWITCH_MOUNT_ONLY: options->action = OPTIONS_MOUNT_ONLY; break;
                 case 'o': r = parse_option_text(optarg, options, error); break;
                 case 'd':
                         options->debug = options->foreground = true;
@@ -263,6 +265,7 @@ static int parse_all(int argc, char **argv, Options *options, Buf *error)
         case OPTIONS_VERSION: return 0;
         case OPTIONS_CHECK: return parse_check(count, words, options, error);
         case OPTIONS_MOUNT:
+        case OPTIONS_MOUNT_ONLY:
         case OPTIONS_NOTHING: return parse_mount(count, words, options, error);
         }
         return -EINVAL;

@@ -20,7 +20,7 @@
 
 #define HAS_RESEND (UINT64_C(1) << 39) /* FUSE_HAS_RESEND, kernel 6.9; the header of Debian 12 is older */
 
-static int new_session(Supervisor *supervisor)
+int supervisor_new_session(Supervisor *supervisor)
 {
         const Options *options = supervisor->options;
         const FsSessionSettings settings = {
@@ -80,9 +80,10 @@ static int prepare_mountpoint(Supervisor *supervisor)
         return r;
 }
 
-static int mount_session(Supervisor *supervisor)
+/* `where`: the mount point, or /dev/fd/N of a connection that is mounted there already. */
+static int mount_session(Supervisor *supervisor, const char *where)
 {
-        int r = fs_session_mount(supervisor->session, supervisor->mountpoint);
+        int r = fs_session_mount(supervisor->session, where);
         if (r < 0) {
                 log_error("can't mount on %s: %s", supervisor->mountpoint, strerror(-r));
                 return r;
@@ -95,29 +96,32 @@ static int mount_session(Supervisor *supervisor)
         return r;
 }
 
-int supervisor_start(Supervisor *supervisor)
+int supervisor_start_on(Supervisor *supervisor, const char *where)
 {
-        int r = prepare_mountpoint(supervisor);
-        if (r < 0)
-                return r;
         if (background_fix_environment() < 0 || chdir("/") < 0)
                 return -ENOMEM;
         privileges_hide();
         privileges_raise_memlock();
-        r = slots_new(&supervisor->slots);
+        int r = slots_new(&supervisor->slots);
         if (r < 0) {
                 log_error("can't make the node table: %s", strerror(-r));
                 return r;
         }
-        r = new_session(supervisor);
+        r = supervisor_new_session(supervisor);
         if (r == 0)
-                r = mount_session(supervisor);
+                r = mount_session(supervisor, where);
         if (r < 0)
                 return r;
         supervisor->shared = slots_shared(supervisor->slots);
         supervisor->can_resend = kernel_can_resend(supervisor->session);
         find_connection(supervisor);
         return 0;
+}
+
+int supervisor_start(Supervisor *supervisor)
+{
+        int r = prepare_mountpoint(supervisor);
+        return r < 0 ? r : supervisor_start_on(supervisor, supervisor->mountpoint);
 }
 
 static int adopt_session(Supervisor *supervisor, Handover *handover)
@@ -142,7 +146,7 @@ int supervisor_adopt(Supervisor *supervisor, Handover *handover)
         int r = slots_adopt(handover->slots_fd, &supervisor->slots);
         if (r == 0) {
                 handover->slots_fd = -1;
-                r = new_session(supervisor);
+                r = supervisor_new_session(supervisor);
         }
         handover->mountpoint = supervisor->mountpoint; /* lent */
         if (r == 0)

@@ -475,7 +475,7 @@ static void supervisor_deinit(Supervisor *supervisor)
 /* What runs under another binary's worker: that one leaves, and ours takes its place. */
 static void take_over(Supervisor *supervisor)
 {
-        supervisor->shared->upgrades++;
+        supervisor->shared->upgrades += !supervisor->is_revived;
         log_info("tokenfs took over the mount of %s", supervisor->mountpoint);
         if (!supervisor->worker) {
                 restart(supervisor);
@@ -517,7 +517,9 @@ static int start(Supervisor *supervisor)
                 }
         }
         int r = open_signals(supervisor);
-        return r < 0 ? r : supervisor_start(supervisor);
+        if (r == 0)
+                r = supervisor_start_kept(supervisor);
+        return r == -ENOENT ? supervisor_start(supervisor) : r;
 }
 
 static int go_on(Supervisor *supervisor, Handover *handover)

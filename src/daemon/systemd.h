@@ -10,5 +10,12 @@ bool systemd_is_listening(void);
 void systemd_notify(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* RELOADING=1 with the time stamp that Type=notify-reload asks for. */
 void systemd_notify_reloading(void);
+/* The service manager keeps a duplicate of `fd` under this name (of letters and hyphens), and gives it to the next
+ * process of the service. 0 or a negative errno (-ENOENT: nobody listens). */
+int systemd_keep(const char *name, int fd);
+/* It keeps those of that name no longer. */
+void systemd_drop(const char *name);
+/* The descriptor that was kept under that name, made close-on-exec; -1: none. The caller owns it. */
+int systemd_kept(const char *name);
 /* How often WATCHDOG=1 is expected; 0: never. */
 uint64_t systemd_watchdog_ns(void);

@@ -17,6 +17,7 @@ typedef struct OptionList {
 
 typedef enum OptionsAction {
         OPTIONS_MOUNT,
+        OPTIONS_MOUNT_ONLY, /* nobody serves it yet */
         OPTIONS_CHECK,
         OPTIONS_HELP,
         OPTIONS_VERSION,
