@@ -27,6 +27,14 @@
 /* A call that fails goes on this long (at least) for a token that nobody reads any more: it is the probe that finds
  * out when the API is back. */
 #define CACHE_PROBE_LINGER_NS (10 * NS_PER_S)
+/* A copy is an answer to those who came before it, even with ttl 0; one who needs several copies has them all at hand
+ * if they stay this long. */
+#define CACHE_HOLD_NS NS_PER_S
+/* Entries in use that are passed over in one trim: what is left over is trimmed with the next result. */
+#define CACHE_TRIM_BUSY_MAX 16
+/* Lines in the log about tokens, in a minute. */
+#define CACHE_LOG_LINES_MAX 20
+#define CACHE_LOG_PERIOD_NS (60 * NS_PER_S)
 
 typedef struct Entry {
         char id[TOKEN_ID_MAX + 1]; /* first: the tree's key */
@@ -40,6 +48,7 @@ typedef struct Entry {
         LoopTimer wipe;
         int64_t success_wall_ns;
         bool is_prefetched; /* nobody has read doc yet */
+        bool expiry_is_logged;
 
         ApiCall *call;
         bool call_is_prefetch;
@@ -56,7 +65,9 @@ struct Cache {
         CacheChangeHandler *on_change;
         void *on_change_userdata;
         CacheCounters counters;
-        ApiError logged_error; /* the last failure that was logged as a warning; API_OK once all is well again */
+        ApiError logged_error; /* the endpoint's failure that was logged last; API_OK once all is well again */
+        uint64_t log_until_ns; /* in the minute that ends then, log_lines were logged */
+        unsigned log_lines;
 };
 
 static int entry_compare(const void *a, const void *b)
@@ -140,19 +151,35 @@ Cache *cache_free(Cache *cache)
         return NULL;
 }
 
-/* Frees the least recently used idle entries of a list until it is within its bound. */
+/* Frees the least recently used entries of a list until it is within its bound, but none that somebody waits for. */
 static void cache_trim(Cache *cache, ListLink *list, const uint32_t *count, uint32_t max)
 {
-        for (ListLink *link = list->next; link != list && *count > max;) {
-                Entry *entry = list_entry(link, Entry, link);
-                link = link->next;
-                if (entry->doc && list_is_empty(&entry->waits)) {
-                        cache->counters.evictions++;
-                        entry_free(entry);
-                } else if (entry_is_idle(entry)) {
-                        entry_free(entry);
+        unsigned busy = 0;
+        Entry *entry;
+        while (*count > max && busy < CACHE_TRIM_BUSY_MAX && (entry = list_first(list, Entry, link))) {
+                if (entry->doc ? !list_is_empty(&entry->waits) : !entry_is_idle(entry)) {
+                        entry_relink(entry, entry->doc);
+                        busy++;
+                        continue;
                 }
+                cache->counters.evictions += entry->doc ? 1 : 0;
+                entry_free(entry);
         }
+}
+
+/* True if another line about a token may be logged: thousands of tokens that fail, or an API that fails now and then,
+ * must not fill the log. */
+static bool cache_may_log(Cache *cache)
+{
+        uint64_t now = clock_now_ns();
+        if (now >= cache->log_until_ns) {
+                cache->log_until_ns = clock_add_ns(now, CACHE_LOG_PERIOD_NS);
+                cache->log_lines = 0;
+        }
+        if (cache->log_lines == CACHE_LOG_LINES_MAX)
+                log_warning("more happens to tokens than is logged; .service_status shows how they fare");
+        cache->log_lines += cache->log_lines <= CACHE_LOG_LINES_MAX;
+        return cache->log_lines <= CACHE_LOG_LINES_MAX;
 }
 
 static void entry_on_wipe(LoopTimer *timer, void *userdata)
@@ -161,7 +188,8 @@ static void entry_on_wipe(LoopTimer *timer, void *userdata)
         Entry *entry = userdata;
         log_debug("token %s: its last copy can't be served any more, wiped", entry->id);
         entry_drop_doc(entry);
-        if (list_is_empty(&entry->waits))
+        /* One that has expired is remembered among those without a document, lest each fetch of it be news. */
+        if (list_is_empty(&entry->waits) && !entry->expiry_is_logged)
                 entry_free(entry);
 }
 
@@ -176,6 +204,7 @@ static Entry *cache_find_or_add(Cache *cache, const char *id)
         Entry *entry = cache_find(cache, id);
         if (entry)
                 return entry;
+        cache_trim(cache, &cache->others, &cache->counters.negatives, CACHE_NEGATIVES_MAX - 1);
         entry = calloc(1, sizeof *entry);
         size_t len = strnlen(id, sizeof entry->id);
         if (!entry || len == sizeof entry->id) {
@@ -196,6 +225,14 @@ static Entry *cache_find_or_add(Cache *cache, const char *id)
         return entry;
 }
 
+/* Says once that a token has expired. */
+static void entry_note_expiry(Entry *entry, bool has_expired)
+{
+        if (has_expired && !entry->expiry_is_logged && cache_may_log(entry->cache))
+                log_warning("token %s has expired; its files stay readable as the API gives them", entry->id);
+        entry->expiry_is_logged = has_expired;
+}
+
 static void entry_learn(Entry *entry, const ApiResult *result)
 {
         Cache *cache = entry->cache;
@@ -208,15 +245,15 @@ static void entry_learn(Entry *entry, const ApiResult *result)
         entry->doc = token_doc_ref(result->doc);
         entry->is_prefetched = entry->call_is_prefetch && list_is_empty(&entry->waits);
         freshness_set(&entry->freshness, result->sent_ns, cache->settings.ttl_ns, cache->settings.stale_ns, expires);
-        if (loop_timer_set(&entry->wipe, clock_add_ns(entry->freshness.stale_ns, NS_PER_MS)) < 0)
+        uint64_t held_ns = clock_add_ns(clock_now_ns(), CACHE_HOLD_NS);
+        uint64_t wipe_ns = entry->freshness.stale_ns > held_ns ? entry->freshness.stale_ns : held_ns;
+        if (loop_timer_set(&entry->wipe, clock_add_ns(wipe_ns, NS_PER_MS)) < 0)
                 log_debug("token %s: no memory for its timer; it is wiped when it is replaced", entry->id);
         entry->success_wall_ns = clock_wall_ns();
-        if (changed && expires <= entry->success_wall_ns)
-                log_warning("token %s has expired; its files stay readable as the API gives them", entry->id);
-        if (cache->logged_error != API_OK) {
+        entry_note_expiry(entry, expires <= entry->success_wall_ns);
+        if (cache->logged_error != API_OK && cache_may_log(cache))
                 log_info("token %s: answered; the API works again", entry->id);
-                cache->logged_error = API_OK;
-        }
+        cache->logged_error = API_OK;
         entry->error = API_OK;
         entry->error_held_ns = 0;
         entry_relink(entry, was_held);
@@ -224,19 +261,33 @@ static void entry_learn(Entry *entry, const ApiResult *result)
                 cache->on_change(entry->id, entry->doc, cache->on_change_userdata);
 }
 
+/* A failure of one token, rather than of all that is behind the API. */
+static bool error_is_of_token(ApiError error)
+{
+        return error == API_E_NOT_FOUND || error == API_E_ACCESS_DENIED || error == API_E_MALFORMED;
+}
+
+/* News are logged, once: of the endpoint when it begins to fail in another way, of a token when this one does. */
+static void entry_log_failure(Entry *entry, const ApiResult *result)
+{
+        Cache *cache = entry->cache;
+        bool is_news = result->error != (error_is_of_token(result->error) ? entry->error : cache->logged_error);
+        if (!error_is_of_token(result->error))
+                cache->logged_error = result->error;
+        if (is_news && result->error != API_E_NOT_FOUND && cache_may_log(cache))
+                log_warning("token %s: %s%s%s%s", entry->id, api_error_name(result->error), *result->detail ? ": " : "",
+                        result->detail, entry->doc && !api_error_ends_copy(result->error) ?
+                                "; its last good copy is served meanwhile" : "");
+        else if (result->error != entry->error)
+                log_debug("token %s: %s: %s", entry->id, api_error_name(result->error), result->detail);
+}
+
 static void entry_note_failure(Entry *entry, const ApiResult *result)
 {
         Cache *cache = entry->cache;
         if (entry->error == API_OK)
                 entry->error_wall_ns = clock_wall_ns();
-        if (result->error != API_E_NOT_FOUND && result->error != cache->logged_error) {
-                log_warning("token %s: %s%s%s%s", entry->id, api_error_name(result->error), *result->detail ? ": " : "",
-                        result->detail, entry->doc && !api_error_ends_copy(result->error) ?
-                                "; its last good copy is served meanwhile" : "");
-                cache->logged_error = result->error;
-        } else if (result->error != entry->error) {
-                log_debug("token %s: %s: %s", entry->id, api_error_name(result->error), result->detail);
-        }
+        entry_log_failure(entry, result);
         entry->error = result->error;
         entry->error_ns = clock_now_ns();
         entry->retry_at_ns = result->retry_at_ns;
@@ -283,22 +334,28 @@ static int entry_start(Entry *entry, bool is_prefetch)
         const CacheSource *source = &entry->cache->settings.source;
         entry->call_is_prefetch = is_prefetch;
         entry->retry_at_ns = 0;
-        if (is_prefetch)
-                entry->cache->counters.prefetches++;
-        return source->start(source->userdata, API_GET_ACCESS_TOKEN, entry->id, NULL, entry_on_result, entry,
+        int r = source->start(source->userdata, API_GET_ACCESS_TOKEN, entry->id, NULL, entry_on_result, entry,
                 &entry->call);
+        if (r == 0 && is_prefetch)
+                entry->cache->counters.prefetches++;
+        return r;
+}
+
+static CacheAnswer answer_held(const Entry *entry, CacheHit hit)
+{
+        return (CacheAnswer){
+                .doc = entry->doc,
+                .keep_ns = hit == CACHE_HIT_STALE ? 0 : freshness_keep_ns(&entry->freshness),
+                .due_ns = hit == CACHE_HIT_STALE ? clock_now_ns() : entry->freshness.due_ns,
+                .hit = hit,
+        };
 }
 
 static int answer_doc(Entry *entry, CacheHit hit, CacheAnswer *ret_answer)
 {
         uint64_t now = clock_now_ns();
         entry->is_prefetched = false;
-        *ret_answer = (CacheAnswer){
-                .doc = entry->doc,
-                .keep_ns = hit == CACHE_HIT_STALE ? 0 : freshness_keep_ns(&entry->freshness),
-                .due_ns = hit == CACHE_HIT_STALE ? now : entry->freshness.due_ns,
-                .hit = hit,
-        };
+        *ret_answer = answer_held(entry, hit);
         entry->cache->counters.hits[hit]++;
         if (hit == CACHE_HIT_STALE && now > entry->freshness.due_ns)
                 entry->cache->counters.stale_age_sum_s +=
@@ -358,12 +415,12 @@ int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, Cac
 
         if (entry->doc && freshness_is_promised(&entry->freshness, since_ns)) {
                 bool ageing = freshness_is_ageing(&entry->freshness);
-                if (ageing && !entry->call && !entry_has_verdict(entry, UINT64_MAX)) {
-                        cache->counters.refreshes++;
-                        (void)entry_start(entry, false);
-                }
-                if (!wait)
+                if (ageing && !entry->call && !entry_has_verdict(entry, UINT64_MAX))
+                        cache->counters.refreshes += entry_start(entry, false) == 0;
+                if (!wait) {
+                        *ret_answer = answer_held(entry, CACHE_HIT_FRESH);
                         return 0;
+                }
                 CacheHit hit = entry->is_prefetched ? CACHE_HIT_PREFETCHED : ageing ? CACHE_HIT_AGEING : CACHE_HIT_FRESH;
                 return answer_doc(entry, hit, ret_answer);
         }
@@ -375,15 +432,16 @@ int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, Cac
 
         ApiHealth health = {0};
         cache->settings.source.health(cache->settings.source.userdata, &health);
-        if (entry->call || !endpoint_has_probes(&health)) {
-                int r = entry_start(entry, !wait && !give_up);
-                if (r < 0)
-                        return r;
-        }
-        ApiError failing = entry_failing(entry, &health, since_ns);
+        bool fails_for_long = endpoint_fails_for_long(cache, &health);
+        /* Who is to be parked needs a call of his own token that wakes him; else those that probe already will do. */
+        bool must_wait = wait && !give_up && !may_be_stale && !fails_for_long;
+        int r = must_wait || !endpoint_has_probes(&health) ? entry_start(entry, !wait && !give_up) : 0;
+        if (r < 0 && !may_be_stale)
+                return r;
+        ApiError failing = r < 0 ? API_E_MEMORY : entry_failing(entry, &health, since_ns);
         if (may_be_stale && (give_up || failing != API_OK))
                 return answer_doc(entry, CACHE_HIT_STALE, ret_answer);
-        if (give_up || endpoint_fails_for_long(cache, &health))
+        if (give_up || fails_for_long)
                 return answer_error(entry, failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
         if (wait) {
                 cache->counters.hits[CACHE_MISS]++;
@@ -401,12 +459,7 @@ int cache_peek(Cache *cache, const char *id, CacheAnswer *ret_answer)
         bool promised = freshness_is_promised(&entry->freshness, UINT64_MAX);
         if (!promised && !freshness_may_be_stale(&entry->freshness))
                 return -ENOENT;
-        *ret_answer = (CacheAnswer){
-                .doc = entry->doc,
-                .keep_ns = promised ? freshness_keep_ns(&entry->freshness) : 0,
-                .due_ns = promised ? entry->freshness.due_ns : clock_now_ns(),
-                .hit = promised ? CACHE_HIT_FRESH : CACHE_HIT_STALE,
-        };
+        *ret_answer = answer_held(entry, promised ? CACHE_HIT_FRESH : CACHE_HIT_STALE);
         return 0;
 }
 
