@@ -259,6 +259,22 @@ static void test_tls_failures_end_all_at_once(void **state)
         end(&late);
 }
 
+static void test_tls_failures_end_what_waits_for_its_retry(void **state)
+{
+        (void)state;
+        Caller retried = {0}, other = {0};
+        get(&retried, "at-1");
+        turn();
+        answer(0, throttled);
+        get(&other, "at-2");
+        pass_ns(100 * NS_PER_MS);
+        assert_int_equal(sent_count, 1);
+        answer(0, (Answer){.error = HTTP_E_TLS, .error_detail = "expired"});
+        assert_int_equal(other.ended, 1);
+        assert_int_equal(retried.ended, 1);
+        assert_int_equal(retried.error, API_E_TLS);
+}
+
 static Caller *victims;
 static size_t victim_count;
 
@@ -316,6 +332,31 @@ static void test_handlers_of_those_who_wait_may_do_what_they_like(void **state)
         callers[1].act = NULL;
         end(&callers[1]);
         end(&callers[2]);
+}
+
+static Caller refused_caller;
+
+static void start_refused(Caller *caller)
+{
+        caller->act = NULL;
+        get(&refused_caller, "..");
+}
+
+static void test_a_call_that_cannot_be_sent_does_not_wait(void **state)
+{
+        (void)state;
+        Caller first = {0}, second = {.act = start_refused};
+        refused_caller = (Caller){0};
+        get(&first, "at-1");
+        turn();
+        answer(0, throttled);
+        get(&second, "at-2");
+        turn();
+        assert_int_equal(second.told, 1);
+        assert_int_equal(refused_caller.ended, 1);
+        assert_int_equal(refused_caller.error, API_E_NOT_FOUND);
+        end(&first);
+        end(&second);
 }
 
 static void test_forget(void **state)
@@ -386,7 +427,9 @@ int main(void)
                 client_test(test_a_hanging_probe_lets_others_try),
                 client_test(test_a_cancelled_probe_is_followed_by_another),
                 client_test(test_tls_failures_end_all_at_once),
+                client_test(test_tls_failures_end_what_waits_for_its_retry),
                 client_test(test_handlers_of_those_who_wait_may_do_what_they_like),
+                client_test(test_a_call_that_cannot_be_sent_does_not_wait),
                 client_test(test_forget),
                 client_test(test_a_storm_of_readers_costs_what_the_bucket_holds),
         };

@@ -59,6 +59,19 @@ static void test_skew_is_corrected_once(void **state)
         end(&second);
 }
 
+static void test_a_server_whose_clock_runs_away(void **state)
+{
+        (void)state;
+        Caller caller = {0};
+        get(&caller, "at-1");
+        turn();
+        answer(0, (Answer){.status = 403, .type = "RequestExpired", .date = "Thu, 01 Jan 2026 02:00:00 GMT"});
+        assert_int_equal(sent_count, 1);
+        answer(0, (Answer){.status = 403, .type = "RequestExpired", .date = "Thu, 01 Jan 2026 04:00:00 GMT"});
+        assert_int_equal(caller.ended, 1);
+        assert_int_equal(sent_total, 2);
+}
+
 static void test_skew_that_a_date_does_not_show(void **state)
 {
         (void)state;
@@ -252,7 +265,8 @@ static void test_refused_credentials_are_waited_for(void **state)
         set_key("AKIDSECOND");
         credentials_come(CREDENTIALS_OK, "");
         assert_int_equal(sent_count, 1);
-        /* these are refused as well: enough */
+        /* these are refused as well: enough, even if there were others by now */
+        set_key("AKIDTHIRD");
         answer(0, unknown_key);
         assert_int_equal(caller.ended, 1);
         assert_int_equal(caller.error, API_E_CREDENTIALS_REJECTED);
@@ -273,6 +287,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 client_test(test_skew_is_corrected_once),
+                client_test(test_a_server_whose_clock_runs_away),
                 client_test(test_skew_that_a_date_does_not_show),
                 client_test(test_waits_for_credentials),
                 client_test(test_credential_errors),
