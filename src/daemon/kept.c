@@ -6,9 +6,10 @@
  * on keeping it: when the supervisor is killed, the one that the manager starts instead goes on with the same mount,
  * and readers notice nothing but a pause.
  *
- * How: the manager keeps three descriptors: the connection, and, once it is served, the INIT message and the table of
- * slots. Those are what a hot upgrade hands over, so that the successor of a killed supervisor is one that took over
- * without a worker. */
+ * How: the manager keeps the connection until somebody begins to serve it, and, once a worker serves, the connection,
+ * the INIT message and the table of slots. Those are what a hot upgrade hands over, so that the successor of a killed
+ * supervisor is one that took over without a worker. A start that fails in between leaves nothing kept: the mount is
+ * dead then, and made anew by the next start. */
 
 #include <errno.h>
 #include <poll.h>
@@ -35,7 +36,7 @@
 #define KEEP_SLOTS "tokenfs-slots"
 #define PROBE_MS 1000
 
-static int keep_for_successor(const Supervisor *supervisor)
+void supervisor_keep(const Supervisor *supervisor)
 {
         size_t len = 0;
         const void *init = fs_session_init_message(supervisor->session, &len);
@@ -45,9 +46,10 @@ static int keep_for_successor(const Supervisor *supervisor)
                 r = systemd_keep(KEEP_INIT, fd);
         if (r == 0)
                 r = systemd_keep(KEEP_SLOTS, slots_fd(supervisor->slots));
+        if (r == 0)
+                r = systemd_keep(KEEP_FUSE, fs_session_fd(supervisor->session));
         if (r < 0)
                 log_warning("the service manager can't keep the mount for a successor: %s", strerror(-r));
-        return r;
 }
 
 static int start_first(Supervisor *supervisor, Handover *kept)
@@ -55,12 +57,10 @@ static int start_first(Supervisor *supervisor, Handover *kept)
         char where[32];
         (void)snprintf(where, sizeof where, "/dev/fd/%d", kept->fuse_fd);
         supervisor->mountpoint = TAKE(kept->mountpoint);
-        int r = supervisor_start_on(supervisor, where);
-        if (r < 0)
-                return r;
-        kept->fuse_fd = -1; /* the session's */
-        (void)keep_for_successor(supervisor);
-        return 0;
+        systemd_drop(KEEP_FUSE); /* the INIT that it waits with can be answered only once */
+        kept->fuse_fd = -1; /* the session's now */
+        supervisor->is_kept = true;
+        return supervisor_start_on(supervisor, where);
 }
 
 int supervisor_start_kept(Supervisor *supervisor)

@@ -177,6 +177,8 @@ static void worker_ready(Supervisor *supervisor)
                         return;
                 }
         }
+        if (is_first && supervisor->is_kept)
+                supervisor_keep(supervisor);
         if (is_first)
                 log_info("serving %s", supervisor->mountpoint);
         if (supervisor->is_reloading)

@@ -52,6 +52,7 @@ typedef struct Supervisor {
         pid_t notifier, probe; /* 0: none */
         bool is_reloading;
         bool notify_ready_sent; /* to the service manager */
+        bool is_kept; /* the service manager is to keep the connection */
         bool is_revived; /* the supervisor before was killed */
         bool is_stopping; /* the worker's end is our end */
         bool is_done;
@@ -65,6 +66,8 @@ int supervisor_start(Supervisor *supervisor);
 /* kept.c: the same where the service manager kept the connection of a mount: one that --mount-only made, or that a
  * supervisor which was killed has left. -ENOENT: it kept none. */
 int supervisor_start_kept(Supervisor *supervisor);
+/* Once a worker serves: has the manager keep what a successor needs. */
+void supervisor_keep(const Supervisor *supervisor);
 int supervisor_start_on(Supervisor *supervisor, const char *where);
 int supervisor_new_session(Supervisor *supervisor);
 /* The same with what another binary left; takes the hand-over's descriptors. */

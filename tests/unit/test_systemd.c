@@ -1,5 +1,7 @@
 /* Telling the service manager: what arrives at the socket. */
 
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,6 +89,98 @@ static void test_messages(void **state)
         assert_int_equal(rmdir(directory), 0);
 }
 
+/* Takes one message with at most one descriptor; -1: none came. */
+static int receive_descriptor(int fd, char text[static 600])
+{
+        union {
+                struct cmsghdr header;
+                char space[CMSG_SPACE(sizeof(int))];
+        } control;
+        struct iovec data = {.iov_base = text, .iov_len = 599};
+        struct msghdr message = {.msg_iov = &data,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = sizeof control.space};
+        ssize_t len = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        text[len > 0 ? len : 0] = '\0';
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        int found = -1;
+        if (header && header->cmsg_type == SCM_RIGHTS)
+                memcpy(&found, CMSG_DATA(header), sizeof found);
+        return found;
+}
+
+static void test_keeping(void **state)
+{
+        (void)state;
+        char name[64], text[600], letter = 0;
+        (void)snprintf(name, sizeof name, "@tokenfs-keep-%ld", (long)getpid());
+        int fd = listen_at(name), ends[2];
+        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+        assert_int_equal(systemd_keep("some-name", ends[1]), 0);
+        int kept = receive_descriptor(fd, text);
+        assert_string_equal(text, "FDSTORE=1\nFDNAME=some-name");
+        assert_true(kept >= 0);
+        assert_int_equal(write(kept, "x", 1), 1);
+        assert_int_equal(read(ends[0], &letter, 1), 1);
+        assert_int_equal(letter, 'x');
+
+        systemd_drop("some-name");
+        assert_int_equal(receive_descriptor(fd, text), -1);
+        assert_string_equal(text, "FDSTOREREMOVE=1\nFDNAME=some-name");
+
+        (void)close(fd);
+        assert_true(systemd_keep("some-name", ends[1]) < 0); /* nobody is there any more */
+        (void)unsetenv("NOTIFY_SOCKET");
+        assert_int_equal(systemd_keep("some-name", ends[1]), -ENOENT);
+        (void)close(kept);
+        (void)close(ends[0]);
+        (void)close(ends[1]);
+}
+
+static void set_listening(const char *pid, const char *count, const char *names)
+{
+        assert_int_equal(setenv("LISTEN_PID", pid, 1), 0);
+        assert_int_equal(setenv("LISTEN_FDS", count, 1), 0);
+        assert_int_equal(setenv("LISTEN_FDNAMES", names, 1), 0);
+}
+
+static void test_what_was_kept(void **state)
+{
+        (void)state;
+        char pid[24];
+        (void)snprintf(pid, sizeof pid, "%ld", (long)getpid());
+        (void)unsetenv("LISTEN_PID");
+        assert_int_equal(systemd_kept("b"), -1);
+
+        /* 3 to 5 must be open, as they would be. */
+        for (int fd = 3; fd <= 5; fd++)
+                if (fcntl(fd, F_GETFD) < 0)
+                        assert_int_equal(dup2(STDERR_FILENO, fd), fd);
+        set_listening(pid, "3", "a:bb:b");
+        assert_int_equal(systemd_kept("a"), 3);
+        assert_int_equal(systemd_kept("bb"), 4);
+        assert_int_equal(systemd_kept("b"), 5);
+        assert_int_equal(fcntl(5, F_GETFD), FD_CLOEXEC);
+        assert_int_equal(systemd_kept("c"), -1);
+        assert_int_equal(systemd_kept("a:bb"), -1);
+
+        set_listening(pid, "2", "a:bb:b"); /* more names than descriptors, and fewer */
+        assert_int_equal(systemd_kept("b"), -1);
+        set_listening(pid, "3", "a");
+        assert_int_equal(systemd_kept("b"), -1);
+        assert_int_equal(systemd_kept("a"), 3);
+        set_listening("1", "3", "a:bb:b"); /* meant for another process */
+        assert_int_equal(systemd_kept("a"), -1);
+        set_listening(pid, "-1", "a");
+        assert_int_equal(systemd_kept("a"), -1);
+        set_listening(pid, "1000000", "a");
+        assert_int_equal(systemd_kept("a"), -1);
+        set_listening(pid, "64", ":::::::::::::::::::::::::::::::::::::::::::::::::::::::::a");
+        assert_int_equal(systemd_kept("a"), -1); /* a descriptor that isn't open */
+        (void)unsetenv("LISTEN_PID");
+}
+
 static void test_watchdog(void **state)
 {
         (void)state;
@@ -112,6 +206,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_nobody_listens),
                 cmocka_unit_test(test_messages),
+                cmocka_unit_test(test_keeping),
+                cmocka_unit_test(test_what_was_kept),
                 cmocka_unit_test(test_watchdog),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
