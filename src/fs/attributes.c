@@ -64,23 +64,6 @@ void attributes_of_file(const Fs *fs, Node node, const Version *version, struct 
         ret_stat->st_blocks = (ret_stat->st_size + 511) / 512;
 }
 
-int64_t directory_mtime_ns(Fs *fs, uint64_t *ret_keep_ns)
-{
-        const int64_t second = (int64_t)NS_PER_S;
-        ListingAnswer answer;
-        listing_peek(fs->settings.listing, &answer);
-        /* What is shown follows from the listing (and, for names of `token=` scopes, from documents). Where it isn't
-         * fresh, a new mtime makes the kernel ask for the entries again, rather than show those that it keeps. */
-        size_t token_scopes;
-        (void)listing_token_ids(fs->settings.listing, &token_scopes);
-        bool is_fresh = answer.keep_ns > 0 && answer.version == fs->root_listing_version && token_scopes == 0;
-        *ret_keep_ns = is_fresh && !fs->settings.audit ? answer.keep_ns : 0;
-        if (!is_fresh)
-                fs->directory_version++;
-        int64_t ns = (int64_t)(fs->directory_version % (NS_PER_S / 2)) * 2 + !is_fresh;
-        return fs->changed_wall_ns - fs->changed_wall_ns % second + ns;
-}
-
 double timeout_s(uint64_t keep_ns)
 {
         /* The kernel overflows on huge ones. */

@@ -149,7 +149,6 @@ void content_on_change(const char *id, const TokenDoc *doc, void *userdata)
                 tree_drop_current(&fs->tree, slot);
         /* A token that the listing doesn't show comes to the root, or goes from it. */
         if (!is_known || fs->marks[slot] != fs->root_mark) {
-                fs->directory_version++;
                 fs->changed_wall_ns = clock_wall_ns();
         }
         /* Names that meant it hold its document no longer than the cache. */

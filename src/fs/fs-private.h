@@ -5,6 +5,7 @@
 
 #include "node.h"
 #include "session-private.h"
+#include "tokenfs/base/clock.h"
 #include "tokenfs/cache/prefetch.h"
 #include "tokenfs/fs/fs.h"
 #include "tree.h"
@@ -24,8 +25,7 @@ struct Fs {
         uint32_t *marks;
         uint32_t root_mark, names_mark, last_mark;
         uint64_t root_listing_version;
-        uint64_t directory_version; /* in the mtime of the root and of .by_name: changes when they do */
-        int64_t changed_wall_ns;
+        int64_t changed_wall_ns; /* the root's and .by_name's mtime: when what they show changed */
 
         FsCounters counters;
 };
@@ -87,8 +87,9 @@ void attributes_of_file(const Fs *fs, Node node, const Version *version, struct 
 const char *field_file_name(uint8_t field);
 /* The field of a file name in a token's directory; 0 if there is none. */
 uint8_t field_from_file_name(const char *name);
-/* The root's or .by_name's modification time, and how long it is good for. */
-int64_t directory_mtime_ns(Fs *fs, uint64_t *ret_keep_ns);
+/* How long the kernel may keep the attributes of the root and of .by_name. They are looked at on each way to a file,
+ * so that a short time would cost warm reads; what the directories show is asked for each time, whatever they say. */
+#define FS_DIRECTORY_KEEP_NS (60 * NS_PER_S)
 double timeout_s(uint64_t keep_ns);
 
 /* readdir.c */

@@ -84,7 +84,6 @@ void fs_forget(Fs *fs)
 {
         tree_forget(&fs->tree);
         fs->prefetch = (Prefetch){0};
-        fs->directory_version++;
 }
 
 const FsCounters *fs_counters(const Fs *fs)

@@ -1,8 +1,8 @@
 /* The handlers of the kernel's requests.
  *
- * The kernel is the first cache: open and opendir answer ENOSYS, after which the kernel opens by itself and keeps
- * pages across opens; entries and attributes are good for as long as the answer is fresh. So a warm read comes here
- * not at all. With `audit` all of that is off: every open comes, and reads go by the page cache.
+ * The kernel is the first cache: open answers ENOSYS, after which the kernel opens by itself and keeps pages across
+ * opens; entries and attributes are good for as long as the answer is fresh. So a warm read comes here not at all.
+ * With `audit` all of that is off: every open comes, and reads go by the page cache.
  *
  * What may wait: a look-up of a file, the question for attributes that a read asks before it uses the page cache, a
  * read itself, and reading a directory. What never waits: `stat` of what is known, and `statfs`. */
@@ -39,8 +39,10 @@ void fs_operation_init(void *userdata, struct fuse_conn_info *connection)
         connection->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
         if (connection->capable & FUSE_CAP_AUTO_INVAL_DATA)
                 connection->want |= FUSE_CAP_AUTO_INVAL_DATA;
+        /* Otherwise the kernel has one look-up or listing a directory at a time, and waits for the slowest. */
+        if (connection->capable & FUSE_CAP_PARALLEL_DIROPS)
+                connection->want |= FUSE_CAP_PARALLEL_DIROPS;
         session->may_skip_open = connection->capable & FUSE_CAP_NO_OPEN_SUPPORT;
-        session->may_skip_opendir = connection->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
 }
 
 /* Answers a look-up, and counts what the kernel now holds. */
@@ -152,10 +154,8 @@ static int lookup_in_root(Request *request)
         Fs *fs = request->fs;
         const char *name = request->name;
         uint64_t keep_ns;
-        if (strcmp(name, ".by_name") == 0) {
-                int64_t mtime_ns = directory_mtime_ns(fs, &keep_ns);
-                return reply_directory(request, SLOT_BY_NAME, mtime_ns, keep_ns);
-        }
+        if (strcmp(name, ".by_name") == 0)
+                return reply_directory(request, SLOT_BY_NAME, fs->changed_wall_ns, FS_DIRECTORY_KEEP_NS);
         uint32_t slot = strcmp(name, ".service_status") == 0  ? SLOT_STATUS :
                 strcmp(name, ".service_metrics") == 0 ? SLOT_METRICS :
                                                         0;
@@ -212,10 +212,13 @@ static int getattr_directory(Request *request)
         int64_t mtime_ns;
         TokenItem item = {.updated_wall_ns = unknown_mtime_ns(fs)};
         if (slot->kind == SLOT_FIXED) {
-                mtime_ns = directory_mtime_ns(fs, &keep_ns);
+                mtime_ns = fs->changed_wall_ns;
+                keep_ns = FS_DIRECTORY_KEEP_NS;
         } else {
                 if (slot->kind == SLOT_TOKEN)
                         (void)content_peek_item(fs, slot->key, &item, &keep_ns);
+                else
+                        (void)content_peek(fs, index, &keep_ns);
                 mtime_ns = item_mtime_ns(fs, index, &item);
         }
         struct stat stat;
@@ -440,15 +443,13 @@ static void handle_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_inf
         (void)fuse_reply_err(fuse, 0);
 }
 
+/* Not ENOSYS: the kernel would then keep the entries, and look only at the directory's mtime to see whether they are
+ * still right. That would have to be asked for on each way to a file. */
 static void handle_opendir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)
 {
         (void)ino;
         count(fuse, OP_OPENDIR);
-        const FsSession *session = fuse_req_userdata(fuse);
-        if (session->may_skip_opendir && !session->audit)
-                (void)fuse_reply_err(fuse, ENOSYS);
-        else
-                (void)fuse_reply_open(fuse, file);
+        (void)fuse_reply_open(fuse, file);
 }
 
 static void forget_one(Fs *fs, uint64_t ino, uint64_t lookups)

@@ -83,7 +83,6 @@ static void mark_root(Fs *fs, const ListingAnswer *answer)
         fs->root_mark = mark;
         fs->root_listing_version = answer->version;
         if (changed) {
-                fs->directory_version++;
                 fs->changed_wall_ns = clock_wall_ns();
         }
 }

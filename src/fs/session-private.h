@@ -10,7 +10,7 @@ struct FsSession {
         char *mountpoint; /* absolute; NULL: not ours to unmount (/dev/fd/N) */
         bool audit;
         bool init_done;
-        bool may_skip_open, may_skip_opendir; /* the kernel takes ENOSYS for "open by yourself" */
+        bool may_skip_open; /* the kernel takes ENOSYS for "open by yourself" */
         void *init_message;
         size_t init_len;
         void *handlers_userdata; /* the Fs, once one serves */
