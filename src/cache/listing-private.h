@@ -24,6 +24,7 @@ typedef struct Walk {
         ListLink todo, running;
         TokenItem *items;
         size_t item_count, item_capacity;
+        size_t branch_count; /* so far, those that have ended included */
         size_t skipped, resolvers, dns_views;
         ApiError denied;  /* a branch was refused */
         char detail[256]; /* of that */
@@ -71,4 +72,5 @@ bool listing_has_only_token_scopes(const Listing *listing);
 int listing_index_names(const TokenItem *items, size_t count, const TokenItem ***ret_index);
 
 /* listing.c */
-bool listing_is_rejected(const Listing *listing, const char *id);
+/* `since_ns`: when the reader came. */
+bool listing_is_rejected(const Listing *listing, const char *id, uint64_t since_ns);

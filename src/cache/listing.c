@@ -18,7 +18,9 @@
 #define LISTING_CALLS_MAX 4
 #define LISTING_PAGES_MAX 4096   /* of one list call: a next_token that never ends is an error */
 #define LISTING_ITEMS_MAX 200000 /* in all */
+#define LISTING_BRANCHES_MAX 20000 /* resolvers and views, in all */
 #define LISTING_ERROR_HOLD_NS NS_PER_S
+#define LISTING_PROBE_LINGER_NS (10 * NS_PER_S)
 
 /* One list call, with all its pages. */
 typedef struct Branch {
@@ -68,7 +70,7 @@ static void walk_clear(Walk *walk)
                 branch_free(branch);
         free(walk->items);
         walk->items = NULL;
-        walk->item_count = walk->item_capacity = 0;
+        walk->item_count = walk->item_capacity = walk->branch_count = 0;
         walk->is_under_way = false;
         walk->retry_at_ns = 0;
 }
@@ -90,6 +92,8 @@ static int walk_add(Listing *listing, ApiOperation operation, const char *id)
         size_t len = id ? strnlen(id, TOKEN_ID_MAX + 1) : 0;
         if (len > TOKEN_ID_MAX)
                 return -EINVAL;
+        if (listing->walk.branch_count == LISTING_BRANCHES_MAX)
+                return -E2BIG;
         Branch *branch = calloc(1, sizeof *branch);
         if (!branch)
                 return -ENOMEM;
@@ -97,6 +101,7 @@ static int walk_add(Listing *listing, ApiOperation operation, const char *id)
         branch->operation = operation;
         if (id)
                 memcpy(branch->id, id, len);
+        listing->walk.branch_count++;
         list_append(&listing->walk.todo, &branch->link);
         return 0;
 }
@@ -126,6 +131,20 @@ static void listing_log_outcome(Listing *listing)
         listing->logged_error = error;
 }
 
+/* The walk failed as a whole: the old listing stays. */
+static void walk_fail(Listing *listing, ApiError error, const char *detail)
+{
+        if (listing->error == API_OK)
+                listing->error_wall_ns = clock_wall_ns();
+        listing->error = error;
+        listing->error_ns = clock_now_ns();
+        listing->error_held_ns = clock_add_ns(listing->error_ns, LISTING_ERROR_HOLD_NS);
+        if (listing->logged_error != error)
+                log_warning("listing: %s%s%s", api_error_name(error), *detail ? ": " : "", detail);
+        listing->logged_error = error;
+        walk_clear(&listing->walk);
+}
+
 /* The walk has come to its end: what it gathered is the listing now. */
 static void walk_finish(Listing *listing)
 {
@@ -133,12 +152,11 @@ static void walk_finish(Listing *listing)
         if (walk->item_count > 1)
                 qsort(walk->items, walk->item_count, sizeof *walk->items, compare_items);
         walk->item_count = drop_repeats(walk->items, walk->item_count);
+        TokenItem *fitting = walk->item_count ? realloc(walk->items, walk->item_count * sizeof *fitting) : NULL;
+        walk->items = fitting ? fitting : walk->items;
         const TokenItem **by_name = NULL;
-        int r = listing_index_names(walk->items, walk->item_count, &by_name);
-        if (r < 0) {
-                listing->error = API_E_MEMORY;
-                listing->error_ns = clock_now_ns();
-                walk_clear(walk);
+        if (listing_index_names(walk->items, walk->item_count, &by_name) < 0) {
+                walk_fail(listing, API_E_MEMORY, "");
                 return;
         }
         bool changed = walk->item_count != listing->item_count ||
@@ -161,20 +179,6 @@ static void walk_finish(Listing *listing)
         listing->error = API_OK;
         listing_log_outcome(listing);
         walk_clear(walk);
-}
-
-/* The walk failed as a whole: the old listing stays. */
-static void walk_fail(Listing *listing, ApiError error, const char *detail)
-{
-        if (listing->error == API_OK)
-                listing->error_wall_ns = clock_wall_ns();
-        listing->error = error;
-        listing->error_ns = clock_now_ns();
-        listing->error_held_ns = clock_add_ns(listing->error_ns, LISTING_ERROR_HOLD_NS);
-        if (listing->logged_error != error)
-                log_warning("listing: %s%s%s", api_error_name(error), *detail ? ": " : "", detail);
-        listing->logged_error = error;
-        walk_clear(&listing->walk);
 }
 
 static int walk_append_items(Walk *walk, const ApiPage *page)
@@ -226,7 +230,7 @@ static ApiError branch_on_page(Branch *branch, const ApiPage *page, const char *
         *ret_detail = "";
         int r = walk_take_page(listing, branch, page);
         if (r < 0) {
-                *ret_detail = r == -E2BIG ? "more tokens than are listed at once; narrow it with dns_view= or resolver=" : "";
+                *ret_detail = r == -E2BIG ? "more than is listed at once; narrow it with dns_view= or resolver=" : "";
                 return r == -E2BIG ? API_E_MALFORMED : API_E_MEMORY;
         }
         if (!page->next_token) {
@@ -262,8 +266,8 @@ static void branch_on_result(const ApiResult *result, void *userdata)
                                 result->detail);
                 listing->logged_error = result->error;
                 /* As with tokens: a probe that goes on, but not for ever for nobody. */
-                if (list_is_empty(&listing->waits) &&
-                        clock_now_ns() > clock_add_ns(listing->used_ns, listing->settings.ttl_ns + 10 * NS_PER_S))
+                uint64_t linger_ns = clock_add_ns(listing->settings.ttl_ns, LISTING_PROBE_LINGER_NS);
+                if (list_is_empty(&listing->waits) && clock_now_ns() > clock_add_ns(listing->used_ns, linger_ns))
                         walk_clear(walk);
                 cache_wait_wake_all(&listing->waits);
                 return;
@@ -433,17 +437,19 @@ const TokenItem *listing_find(const ListingAnswer *answer, const char *id)
 }
 
 /* A rejection holds until a listing was fetched after it, and for negative_ttl at least: what list calls give may
- * lag behind what GetAccessToken gives. */
-static bool rejection_holds(const Listing *listing, const Rejected *rejected)
+ * lag behind what GetAccessToken gives. For a reader who came before it it always holds, or he could go round for ever
+ * between a listing that names the token and a token that isn't there. */
+static bool rejection_holds(const Listing *listing, const Rejected *rejected, uint64_t since_ns)
 {
-        return listing->freshness.sent_ns < rejected->at_ns ||
+        return rejected->at_ns >= since_ns || listing->freshness.sent_ns < rejected->at_ns ||
                 clock_now_ns() < clock_add_ns(rejected->at_ns, listing->settings.negative_ttl_ns);
 }
 
-bool listing_is_rejected(const Listing *listing, const char *id)
+bool listing_is_rejected(const Listing *listing, const char *id, uint64_t since_ns)
 {
         for (size_t i = 0; i < listing->rejected_count; i++)
-                if (strcmp(listing->rejected[i].id, id) == 0 && rejection_holds(listing, &listing->rejected[i]))
+                if (strcmp(listing->rejected[i].id, id) == 0 &&
+                        rejection_holds(listing, &listing->rejected[i], since_ns))
                         return true;
         return false;
 }
@@ -451,11 +457,15 @@ bool listing_is_rejected(const Listing *listing, const char *id)
 void listing_reject(Listing *listing, const char *id)
 {
         size_t len = strnlen(id, TOKEN_ID_MAX + 1);
-        if (len > TOKEN_ID_MAX || listing_is_rejected(listing, id))
+        uint64_t now = clock_now_ns();
+        if (len > TOKEN_ID_MAX || listing_is_rejected(listing, id, CLOCK_NEVER))
                 return;
+        /* No reader is older than his deadline. */
+        uint64_t oldest_ns = now > listing->settings.timeout_ns ? now - listing->settings.timeout_ns : 0;
         size_t kept = 0;
         for (size_t i = 0; i < listing->rejected_count; i++)
-                if (rejection_holds(listing, &listing->rejected[i]))
+                if (strcmp(listing->rejected[i].id, id) != 0 &&
+                        rejection_holds(listing, &listing->rejected[i], oldest_ns))
                         listing->rejected[kept++] = listing->rejected[i];
         listing->rejected_count = kept;
         /* Full: the oldest makes room; it is asked for again, and rejected again, if a name still means it. */
@@ -466,7 +476,7 @@ void listing_reject(Listing *listing, const char *id)
         }
         Rejected *rejected = &listing->rejected[listing->rejected_count++];
         memcpy(rejected->id, id, len + 1);
-        rejected->at_ns = listing->rejected_ns = clock_now_ns();
+        rejected->at_ns = listing->rejected_ns = now;
 }
 
 void listing_forget(Listing *listing)
@@ -478,6 +488,8 @@ void listing_forget(Listing *listing)
         listing->by_name = NULL;
         listing->item_count = 0;
         listing->has_items = false;
+        listing->denied = API_OK;
+        listing->resolvers = listing->dns_views = 0;
         listing->error = API_OK;
         listing->logged_error = API_OK;
         listing->rejected_count = 0;

@@ -48,9 +48,10 @@ static int rank(const TokenItem *item, int64_t wall_ns)
         return item->expires_wall_ns > wall_ns ? 2 : 1;
 }
 
-static void choose(const Listing *listing, const TokenItem *item, int64_t wall_ns, const TokenItem **best)
+static void choose(const Listing *listing, const TokenItem *item, uint64_t since_ns, int64_t wall_ns,
+        const TokenItem **best)
 {
-        if (listing_is_rejected(listing, item->id))
+        if (listing_is_rejected(listing, item->id, since_ns))
                 return;
         if (!*best || rank(item, wall_ns) > rank(*best, wall_ns) ||
                 (rank(item, wall_ns) == rank(*best, wall_ns) && compare_age(item, *best) < 0))
@@ -127,10 +128,10 @@ int listing_get_name(Listing *listing, const char *name, uint64_t since_ns, bool
         int64_t wall_ns = clock_wall_ns();
         size_t i = answer.item_count ? index_find(listing, name) : 0;
         for (; i < answer.item_count && strcmp(listing->by_name[i]->name, name) == 0; i++)
-                choose(listing, listing->by_name[i], wall_ns, &best);
+                choose(listing, listing->by_name[i], since_ns, wall_ns, &best);
         for (i = 0; i < scope_items.count; i++)
                 if (strcmp(scope_items.items[i].name, name) == 0)
-                        choose(listing, &scope_items.items[i], wall_ns, &best);
+                        choose(listing, &scope_items.items[i], since_ns, wall_ns, &best);
 
         NameAnswer chosen = {
                 .keep_ns = answer.keep_ns < scope_items.keep_ns ? answer.keep_ns : scope_items.keep_ns,

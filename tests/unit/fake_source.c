@@ -198,3 +198,30 @@ void fake_reader_init(FakeReader *reader)
         *reader = (FakeReader){0};
         cache_wait_init(&reader->wait, reader_woken);
 }
+
+void fake_answer_tokens(
+        FakeSource *fake, const char *id, const FakeToken *tokens, size_t count, const char *next_token)
+{
+        char next[64];
+        TokenItem *items = calloc(count + 1, sizeof *items);
+        for (size_t i = 0; i < count; i++)
+                fake_item(&tokens[i], &items[i]);
+        ApiPage page = {.items = items, .item_count = count, .next_token = next_token ? next : NULL};
+        (void)snprintf(next, sizeof next, "%s", or_else(next_token, ""));
+        fake_answer_page(fake_call(fake, API_LIST_ACCESS_TOKENS, id), &page);
+        free(items);
+}
+
+void fake_answer_ids(FakeSource *fake, ApiOperation operation, const char *id, const char *const *ids,
+        size_t count, const char *next_token)
+{
+        char next[64];
+        ApiPage page = {.ids = calloc(count + 1, TOKEN_ID_MAX + 1),
+                .id_count = count,
+                .next_token = next_token ? next : NULL};
+        for (size_t i = 0; i < count; i++)
+                (void)snprintf(page.ids[i], sizeof page.ids[i], "%s", ids[i]);
+        (void)snprintf(next, sizeof next, "%s", or_else(next_token, ""));
+        fake_answer_page(fake_call(fake, operation, id), &page);
+        free(page.ids);
+}

@@ -74,3 +74,10 @@ typedef struct FakeReader {
         unsigned woken;
 } FakeReader;
 void fake_reader_init(FakeReader *reader);
+
+/* Answers the oldest list call of that operation and id (NULL: any) with tokens, or with ids. `next_token` NULL: the
+ * last page. */
+void fake_answer_tokens(
+        FakeSource *fake, const char *id, const FakeToken *tokens, size_t count, const char *next_token);
+void fake_answer_ids(FakeSource *fake, ApiOperation operation, const char *id, const char *const *ids,
+        size_t count, const char *next_token);
