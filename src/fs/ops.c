@@ -40,8 +40,7 @@ void fs_operation_init(void *userdata, struct fuse_conn_info *connection)
         if (connection->capable & FUSE_CAP_AUTO_INVAL_DATA)
                 connection->want |= FUSE_CAP_AUTO_INVAL_DATA;
         /* Otherwise the kernel has one look-up or listing a directory at a time, and waits for the slowest. */
-        if (connection->capable & FUSE_CAP_PARALLEL_DIROPS)
-                connection->want |= FUSE_CAP_PARALLEL_DIROPS;
+        session->wants_parallel_lookups = connection->capable & FUSE_CAP_PARALLEL_DIROPS;
         session->may_skip_open = connection->capable & FUSE_CAP_NO_OPEN_SUPPORT;
 }
 

@@ -9,7 +9,8 @@ struct FsSession {
         struct fuse_session *fuse;
         char *mountpoint; /* absolute; NULL: not ours to unmount (/dev/fd/N) */
         bool audit;
-        bool init_done;
+        bool init_done, init_answered;
+        bool wants_parallel_lookups;
         bool may_skip_open; /* the kernel takes ENOSYS for "open by yourself" */
         void *init_message;
         size_t init_len;

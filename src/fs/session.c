@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,43 @@ FsSession *fs_session_free(FsSession *session)
         return NULL;
 }
 
+/* libfuse before 3.16.2 doesn't pass FUSE_CAP_PARALLEL_DIROPS on to the kernel, so that the flag is set in the answer
+ * to INIT on its way out. */
+static void set_init_flags(struct iovec *parts, int count)
+{
+        struct fuse_init_out answer;
+        if (count < 2 || parts[1].iov_len < offsetof(struct fuse_init_out, flags) + sizeof answer.flags)
+                return;
+        char *flags_at = (char *)parts[1].iov_base + offsetof(struct fuse_init_out, flags);
+        uint32_t flags;
+        memcpy(&flags, flags_at, sizeof flags);
+        flags |= FUSE_PARALLEL_DIROPS;
+        memcpy(flags_at, &flags, sizeof flags);
+}
+
+static ssize_t session_writev(int fd, struct iovec *parts, int count, void *userdata)
+{
+        FsSession *session = userdata;
+        if (session->init_done && !session->init_answered) {
+                session->init_answered = true;
+                if (session->wants_parallel_lookups)
+                        set_init_flags(parts, count);
+        }
+        return writev(fd, parts, count);
+}
+
+static ssize_t session_read(int fd, void *data, size_t size, void *userdata)
+{
+        (void)userdata;
+        return read(fd, data, size);
+}
+
+static int use_own_io(FsSession *session)
+{
+        const struct fuse_custom_io io = {.writev = session_writev, .read = session_read};
+        return fuse_session_custom_io(session->fuse, &io, fuse_session_fd(session->fuse));
+}
+
 static int set_mountpoint(FsSession *session, const char *mountpoint)
 {
         char *copy = NULL;
@@ -119,7 +157,7 @@ int fs_session_mount(FsSession *session, const char *mountpoint)
                 return errno ? -errno : -EIO;
         int fd = fuse_session_fd(session->fuse);
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-        return 0;
+        return use_own_io(session);
 }
 
 static int keep_init_message(FsSession *session, const void *message, size_t len)
@@ -195,6 +233,9 @@ int fs_session_adopt(FsSession *session, int fd, const void *init_message, size_
         if (fuse_session_mount(session->fuse, path) != 0)
                 return -EINVAL;
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        r = use_own_io(session);
+        if (r < 0)
+                return r;
         struct fuse_buf replay = {.mem = session->init_message, .size = len};
         fuse_session_process_buf(session->fuse, &replay);
         if (!session->init_done)
