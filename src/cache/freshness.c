@@ -60,7 +60,8 @@ bool freshness_is_promised(const Freshness *freshness, uint64_t since_ns)
 
 bool freshness_is_ageing(const Freshness *freshness)
 {
-        return clock_now_ns() >= freshness->refresh_ns;
+        uint64_t now = clock_now_ns();
+        return now >= freshness->refresh_ns && now < freshness->due_ns;
 }
 
 bool freshness_may_be_stale(const Freshness *freshness)

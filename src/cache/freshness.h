@@ -20,7 +20,7 @@ void freshness_set(Freshness *freshness, uint64_t sent_ns, uint64_t ttl_ns, uint
         int64_t expires_wall_ns);
 /* May it be served without asking? `since_ns`: when the reader came; an answer that came later is always one. */
 bool freshness_is_promised(const Freshness *freshness, uint64_t since_ns);
-/* Should an access refresh it in the background? */
+/* Should an access refresh it in the background? Not when it is due (ttl 0 always is): the next reader fetches it. */
 bool freshness_is_ageing(const Freshness *freshness);
 /* May it be served while the API fails? */
 bool freshness_may_be_stale(const Freshness *freshness);

@@ -296,6 +296,7 @@ static void test_ttl_zero(void **state)
         /* Who has to wait for something else meanwhile is still answered by it. */
         pass(NS_PER_S / 2);
         assert_int_equal(cache_get(cache, "at-1", came_ns, false, &reader.wait, &answer), 0);
+        assert_int_equal(fake.started, 1); /* and what is never fresh isn't refreshed for nobody */
         /* Who comes later isn't. */
         assert_waits("at-1");
         fake_answer_error(fake_get_call(&fake, "at-1"), API_E_NOT_FOUND);

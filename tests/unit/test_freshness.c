@@ -54,6 +54,7 @@ static void test_times(void **state)
         assert_false(freshness_is_promised(&freshness, UINT64_MAX));
         assert_false(freshness_is_promised(&freshness, NOW_NS + 1));
         assert_true(freshness_is_promised(&freshness, NOW_NS));
+        assert_false(freshness_is_ageing(&freshness));
         assert_true(freshness_may_be_stale(&freshness));
         at(TTL_NS + STALE_NS - 1);
         assert_true(freshness_may_be_stale(&freshness));

@@ -1,0 +1,208 @@
+/* The scopes: which tokens exist for a mount. */
+
+#include "fake_source.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tokenfs/base/log.h"
+#include "tokenfs/cache/listing.h"
+
+#define TTL_NS (100 * NS_PER_S)
+
+static Loop *loop;
+static FakeSource fake;
+static Listing *listing;
+
+static int set_up(void **state)
+{
+        (void)state;
+        fake_source_init(&fake);
+        log_open(LOG_LEVEL_ERROR, false);
+        assert_int_equal(loop_new(&loop), 0);
+        return 0;
+}
+
+static int tear_down(void **state)
+{
+        (void)state;
+        listing = listing_free(listing);
+        loop = loop_free(loop);
+        fake_source_deinit(&fake);
+        return 0;
+}
+
+static void make(ListingSettings settings)
+{
+        settings.loop = loop;
+        settings.source = fake_source(&fake);
+        settings.ttl_ns = TTL_NS;
+        settings.negative_ttl_ns = 5 * NS_PER_S;
+        settings.timeout_ns = 10 * NS_PER_S;
+        assert_int_equal(listing_new(&settings, &listing), 0);
+}
+
+static int admits(const char *id, bool give_up, ApiError *ret_error)
+{
+        FakeReader reader;
+        fake_reader_init(&reader);
+        *ret_error = API_E_MALFORMED;
+        int r = listing_admits(listing, id, clock_now_ns(), give_up, &reader.wait, ret_error);
+        cache_wait_cancel(&reader.wait);
+        return r;
+}
+
+static void assert_admits(const char *id, ApiError expected)
+{
+        ApiError error;
+        assert_int_equal(admits(id, false, &error), 0);
+        assert_int_equal(error, expected);
+}
+
+static bool admits_doc(FakeToken token)
+{
+        TokenDoc *doc = fake_doc(&token);
+        bool admitted = listing_admits_doc(listing, doc);
+        token_doc_unref(doc);
+        return admitted;
+}
+
+static void test_none(void **state)
+{
+        (void)state;
+        make((ListingSettings){0});
+        assert_false(listing_has_scopes(listing));
+        assert_admits("anything", API_OK);
+        assert_int_equal(fake.started, 0); /* any id is reached without a right to list */
+        assert_true(admits_doc((FakeToken){.id = "a"}));
+        size_t count;
+        (void)listing_token_ids(listing, &count);
+        assert_int_equal(count, 0);
+}
+
+static void test_tokens(void **state)
+{
+        (void)state;
+        char first[] = "t-1", second[] = "t-2";
+        const char *ids[] = {first, second};
+        make((ListingSettings){.token_ids = ids, .token_id_count = 2});
+        memset(first, 'x', 3); /* scopes are copied */
+        assert_true(listing_has_scopes(listing));
+        assert_admits("t-1", API_OK);
+        assert_admits("t-2", API_OK);
+        assert_admits("t-3", API_E_NOT_FOUND);
+        assert_admits("t-", API_E_NOT_FOUND);
+        assert_admits("t-11", API_E_NOT_FOUND);
+        assert_true(admits_doc((FakeToken){.id = "t-1"}));
+        assert_false(admits_doc((FakeToken){.id = "t-3"}));
+        ListingAnswer answer;
+        FakeReader reader;
+        fake_reader_init(&reader);
+        assert_int_equal(listing_get(listing, clock_now_ns(), false, &reader.wait, &answer), 0);
+        assert_true(answer.complete);
+        assert_int_equal(answer.item_count, 0);
+        listing_peek(listing, &answer);
+        assert_true(answer.complete);
+        assert_int_equal(fake.started, 0);
+        size_t count;
+        assert_string_equal(listing_token_ids(listing, &count)[1], "t-2");
+        assert_int_equal(count, 2);
+}
+
+static void test_view(void **state)
+{
+        (void)state;
+        static const char *const views[] = {"dnsv-7"};
+        make((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 1});
+        ApiError error;
+        assert_int_equal(admits("a", false, &error), -EINPROGRESS);
+        assert_string_equal(fake_call(&fake, API_LIST_ACCESS_TOKENS, NULL)->id, "dnsv-7");
+        assert_int_equal(fake.running, 1);
+        static const FakeToken items[] = {{.id = "a", .dns_view_id = "dnsv-7"}};
+        fake_answer_tokens(&fake, NULL, items, 1, NULL);
+        assert_admits("a", API_OK);
+        assert_admits("b", API_E_NOT_FOUND);
+        assert_true(admits_doc((FakeToken){.id = "b", .dns_view_id = "dnsv-7"}));
+        assert_false(admits_doc((FakeToken){.id = "b", .dns_view_id = "dnsv-8"}));
+        assert_false(
+                admits_doc((FakeToken){.id = "dnsv-7", .dns_view_id = "x", .global_resolver_id = "dnsv-7"}));
+}
+
+static void test_resolver(void **state)
+{
+        (void)state;
+        static const char *const resolvers[] = {"gr-7"};
+        make((ListingSettings){.resolver_ids = resolvers, .resolver_id_count = 1});
+        ApiError error;
+        assert_int_equal(admits("a", false, &error), -EINPROGRESS);
+        fake_answer_ids(&fake, API_LIST_DNS_VIEWS, "gr-7", (const char *const[]){"v-1"}, 1, NULL);
+        static const FakeToken items[] = {{.id = "a"}};
+        fake_answer_tokens(&fake, "v-1", items, 1, NULL);
+        assert_admits("a", API_OK);
+        assert_admits("b", API_E_NOT_FOUND);
+        assert_true(admits_doc((FakeToken){.id = "b", .global_resolver_id = "gr-7"}));
+        assert_false(admits_doc((FakeToken){.id = "b", .global_resolver_id = "gr-77"}));
+}
+
+/* Scopes add up; a token= scope needs no listing. */
+static void test_mixed(void **state)
+{
+        (void)state;
+        static const char *const ids[] = {"t-1"}, *const views[] = {"v-1"}, *const resolvers[] = {"gr-1"};
+        make((ListingSettings){.token_ids = ids,
+                .token_id_count = 1,
+                .dns_view_ids = views,
+                .dns_view_id_count = 1,
+                .resolver_ids = resolvers,
+                .resolver_id_count = 1});
+        assert_admits("t-1", API_OK);
+        assert_int_equal(fake.started, 0);
+        ApiError error;
+        assert_int_equal(admits("a", false, &error), -EINPROGRESS);
+        assert_int_equal(fake.running, 2);
+        fake_answer_ids(&fake, API_LIST_DNS_VIEWS, "gr-1", (const char *const[]){"v-1", "v-2"}, 2, NULL);
+        while (fake.running)
+                fake_answer_tokens(&fake, NULL, (const FakeToken[]){{.id = "a"}}, 1, NULL);
+        assert_admits("a", API_OK);
+        assert_admits("b", API_E_NOT_FOUND);
+        assert_true(admits_doc((FakeToken){.id = "x", .dns_view_id = "v-1", .global_resolver_id = "o"}));
+        assert_true(admits_doc((FakeToken){.id = "x", .dns_view_id = "o", .global_resolver_id = "gr-1"}));
+        assert_false(admits_doc((FakeToken){.id = "x", .dns_view_id = "o", .global_resolver_id = "o"}));
+}
+
+/* A listing that can't settle it leaves it to the document. */
+static void test_listing_does_not_tell(void **state)
+{
+        (void)state;
+        static const char *const views[] = {"v-1", "v-2"};
+        static const ApiError errors[] = {API_E_ACCESS_DENIED, API_E_MALFORMED, API_E_SERVER};
+        for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+                make((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 2});
+                ApiError error;
+                assert_int_equal(admits("b", false, &error), -EINPROGRESS);
+                fake_answer_tokens(&fake, "v-1", (const FakeToken[]){{.id = "a"}}, 1, NULL);
+                fake_answer_error(fake_call(&fake, API_LIST_ACCESS_TOKENS, "v-2"), errors[i]);
+                assert_admits("b", API_OK);
+                listing = listing_free(listing);
+        }
+        /* Nor does one that never comes. */
+        make((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 2});
+        ApiError error;
+        assert_int_equal(admits("b", true, &error), 0);
+        assert_int_equal(error, API_OK);
+}
+
+int main(void)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+        const struct CMUnitTest tests[] = {
+                TEST(test_none),
+                TEST(test_tokens),
+                TEST(test_view),
+                TEST(test_resolver),
+                TEST(test_mixed),
+                TEST(test_listing_does_not_tell),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
