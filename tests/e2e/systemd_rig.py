@@ -1,0 +1,113 @@
+"""A systemd of its own: process 1 of new namespaces, with nothing but the units under test.
+
+Nothing of the machine's own is started or touched: the mounts are private, /run is fresh, and the unit path holds what
+the test puts there alone. That systemd is killed with its namespace.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+from mounting import HANG, children_of, until
+
+SYSTEMD = "/lib/systemd/systemd"
+TARGET = "rig.target"
+# What the other units want to be ordered after; empty here.
+EMPTY = ["sysinit.target", "basic.target", "shutdown.target", "multi-user.target", "network-online.target",
+         "network.target", "remote-fs.target", "remote-fs-pre.target", "umount.target", "local-fs.target", TARGET]
+
+# Other tests' mounts are let go of; a file stands for the console; and /, as a real systemd makes it, is shared.
+BOOT = r"""
+set -e
+mount --make-rprivate /
+awk '/ - fuse\./ {print $5}' /proc/self/mountinfo | while read -r path; do umount -l "$path" || true; done
+mount -t tmpfs tmpfs /run
+mkdir -p /run/lock /run/units
+cp -r "$RIG_UNITS"/. /run/units/
+[ -e /dev/console ] || : >/dev/console
+mount --bind "$RIG_LOG" /dev/console
+mount --make-rshared /
+export container=rig SYSTEMD_UNIT_PATH=/run/units
+exec """ + SYSTEMD + r""" --system --unit=""" + TARGET + r""" --log-target=console --show-status=no
+"""
+
+
+def why_not():
+    """Why it can't run here; None if it can."""
+    if os.geteuid() != 0:
+        return "needs root"
+    if not os.path.exists(SYSTEMD):
+        return "systemd is not installed"
+    done = subprocess.run(["unshare", "-p", "-f", "-m", "-C", "--mount-proc", "true"], capture_output=True, check=False)
+    return None if done.returncode == 0 else "no namespaces here: " + done.stderr.decode().strip()
+
+
+class Systemd:
+    """One systemd: `with Systemd(directory, units) as systemd: systemd.ctl("start", "x.service")`."""
+
+    def __init__(self, directory, units):
+        self.units = pathlib.Path(directory) / "units"
+        self.units.mkdir()
+        for name in EMPTY:
+            (self.units / name).write_text(f"[Unit]\nDescription={name}\nDefaultDependencies=no\n")
+        for source in units:
+            shutil.copy(source, self.units)
+        self.log_path = pathlib.Path(directory) / "console"
+        self.log_path.touch()
+        self.process = None
+        self.pid = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            ["unshare", "-p", "-f", "-m", "-C", "--mount-proc", "--kill-child=KILL", "bash", "-c", BOOT],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "RIG_UNITS": str(self.units), "RIG_LOG": str(self.log_path)},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            self.pid = until(lambda: children_of(self.process.pid) or self._check(), "process 1")[0]
+            until(lambda: self._check() or self.ctl("is-active", TARGET, check=False).stdout == "active\n", "systemd's start",
+                  pause=0.1)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _check(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"systemd ended: {self.process.stderr.read().decode()} {self.log()}")
+
+    def __exit__(self, *_):
+        for pid in [*children_of(self.process.pid), self.process.pid]:
+            try:
+                os.kill(pid, 9)
+            except ProcessLookupError:
+                pass
+        self.process.wait(HANG)
+        self.process.stderr.close()
+
+    def log(self):
+        """What it wrote to its console."""
+        return self.log_path.read_text(errors="replace")
+
+    def enter(self, *command, check=True, limit=HANG, **more):
+        """Runs a command in its namespaces."""
+        done = subprocess.run(["nsenter", "-t", str(self.pid), "-m", "-p", "-C", "--", *command], capture_output=True,
+                              text=True, timeout=limit, check=False, stdin=subprocess.DEVNULL, **more)
+        assert not check or done.returncode == 0, (command, done.returncode, done.stdout, done.stderr, self.log())
+        return done
+
+    def ctl(self, *words, check=True):
+        """systemctl."""
+        return self.enter("systemctl", "--no-pager", *words, check=check)
+
+    def show(self, unit, name):
+        """One property of a unit."""
+        return self.ctl("show", "-P", name, unit).stdout.strip()
+
+    def wait_for(self, unit, name, value, limit=HANG):
+        """Waits until a unit's property has a value."""
+        end = time.monotonic() + limit
+        while (found := self.show(unit, name)) != value:
+            assert time.monotonic() < end, f"{unit}: {name} is {found}, not {value}\n{self.log()}"
+            time.sleep(0.05)
