@@ -12,16 +12,10 @@
  * dead then, and made anew by the next start. */
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "background.h"
 #include "mounts.h"
@@ -34,7 +28,6 @@
 #define KEEP_FUSE "tokenfs-fuse"
 #define KEEP_INIT "tokenfs-init"
 #define KEEP_SLOTS "tokenfs-slots"
-#define PROBE_MS 1000
 
 void supervisor_keep(const Supervisor *supervisor)
 {
@@ -83,31 +76,6 @@ int supervisor_start_kept(Supervisor *supervisor)
         return supervisor_adopt(supervisor, &kept);
 }
 
-/* Whether a mount of ours is served. A dead one answers at once; one whose connection is kept answers nothing. */
-typedef enum Life { LIFE_SERVED, LIFE_KEPT, LIFE_DEAD } Life;
-
-static Life look_for_life(const char *path)
-{
-        pid_t pid = fork();
-        if (pid < 0)
-                return LIFE_DEAD;
-        if (pid == 0) {
-                struct statfs status;
-                _exit(statfs(path, &status) == 0 ? LIFE_SERVED : LIFE_DEAD);
-        }
-        int fd CLEANUP(cleanup_close) = pidfd_open(pid, 0);
-        struct pollfd ended = {.fd = fd, .events = POLLIN};
-        bool is_answered = poll(&ended, 1, PROBE_MS) > 0;
-        int wait_status = 0;
-        if (!is_answered)
-                (void)kill(pid, SIGKILL);
-        while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
-                ;
-        if (!is_answered)
-                return LIFE_KEPT;
-        return WIFEXITED(wait_status) ? (Life)WEXITSTATUS(wait_status) : LIFE_DEAD;
-}
-
 /* > 0: there is nothing to do. */
 static int look_at_mountpoint(const char *path)
 {
@@ -116,10 +84,10 @@ static int look_at_mountpoint(const char *path)
         if (r < 0)
                 return r;
         if (mounts_is_ours(&info))
-                switch (look_for_life(path)) {
-                case LIFE_SERVED: return -EBUSY;
-                case LIFE_KEPT: return 1;
-                case LIFE_DEAD: break;
+                switch (mounts_look_for_life(path)) {
+                case MOUNT_SERVED: return -EBUSY;
+                case MOUNT_SILENT: return 1;
+                case MOUNT_DEAD: break;
                 }
         else if (mkdir(path, 0755) < 0 && errno != EEXIST)
                 return -errno;

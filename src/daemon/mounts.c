@@ -9,17 +9,23 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/parse.h"
+
+#define LIFE_MS 1000
 
 static void close_file(FILE **file)
 {
@@ -153,6 +159,30 @@ static void unmount_dead(const char *path)
                 unmount_by_helper(path);
 }
 
+/* By statfs: what stat tells of a dead mount may come out of the kernel's cache. In a process of its own, as it waits
+ * for whoever serves. */
+MountLife mounts_look_for_life(const char *path)
+{
+        pid_t pid = fork();
+        if (pid < 0)
+                return MOUNT_SERVED;
+        if (pid == 0) {
+                struct statfs status;
+                _exit(statfs(path, &status) == 0 || !is_dead(errno) ? MOUNT_SERVED : MOUNT_DEAD);
+        }
+        int fd CLEANUP(cleanup_close) = pidfd_open(pid, 0);
+        struct pollfd ended = {.fd = fd, .events = POLLIN};
+        bool is_answered = poll(&ended, 1, LIFE_MS) > 0;
+        if (!is_answered)
+                (void)kill(pid, SIGKILL);
+        int wait_status = 0;
+        while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
+                ;
+        if (!is_answered)
+                return MOUNT_SILENT;
+        return WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == MOUNT_DEAD ? MOUNT_DEAD : MOUNT_SERVED;
+}
+
 int mounts_prepare(const char *path)
 {
         if (strncmp(path, "/dev/fd/", 8) == 0)
@@ -163,14 +193,13 @@ int mounts_prepare(const char *path)
                 int r = mounts_find(path, &info);
                 if (r < 0)
                         return r;
-                bool is_ours = mounts_is_ours(&info);
-                if (stat(path, &status) == 0 || (is_ours && errno == EACCES)) {
-                        if (is_ours)
-                                return -EBUSY;
+                if (!mounts_is_ours(&info)) {
+                        if (stat(path, &status) < 0)
+                                return -errno;
                         return S_ISDIR(status.st_mode) ? 0 : -ENOTDIR;
                 }
-                if (!is_ours || !is_dead(errno))
-                        return -errno;
+                if (mounts_look_for_life(path) != MOUNT_DEAD)
+                        return -EBUSY;
                 unmount_dead(path);
         }
         return -ENOTCONN;

@@ -14,6 +14,14 @@ int mounts_find(const char *path, MountInfo *ret_info);
 int mounts_find_in(const char *file, const char *path, MountInfo *ret_info);
 bool mounts_is_ours(const MountInfo *info);
 
+/* Whether somebody serves a mount of ours. */
+typedef enum MountLife {
+        MOUNT_SERVED,
+        MOUNT_SILENT, /* it lives, and says nothing for a second: it hangs, or waits for who will serve it */
+        MOUNT_DEAD,
+} MountLife;
+MountLife mounts_look_for_life(const char *path);
+
 /* The mount point as an absolute path without links; works if the last part is a dead mount. A path of /dev/fd/ stays
  * as it is. Caller frees. 0 or a negative errno. */
 int mounts_resolve(const char *mountpoint, char **ret_path);
