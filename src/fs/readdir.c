@@ -48,6 +48,14 @@ static void add_dots(Entries *entries, uint32_t slot, uint32_t parent)
         (void)entries_add(entries, 2, "..", node_directory(parent), S_IFDIR);
 }
 
+/* Where to look for entries behind the reader's offset. */
+static uint32_t first_slot(const Entries *entries)
+{
+        return entries->after > OFFSET_BASE + SLOT_FIXED_COUNT && entries->after < UINT32_MAX
+                ? (uint32_t)(entries->after - OFFSET_BASE)
+                : SLOT_FIXED_COUNT;
+}
+
 static uint32_t next_mark(Fs *fs)
 {
         return ++fs->last_mark;
@@ -111,8 +119,7 @@ static int fill_root(Request *request, Entries *entries)
         (void)entries_add(entries, 3, ".by_name", node_directory(SLOT_BY_NAME), S_IFDIR);
         (void)entries_add(entries, 4, ".service_status", node_directory(SLOT_STATUS), S_IFREG);
         (void)entries_add(entries, 5, ".service_metrics", node_directory(SLOT_METRICS), S_IFREG);
-        uint32_t first = entries->after > OFFSET_BASE ? (uint32_t)(entries->after - OFFSET_BASE) : SLOT_FIXED_COUNT;
-        for (uint32_t i = first; i < slots_end(fs->settings.slots); i++) {
+        for (uint32_t i = first_slot(entries); i < slots_end(fs->settings.slots); i++) {
                 const Slot *slot = slots_get(fs->settings.slots, i);
                 if (slot && root_shows(fs, i, slot) &&
                         !entries_add(entries, (off_t)i + OFFSET_BASE, slot->key, node_directory(i), S_IFDIR))
@@ -145,7 +152,7 @@ static int fill_by_name(Request *request, Entries *entries)
                 fs->names_mark = marks.mark;
         }
         add_dots(entries, SLOT_BY_NAME, SLOT_ROOT);
-        for (uint32_t i = SLOT_FIXED_COUNT; i < slots_end(fs->settings.slots); i++) {
+        for (uint32_t i = first_slot(entries); i < slots_end(fs->settings.slots); i++) {
                 const Slot *slot = slots_get(fs->settings.slots, i);
                 char encoded[FS_NAME_MAX + 1];
                 if (slot && slot->kind == SLOT_NAME && fs->marks[i] == fs->names_mark &&

@@ -18,13 +18,13 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define SLOTS_MAGIC UINT64_C(0x31736c6f74736674) /* changes with the layout */
+#define SLOTS_MAGIC UINT64_C(0x32736c6f74736674) /* changes with the layout */
 #define SLOTS_CAPACITY (UINT32_C(1) << 18)
 
 typedef struct SlotsHeader {
         uint64_t magic;
         uint32_t slot_size, capacity;
-        uint32_t end;
+        uint32_t end, end_check; /* one more than the highest slot ever used, and its complement */
         SlotsShared shared;
 } SlotsHeader;
 
@@ -35,6 +35,7 @@ struct Slots {
         void *index; /* tsearch tree of Slot, by kind and key */
         uint32_t used;
         uint32_t hand; /* where the search for a slot to take over goes on */
+        bool nothing_to_reclaim; /* it went round in vain, and nothing was forgotten since */
 };
 
 static size_t table_bytes(void)
@@ -76,6 +77,12 @@ static void slot_seal(Slot *slot)
         slot->check = slot_check(slot);
 }
 
+static void set_end(Slots *slots, uint32_t end)
+{
+        slots->header->end = end;
+        slots->header->end_check = ~end;
+}
+
 static int slots_map(int fd, Slots **ret_slots)
 {
         Slots *slots = calloc(1, sizeof *slots);
@@ -108,7 +115,7 @@ int slots_new(Slots **ret_slots)
         slots->header->magic = SLOTS_MAGIC;
         slots->header->slot_size = sizeof(Slot);
         slots->header->capacity = SLOTS_CAPACITY;
-        slots->header->end = SLOT_FIXED_COUNT;
+        set_end(slots, SLOT_FIXED_COUNT);
         slots->header->shared.started_wall_ns = clock_wall_ns();
         return 0;
 }
@@ -158,10 +165,13 @@ SlotsShared *slots_shared(Slots *slots)
         return &slots->header->shared;
 }
 
+static bool fixed_is_sound(const Slot *slot)
+{
+        return slot->kind == SLOT_FIXED && slot->key[0] == '\0' && slot->check == slot_check(slot);
+}
+
 static bool slot_is_sound(const Slot *slot)
 {
-        if (slot->kind == SLOT_FIXED)
-                return slot->key[0] == '\0' && slot->check == slot_check(slot);
         if (slot->kind != SLOT_TOKEN && slot->kind != SLOT_NAME)
                 return false;
         if (memchr(slot->key, '\0', sizeof slot->key) == NULL || slot->check != slot_check(slot))
@@ -169,12 +179,19 @@ static bool slot_is_sound(const Slot *slot)
         return slot->kind == SLOT_TOKEN ? token_id_is_valid(slot->key) : token_name_is_valid(slot->key);
 }
 
-/* An emptied slot keeps counting generations from a place that the kernel can't know. */
+static uint32_t generation_after(uint32_t generation)
+{
+        return generation == UINT32_MAX ? 1 : generation + 1;
+}
+
+/* An emptied slot keeps counting generations from a place that the kernel can't know. It also keeps its look-ups: as
+ * long as the kernel knows its directory, that shall mean no other. */
 static void slot_clear(Slot *slot)
 {
-        uint32_t generation = slot->generation;
+        uint32_t generation = slot->generation, lookups = slot->lookups;
         memset(slot, 0, sizeof *slot);
-        slot->generation = generation + 1;
+        slot->generation = generation_after(generation);
+        slot->lookups = lookups;
 }
 
 unsigned slots_repair(Slots *slots)
@@ -183,18 +200,21 @@ unsigned slots_repair(Slots *slots)
         tdestroy(slots->index, index_keeps_nothing);
         slots->index = NULL;
         slots->used = 0;
-        if (slots->header->end < SLOT_FIXED_COUNT || slots->header->end > SLOTS_CAPACITY)
-                slots->header->end = SLOTS_CAPACITY;
+        slots->nothing_to_reclaim = false;
+        uint32_t end = slots->header->end;
+        if (end < SLOT_FIXED_COUNT || end > SLOTS_CAPACITY || slots->header->end_check != ~end)
+                end = SLOTS_CAPACITY;
+        set_end(slots, end);
         for (uint32_t i = 0; i < SLOT_FIXED_COUNT; i++) {
                 Slot *slot = &slots->slots[i];
-                if (slot->kind == SLOT_FIXED && slot_is_sound(slot))
+                if (fixed_is_sound(slot))
                         continue;
                 dropped += slot->kind != SLOT_FREE;
                 slot_clear(slot);
                 slot->kind = SLOT_FIXED;
                 slot_seal(slot);
         }
-        for (uint32_t i = SLOT_FIXED_COUNT; i < slots->header->end; i++) {
+        for (uint32_t i = SLOT_FIXED_COUNT; i < end; i++) {
                 Slot *slot = &slots->slots[i];
                 if (slot->kind == SLOT_FREE)
                         continue;
@@ -217,7 +237,7 @@ uint32_t slots_capacity(const Slots *slots)
 
 uint32_t slots_end(const Slots *slots)
 {
-        return slots->header->end;
+        return slots->header->end < SLOTS_CAPACITY ? slots->header->end : SLOTS_CAPACITY;
 }
 
 uint32_t slots_used(const Slots *slots)
@@ -227,7 +247,7 @@ uint32_t slots_used(const Slots *slots)
 
 const Slot *slots_get(const Slots *slots, uint32_t index)
 {
-        if (index >= slots->header->end || index >= SLOTS_CAPACITY || slots->slots[index].kind == SLOT_FREE)
+        if (index >= slots_end(slots) || slots->slots[index].kind == SLOT_FREE)
                 return NULL;
         return &slots->slots[index];
 }
@@ -246,24 +266,40 @@ int slots_find(const Slots *slots, SlotKind kind, const char *key, uint32_t *ret
         return 0;
 }
 
-/* A slot that is free, or of which the kernel knows nothing; 0 if there is none. */
-static uint32_t slots_reclaim(Slots *slots)
+/* A slot of which the kernel knows nothing, or, if `even_damaged`, one that was dropped in a repair; 0 if there is
+ * none. */
+static uint32_t slots_search(Slots *slots, bool even_damaged)
 {
         for (uint32_t tried = 0; tried < SLOTS_CAPACITY - SLOT_FIXED_COUNT; tried++) {
                 if (slots->hand >= SLOTS_CAPACITY)
                         slots->hand = SLOT_FIXED_COUNT;
                 uint32_t index = slots->hand++;
-                Slot *slot = &slots->slots[index];
-                if (slot->kind != SLOT_FREE && slot->lookups > 0)
-                        continue;
-                if (slot->kind != SLOT_FREE) {
-                        tdelete(slot, &slots->index, compare_slots);
-                        slots->used--;
-                        slot_clear(slot);
-                }
-                return index;
+                const Slot *slot = &slots->slots[index];
+                if (slot->lookups == 0 || (even_damaged && slot->kind == SLOT_FREE))
+                        return index;
         }
         return 0;
+}
+
+/* Empties a slot for another key; 0 if there is none. */
+static uint32_t slots_reclaim(Slots *slots)
+{
+        if (slots->nothing_to_reclaim)
+                return 0;
+        uint32_t index = slots_search(slots, false);
+        if (index == 0)
+                index = slots_search(slots, true);
+        slots->nothing_to_reclaim = index == 0;
+        if (index == 0)
+                return 0;
+        Slot *slot = &slots->slots[index];
+        if (slot->kind != SLOT_FREE) {
+                tdelete(slot, &slots->index, compare_slots);
+                slots->used--;
+        }
+        slot_clear(slot);
+        slot->lookups = 0;
+        return index;
 }
 
 int slots_take(Slots *slots, SlotKind kind, const char *key, uint32_t *ret_index)
@@ -273,8 +309,8 @@ int slots_take(Slots *slots, SlotKind kind, const char *key, uint32_t *ret_index
         size_t len = strnlen(key, TOKEN_ID_MAX + 1);
         if (len > TOKEN_ID_MAX)
                 return -ENAMETOOLONG;
-        uint32_t index = slots->header->end;
-        if (index >= SLOTS_CAPACITY)
+        uint32_t index = slots_end(slots);
+        if (index == SLOTS_CAPACITY)
                 index = slots_reclaim(slots);
         if (index == 0)
                 return -ENOSPC;
@@ -287,8 +323,8 @@ int slots_take(Slots *slots, SlotKind kind, const char *key, uint32_t *ret_index
         }
         slot_seal(slot);
         slots->used++;
-        if (index == slots->header->end)
-                slots->header->end++;
+        if (index == slots_end(slots))
+                set_end(slots, index + 1);
         *ret_index = index;
         return 0;
 }
@@ -296,7 +332,7 @@ int slots_take(Slots *slots, SlotKind kind, const char *key, uint32_t *ret_index
 uint32_t slots_next_generation(Slots *slots, uint32_t index, uint64_t fingerprint)
 {
         Slot *slot = &slots->slots[index];
-        slot->generation++;
+        slot->generation = generation_after(slot->generation);
         slot->fingerprint = fingerprint;
         slot_seal(slot);
         return slot->generation;
@@ -322,7 +358,10 @@ void slots_add_lookup(Slots *slots, uint32_t index, uint8_t field)
 void slots_drop_lookups(Slots *slots, uint32_t index, uint64_t count)
 {
         Slot *slot = &slots->slots[index];
+        if (slot->lookups == UINT32_MAX)
+                return; /* more than were counted */
         slot->lookups = count < slot->lookups ? slot->lookups - (uint32_t)count : 0;
+        slots->nothing_to_reclaim = slots->nothing_to_reclaim && slot->lookups > 0;
         if (slot->lookups == 0 && slot->kind != SLOT_FREE) {
                 slot->fields_looked_up = 0;
                 memset(slot->old_generations, 0, sizeof slot->old_generations);
@@ -362,8 +401,7 @@ static void visit_files(const Slot *slot, uint32_t index, uint32_t generation, S
 
 void slots_visit_nodes(const Slots *slots, SlotsNodeVisitor *visitor, void *userdata)
 {
-        uint32_t end = slots->header->end < SLOTS_CAPACITY ? slots->header->end : SLOTS_CAPACITY;
-        for (uint32_t i = 0; i < end; i++) {
+        for (uint32_t i = 0; i < slots_end(slots); i++) {
                 const Slot *slot = &slots->slots[i];
                 if (i >= SLOT_FIXED_COUNT && (slot->kind == SLOT_FREE || slot->lookups == 0))
                         continue;

@@ -206,6 +206,7 @@ int tree_set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t due_ns, Vers
                 version->doc = token_doc_ref(doc);
         }
         version->due_ns = due_ns;
+        version->is_dropped = false;
         *ret_version = version;
         return 0;
 }
@@ -244,6 +245,8 @@ int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_vers
 void tree_drop_current(Tree *tree, uint32_t slot)
 {
         Version *version = tree_current(tree, slot);
+        if (version && version->opens > 0)
+                version->is_dropped = true;
         if (!version || version->opens > 0)
                 return;
         Dir *dir = version->dir;
@@ -380,8 +383,12 @@ void version_open(Version *version)
 
 void version_close(Version *version)
 {
-        if (--version->opens == 0 && version->superseded_ns)
+        if (--version->opens > 0)
+                return;
+        if (version->superseded_ns)
                 version_plan_drop(version);
+        else if (version->is_dropped)
+                version_on_drop(&version->drop, version);
 }
 
 static const char *doc_bytes(const Version *version, uint8_t field, size_t *ret_len)

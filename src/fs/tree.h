@@ -25,6 +25,7 @@ typedef struct Version {
         uint64_t told_until_ns; /* the kernel may hold attributes of it until then */
         uint64_t due_ns;        /* until then it is promised */
         uint32_t opens;         /* audit: open files that read this version */
+        bool is_dropped;        /* it goes with the last of them */
         LoopTimer drop;
 } Version;
 
