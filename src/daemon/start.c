@@ -9,8 +9,10 @@
 #include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend.h"
 #include "background.h"
 #include "mounts.h"
 #include "privileges.h"
@@ -96,13 +98,42 @@ static int mount_session(Supervisor *supervisor, const char *where)
         return r;
 }
 
-int supervisor_start_on(Supervisor *supervisor, const char *where)
+/* Paths that are relative mean something here, and nothing later. May be done again. */
+static int settle(void)
 {
         if (background_fix_environment() < 0 || chdir("/") < 0)
                 return -ENOMEM;
         privileges_hide();
+        return 0;
+}
+
+/* Finds what the worker would refuse before anything is mounted. In a child, as the user that the worker will be: files
+ * of the world are nothing for a process that goes on with all its rights. */
+static int probe_configuration(const Options *options)
+{
+        int status = 0;
+        pid_t pid = fork();
+        if (pid < 0) {
+                int r = -errno;
+                log_error("can't start a process: %s", strerror(-r));
+                return r;
+        }
+        if (pid == 0)
+                _exit(privileges_drop(options->user) == 0 && backend_probe(options) == 0 ? EXIT_SUCCESS
+                                                                                         : EXIT_FAILURE);
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        return -errno;
+        return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS ? 0 : -EINVAL;
+}
+
+int supervisor_start_on(Supervisor *supervisor, const char *where)
+{
+        int r = settle();
+        if (r < 0)
+                return r;
         privileges_raise_memlock();
-        int r = slots_new(&supervisor->slots);
+        r = slots_new(&supervisor->slots);
         if (r < 0) {
                 log_error("can't make the node table: %s", strerror(-r));
                 return r;
@@ -121,6 +152,10 @@ int supervisor_start_on(Supervisor *supervisor, const char *where)
 int supervisor_start(Supervisor *supervisor)
 {
         int r = prepare_mountpoint(supervisor);
+        if (r == 0)
+                r = settle();
+        if (r == 0)
+                r = probe_configuration(supervisor->options);
         return r < 0 ? r : supervisor_start_on(supervisor, supervisor->mountpoint);
 }
 
