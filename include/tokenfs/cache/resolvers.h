@@ -1,0 +1,34 @@
+#pragma once
+/* The DNS names of global resolvers: asked for when somebody needs one, then kept as tokens are. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tokenfs/api/errors.h"
+#include "tokenfs/base/cleanup.h"
+#include "tokenfs/cache/source.h"
+#include "tokenfs/cache/wait.h"
+
+typedef struct Resolvers Resolvers;
+
+typedef struct ResolversSettings {
+        CacheSource source;
+        uint64_t ttl_ns, negative_ttl_ns, stale_ns, timeout_ns; /* as CacheSettings' */
+} ResolversSettings;
+int resolvers_new(const ResolversSettings *settings, Resolvers **ret_resolvers);
+/* Waits must be gone before. Returns NULL. */
+Resolvers *resolvers_free(Resolvers *resolvers);
+CLEANUP_DEFINE(Resolvers *, resolvers_free);
+
+typedef struct ResolverAnswer {
+        ApiError error; /* API_OK: `dns_name` is the answer */
+        const char *dns_name; /* letters, digits, '-' and '.'; borrowed until the loop's next turn */
+        uint64_t keep_ns, due_ns; /* as CacheAnswer's */
+} ResolverAnswer;
+/* The resolver's name as it may be served now. Returns as cache_get; `wait` isn't NULL. */
+int resolvers_get(Resolvers *resolvers, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
+        ResolverAnswer *ret_answer);
+/* What is held now, however old (within stale); starts nothing. NULL: nothing. Borrowed. */
+const char *resolvers_peek(const Resolvers *resolvers, const char *id);
+/* Forgets everything and cancels calls (SIGHUP); waiting readers ask anew. */
+void resolvers_forget(Resolvers *resolvers);
