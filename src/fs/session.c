@@ -18,13 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "tokenfs/base/buf.h"
-#include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
 
 #ifndef FUSE_NOTIFY_RESEND
@@ -184,47 +181,6 @@ static bool is_init_message(const void *message, size_t len)
         return header.opcode == FUSE_INIT && header.len == len;
 }
 
-/* Puts into libfuse's answer what libfuse before 3.17 says that it negotiates, and leaves out. Without it the kernel has
- * one look-up or listing a directory at a time, and all wait for the slowest. */
-static void complete_init_answer(const struct fuse_buf *question, void *answer, size_t len)
-{
-        struct fuse_init_in in;
-        struct fuse_init_out out;
-        const size_t in_header = sizeof(struct fuse_in_header), out_header = sizeof(struct fuse_out_header);
-        if (question->size < in_header + offsetof(struct fuse_init_in, flags) + sizeof in.flags ||
-                len < out_header + sizeof out)
-                return;
-        memcpy(&in.flags, (const char *)question->mem + in_header + offsetof(struct fuse_init_in, flags),
-                sizeof in.flags);
-        memcpy(&out, (const char *)answer + out_header, sizeof out);
-        out.flags |= in.flags & FUSE_PARALLEL_DIROPS;
-        memcpy((char *)answer + out_header, &out, sizeof out);
-}
-
-/* Lets libfuse answer INIT. Its answer is caught, by lending the number of the FUSE descriptor to a socket meanwhile,
- * completed, and sent. */
-static int answer_init(FsSession *session, struct fuse_buf *question)
-{
-        int fd = fuse_session_fd(session->fuse);
-        int ends[2];
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-                return -errno;
-        int ours CLEANUP(cleanup_close) = ends[0];
-        int libfuses CLEANUP(cleanup_close) = ends[1];
-        int device CLEANUP(cleanup_close) = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        if (device < 0 || dup3(libfuses, fd, O_CLOEXEC) < 0)
-                return -errno;
-        fuse_session_process_buf(session->fuse, question);
-        if (dup3(device, fd, O_CLOEXEC) < 0)
-                return -errno;
-        char answer[512];
-        ssize_t len = recv(ours, answer, sizeof answer, MSG_DONTWAIT);
-        if (len < (ssize_t)sizeof(struct fuse_out_header))
-                return -EPROTO;
-        complete_init_answer(question, answer, (size_t)len);
-        return write(fd, answer, (size_t)len) == len ? 0 : -EPROTO;
-}
-
 int fs_session_handshake(FsSession *session)
 {
         struct fuse_buf message = {0};
@@ -241,17 +197,14 @@ int fs_session_handshake(FsSession *session)
                         free(message.mem);
                         return len < 0 ? len : -ENODEV;
                 }
-                if (!is_init_message(message.mem, (size_t)len)) {
-                        fuse_session_process_buf(session->fuse, &message);
-                        continue;
+                if (is_init_message(message.mem, (size_t)len)) {
+                        int r = keep_init_message(session, message.mem, (size_t)len);
+                        if (r < 0) {
+                                free(message.mem);
+                                return r;
+                        }
                 }
-                int r = keep_init_message(session, message.mem, (size_t)len);
-                if (r == 0)
-                        r = answer_init(session, &message);
-                if (r < 0) {
-                        free(message.mem);
-                        return r;
-                }
+                fuse_session_process_buf(session->fuse, &message);
         }
         free(message.mem);
         return 0;
