@@ -47,20 +47,39 @@ static const char *home_directory(void)
         return user ? user->pw_dir : "";
 }
 
-/* The directory that a file lies in, and, where the path is a link, the one that it points to: files are replaced. */
+/* The path itself or, as long as nothing lies there, what it will lie in; the root directory is too much for that.
+ * Cuts `path`. NULL: nothing of the kind. */
+static const char *nearest_existing(char *path)
+{
+        while (strcmp(path, "/") != 0 && strcmp(path, ".") != 0) {
+                if (access(path, F_OK) == 0 || errno != ENOENT)
+                        return path;
+                path = dirname(path);
+        }
+        return NULL;
+}
+
+/* The directory that a file lies in, and, where the path is a link, the one that it points to: files are replaced. A
+ * mount may be there before the configuration is: what the directory will be made in may be read until then. */
 static int allow_directory_of(Landlock *landlock, const char *file, bool write)
 {
         if (!file || !*file)
                 return 0;
-        char path[PATH_MAX], resolved[PATH_MAX];
+        char path[PATH_MAX], resolved[PATH_MAX] = "";
         bool is_in_home = file[0] == '~' && file[1] == '/';
         if (snprintf(path, sizeof path, "%s%s", is_in_home ? home_directory() : "", file + is_in_home) >=
                 (int)sizeof path)
                 return 0;
-        bool is_link = realpath(path, resolved) != NULL;
-        int r = landlock_allow(landlock, dirname(path), write);
-        if (r == 0 && is_link)
-                r = landlock_allow(landlock, dirname(resolved), write);
+        bool is_resolved = realpath(path, resolved) != NULL;
+        char *directory = dirname(path);
+        bool is_there = access(directory, F_OK) == 0;
+        const char *allowed = nearest_existing(directory);
+        int r = allowed ? landlock_allow(landlock, allowed, write && is_there) : 0;
+        if (r == 0 && is_resolved) /* in the root directory: the file alone */
+                r = landlock_allow(landlock, resolved, write);
+        const char *resolved_directory = dirname(resolved);
+        if (r == 0 && is_resolved && strcmp(resolved_directory, "/") != 0)
+                r = landlock_allow(landlock, resolved_directory, write);
         return r;
 }
 

@@ -48,7 +48,7 @@ class Call:
 class Fakes:
     """The services, running while in `with`. What they do is changed by setting attributes."""
 
-    def __init__(self):
+    def __init__(self, address=("127.0.0.1", 0)):
         self.calls = []
         self.known_keys = {}        # access key id → (secret, session token or None): who may call STS
         self.lifetime = 3600        # of all credentials, in seconds
@@ -64,9 +64,9 @@ class Fakes:
         self.imds_needs_v2 = True
         self.imds_expires = None        # overrides the lifetime: absolute
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(address, self._handler())
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"http://{address[0]}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self):
