@@ -15,9 +15,19 @@
 #include "tokenfs/base/parse.h"
 #include "tokenfs/base/secret.h"
 
+/* cJSON says no more than "failed": this tells a document that isn't JSON from one for which memory was short. */
+static _Thread_local bool ran_out;
+
+static void *hook_malloc(size_t size)
+{
+        void *memory = secret_malloc(size);
+        ran_out |= !memory;
+        return memory;
+}
+
 static void set_hooks(void)
 {
-        cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = secret_malloc, .free_fn = secret_free});
+        cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = hook_malloc, .free_fn = secret_free});
 }
 
 void json_init(void)
@@ -103,15 +113,6 @@ static int check_text(const char *data, size_t len, unsigned depth_max)
         return depth > 0 ? -EINVAL : 0;
 }
 
-/* cJSON says no more than "failed": out of memory, or not JSON. A document that passes check_text and is short of
- * memory is told apart by trying for what it would have needed. */
-static int parse_failure(size_t len)
-{
-        void *probe = secret_malloc(len + sizeof(cJSON));
-        secret_free(probe);
-        return probe ? -EINVAL : -ENOMEM;
-}
-
 int json_parse(const char *data, size_t len, unsigned depth_max, cJSON **ret)
 {
         if (len == 0)
@@ -121,9 +122,10 @@ int json_parse(const char *data, size_t len, unsigned depth_max, cJSON **ret)
                 return r;
         json_init();
         const char *end = NULL;
+        ran_out = false;
         CLEANUP(json_free_p) cJSON *json = cJSON_ParseWithLengthOpts(data, len, &end, 0);
         if (!json)
-                return parse_failure(len);
+                return ran_out ? -ENOMEM : -EINVAL;
         for (; end < data + len; end++)
                 if (!is_space(*end))
                         return -EINVAL;
