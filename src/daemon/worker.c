@@ -30,6 +30,7 @@
 #include "tokenfs/base/secret.h"
 #include "tokenfs/cache/cache.h"
 #include "tokenfs/cache/listing.h"
+#include "tokenfs/cache/resolvers.h"
 #include "tokenfs/fs/fs.h"
 #include "tokenfs/net/http.h"
 #include "warmup.h"
@@ -40,6 +41,7 @@ typedef struct Worker {
         Backend *backend;
         Cache *cache;
         Listing *listing;
+        Resolvers *resolvers;
         Fs *fs;
         LoopFd *control;
         Warmup *warmup;
@@ -54,6 +56,7 @@ static void worker_forget(Worker *worker)
         backend_renew(worker->backend);
         fs_forget(worker->fs);
         listing_forget(worker->listing);
+        resolvers_forget(worker->resolvers);
         cache_forget(worker->cache);
         backend_retire(worker->backend);
         control_send(worker->settings->control, CONTROL_FORGOTTEN);
@@ -120,7 +123,17 @@ static int worker_build_cache(Worker *worker)
                 .resolver_ids = (const char *const *)options->resolver_ids.items,
                 .resolver_id_count = options->resolver_ids.count,
         };
-        return listing_new(&listing, &worker->listing);
+        r = listing_new(&listing, &worker->listing);
+        if (r < 0)
+                return r;
+        const ResolversSettings resolvers = {
+                .source = backend_source(worker->backend),
+                .ttl_ns = options->ttl_ns,
+                .negative_ttl_ns = options->negative_ttl_ns,
+                .stale_ns = options->stale_ns,
+                .timeout_ns = options->timeout_ns,
+        };
+        return resolvers_new(&resolvers, &worker->resolvers);
 }
 
 static int worker_build_fs(Worker *worker)
@@ -132,6 +145,7 @@ static int worker_build_fs(Worker *worker)
                 .slots = worker->settings->slots,
                 .cache = worker->cache,
                 .listing = worker->listing,
+                .resolvers = worker->resolvers,
                 .uid = options->uid,
                 .gid = options->gid,
                 .mode = options->mode,
@@ -210,6 +224,7 @@ static void worker_take_down(Worker *worker)
 {
         worker->warmup = warmup_free(worker->warmup);
         worker->fs = fs_free(worker->fs, worker->answer_waiting);
+        worker->resolvers = resolvers_free(worker->resolvers);
         worker->listing = listing_free(worker->listing);
         worker->cache = cache_free(worker->cache);
         worker->backend = backend_free(worker->backend);

@@ -7,11 +7,14 @@
 #include "tokenfs/base/clock.h"
 
 #define JSON_FILE_NAME ".json"
+#define DOH_URL_FILE_NAME ".doh_url"
 
 const char *field_file_name(uint8_t field)
 {
         if (field == NODE_JSON)
                 return JSON_FILE_NAME;
+        if (field == NODE_DOH_URL)
+                return DOH_URL_FILE_NAME;
         return field >= NODE_FIELD && field < NODE_JSON ? token_field_name((TokenField)(field - NODE_FIELD)) : NULL;
 }
 
@@ -20,7 +23,7 @@ uint8_t field_from_file_name(const char *name)
         for (uint8_t field = NODE_FIELD; field <= NODE_JSON; field++)
                 if (strcmp(field_file_name(field), name) == 0)
                         return field;
-        return 0;
+        return strcmp(name, DOH_URL_FILE_NAME) == 0 ? NODE_DOH_URL : 0;
 }
 
 static struct timespec to_timespec(int64_t wall_ns)
@@ -47,9 +50,9 @@ void attributes_of_directory(const Fs *fs, uint32_t slot, int64_t mtime_ns, stru
         ret_stat->st_nlink = 2;
 }
 
-static bool field_is_secret(uint8_t field)
+bool field_is_secret(uint8_t field)
 {
-        return field == NODE_JSON || (field < NODE_JSON && token_field_is_secret((TokenField)(field - NODE_FIELD)));
+        return field == NODE_JSON || field == NODE_DOH_URL || (field < NODE_JSON && token_field_is_secret((TokenField)(field - NODE_FIELD)));
 }
 
 void attributes_of_file(const Fs *fs, Node node, const Version *version, struct stat *ret_stat)

@@ -1,7 +1,9 @@
 /* From a directory's slot to its content.
  *
  * A token's slot means an id; a name's means the id that the listing chooses now. Both end in one document of the
- * cache, so that all files of a directory come from one fetch. Each function looks everything up anew, and says
+ * cache, so that all files of a directory come from one fetch. The exception is .doh_url, which needs the resolver's
+ * name as well: it has a slot of its own, with versions and generations of its own, so that a resolver that is renamed,
+ * or may not be asked for, changes nothing about the files beside it. Each function looks everything up anew, and says
  * -EINPROGRESS where something has to be waited for: the request comes here again when it may be there. */
 
 #include "fs-private.h"
@@ -67,6 +69,26 @@ static int get_name(Request *request, const char *name, CacheAnswer *ret_answer)
         return ENOENT;
 }
 
+/* The address that is made of a token's document and its resolver's name. */
+static int get_url(Request *request, uint32_t index, const CacheAnswer *token, Version **ret_version,
+        uint64_t *ret_keep_ns)
+{
+        Fs *fs = request->fs;
+        TokenItem item;
+        ResolverAnswer resolver;
+        token_item_from_doc(token->doc, &item);
+        int r = resolvers_get(fs->settings.resolvers, item.global_resolver_id, request->came_ns, request->give_up,
+                &request->wait, &resolver);
+        if (r < 0)
+                return r;
+        if (resolver.error != API_OK)
+                return fs_errno(resolver.error);
+        if (resolver.keep_ns < *ret_keep_ns)
+                *ret_keep_ns = resolver.keep_ns;
+        uint64_t due_ns = token->due_ns < resolver.due_ns ? token->due_ns : resolver.due_ns;
+        return tree_set_url(&fs->tree, index, token->doc, resolver.dns_name, due_ns, ret_version);
+}
+
 static int get_service(Fs *fs, uint32_t slot, Version **ret_version)
 {
         Buf text = BUF_INIT(CONTENT_SERVICE_MAX);
@@ -89,18 +111,27 @@ int content_get(Request *request, uint32_t index, Version **ret_version, uint64_
                 *ret_keep_ns = 0;
                 return get_service(fs, index, ret_version);
         }
+        if (slot->kind == SLOT_FIXED)
+                return EISDIR;
+        bool is_url = slot->kind == SLOT_TOKEN_URL || slot->kind == SLOT_NAME_URL;
         CacheAnswer answer;
-        int r = slot->kind == SLOT_TOKEN ? get_token(request, slot->key, &answer) :
-                slot->kind == SLOT_NAME  ? get_name(request, slot->key, &answer) :
-                                           EISDIR;
-        if (r != 0) {
-                /* What the API has refused must not live on here. */
-                if (r == ENOENT || r == EACCES || r == EKEYREJECTED)
-                        tree_drop_current(&fs->tree, index);
-                return r;
+        int r = slot_kind_is_name((SlotKind)slot->kind) ? get_name(request, slot->key, &answer)
+                                                        : get_token(request, slot->key, &answer);
+        if (r == 0) {
+                *ret_keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
+                r = is_url ? get_url(request, index, &answer, ret_version, ret_keep_ns)
+                           : tree_set_doc(&fs->tree, index, answer.doc, answer.due_ns, ret_version);
         }
-        *ret_keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
-        return tree_set_doc(&fs->tree, index, answer.doc, answer.due_ns, ret_version);
+        /* What the API has refused must not live on here. */
+        if (r == ENOENT || r == EACCES || r == EKEYREJECTED)
+                tree_drop_current(&fs->tree, index);
+        return r;
+}
+
+int url_slot_of(Tree *tree, uint32_t directory, uint32_t *ret_slot)
+{
+        const Slot *slot = slots_get(tree->slots, directory);
+        return tree_take_slot(tree, slot->kind == SLOT_NAME ? SLOT_NAME_URL : SLOT_TOKEN_URL, slot->key, ret_slot);
 }
 
 Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns)
@@ -145,8 +176,11 @@ void content_on_change(const char *id, const TokenDoc *doc, void *userdata)
         Fs *fs = userdata;
         uint32_t slot;
         bool is_known = slots_find(fs->settings.slots, SLOT_TOKEN, id, &slot) == 0;
+        uint32_t url_slot;
         if (is_known && !doc)
                 tree_drop_current(&fs->tree, slot);
+        if (!doc && slots_find(fs->settings.slots, SLOT_TOKEN_URL, id, &url_slot) == 0)
+                tree_drop_current(&fs->tree, url_slot);
         /* A token that the listing doesn't show comes to the root, or goes from it. */
         if (!is_known || fs->marks[slot] != fs->root_mark) {
                 fs->changed_wall_ns = clock_wall_ns();

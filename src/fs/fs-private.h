@@ -71,6 +71,8 @@ void requests_end(Fs *fs, bool answer);
 int content_get(Request *request, uint32_t slot, Version **ret_version, uint64_t *ret_keep_ns);
 /* The content of a slot as it is held now, without the network; NULL if none is. */
 Version *content_peek(Fs *fs, uint32_t slot, uint64_t *ret_keep_ns);
+/* The slot of the .doh_url in the directory of a token or a name. Errors as slots_take. */
+int url_slot_of(Tree *tree, uint32_t directory, uint32_t *ret_slot);
 /* What is known of the token of a slot without GetAccessToken: from its document, or from the listing.
  * False: nothing. */
 bool content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns);
@@ -87,6 +89,8 @@ void attributes_of_file(const Fs *fs, Node node, const Version *version, struct 
 const char *field_file_name(uint8_t field);
 /* The field of a file name in a token's directory; 0 if there is none. */
 uint8_t field_from_file_name(const char *name);
+/* A file that `secret_mode` is for, and whose opens `audit` logs. */
+bool field_is_secret(uint8_t field);
 /* How long the kernel may keep the attributes of the root and of .by_name. They are looked at on each way to a file,
  * so that a short time would cost warm reads; what the directories show is asked for each time, whatever they say. */
 #define FS_DIRECTORY_KEEP_NS (60 * NS_PER_S)

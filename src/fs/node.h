@@ -19,6 +19,7 @@ enum {
         NODE_FIELD = 2, /* + TokenField */
         NODE_JSON = NODE_FIELD + TOKEN_FIELD_COUNT,
         NODE_TEXT, /* the content of a service file */
+        NODE_DOH_URL, /* in a slot of its own: it depends on more than the token's document */
         NODE_KIND_COUNT,
 };
 

@@ -169,6 +169,7 @@ int step_lookup(Request *request)
 {
         Node parent = request->node;
         if (parent.field != NODE_DIRECTORY)
+        Fs *fs = request->fs;
                 return ENOTDIR;
         if (parent.slot == SLOT_ROOT)
                 return lookup_in_root(request);
@@ -179,8 +180,11 @@ int step_lookup(Request *request)
                 return ENOENT;
         Version *version;
         uint64_t keep_ns;
-        int r = content_get(request, parent.slot, &version, &keep_ns);
-        return r != 0 ? r : reply_file(request, parent.slot, field, version, keep_ns);
+        uint32_t slot = parent.slot;
+        int r = field == NODE_DOH_URL ? url_slot_of(&fs->tree, parent.slot, &slot) : 0;
+        if (r == 0)
+                r = content_get(request, slot, &version, &keep_ns);
+        return r != 0 ? r : reply_file(request, slot, field, version, keep_ns);
 }
 
 static void handle_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
@@ -381,8 +385,8 @@ static void audit_open(const Request *request, const Slot *slot)
                         command[strcspn(command, "\n")] = '\0';
                 (void)fclose(file);
         }
-        log_info("audit: open of %s%s/%s by uid %u gid %u pid %d (%s)", slot->kind == SLOT_NAME ? ".by_name/" : "",
-                slot->key, field_file_name(request->node.field), (unsigned)context->uid, (unsigned)context->gid,
+        log_info("audit: open of %s%s/%s by uid %u gid %u pid %d (%s)",
+                slot_kind_is_name((SlotKind)slot->kind) ? ".by_name/" : "", slot->key, field_file_name(request->node.field), (unsigned)context->uid, (unsigned)context->gid,
                 (int)context->pid, command);
 }
 
@@ -401,7 +405,7 @@ static int step_open(Request *request)
                 return r;
         if (!version_has_field(version, node.field))
                 return ENOENT;
-        if (node.field == NODE_JSON || node.field == NODE_FIELD + TOKEN_VALUE)
+        if (field_is_secret(node.field))
                 audit_open(request, slot);
         struct fuse_file_info file = {.fh = version->generation, .direct_io = 1};
         version_open(version);

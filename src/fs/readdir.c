@@ -181,6 +181,19 @@ static int id_of_directory(Request *request, uint32_t index, char ret_id[static 
         return r;
 }
 
+/* .doh_url can be reached by its path at any time. It is shown while its resolver's name is known: who copies or searches
+ * a whole directory shall not need one permission more than the rest of it does. */
+static void add_url(Request *request, Entries *entries, const TokenItem *item)
+{
+        Fs *fs = request->fs;
+        uint32_t slot;
+        if (!resolvers_peek(fs->settings.resolvers, item->global_resolver_id) ||
+                url_slot_of(&fs->tree, request->node.slot, &slot) < 0)
+                return;
+        Node node = {slot, slots_get(fs->settings.slots, slot)->generation, NODE_DOH_URL};
+        (void)entries_add(entries, NODE_DOH_URL + OFFSET_BASE, field_file_name(NODE_DOH_URL), node_id(node), S_IFREG);
+}
+
 /* The files of a token: exactly those of its document, if it is held; else those that the listing promises. The
  * listing doesn't tell whether there is a clientToken, so that file shows once the document is known. */
 static int fill_token(Request *request, Entries *entries)
@@ -217,6 +230,9 @@ static int fill_token(Request *request, Entries *entries)
                 if (has && !entries_add(entries, (off_t)field + OFFSET_BASE, field_file_name(field), ino, S_IFREG))
                         break;
         }
+        if (doc)
+                token_item_from_doc(doc, &item);
+        add_url(request, entries, &item);
         return 0;
 }
 

@@ -4,7 +4,20 @@
 #include "node.h"
 #include "tokenfs/fs/slots.h"
 
-typedef enum SlotKind { SLOT_FREE, SLOT_FIXED, SLOT_TOKEN, SLOT_NAME, SLOT_KIND_COUNT } SlotKind;
+typedef enum SlotKind {
+        SLOT_FREE,
+        SLOT_FIXED,
+        SLOT_TOKEN,
+        SLOT_NAME,
+        SLOT_TOKEN_URL, /* the .doh_url in the directory of SLOT_TOKEN with that key */
+        SLOT_NAME_URL,
+        SLOT_KIND_COUNT
+} SlotKind;
+/* True for what means a name, and not an id. */
+static inline bool slot_kind_is_name(SlotKind kind)
+{
+        return kind == SLOT_NAME || kind == SLOT_NAME_URL;
+}
 
 #define SLOT_OLD_MAX 4
 

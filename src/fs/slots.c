@@ -172,11 +172,11 @@ static bool fixed_is_sound(const Slot *slot)
 
 static bool slot_is_sound(const Slot *slot)
 {
-        if (slot->kind != SLOT_TOKEN && slot->kind != SLOT_NAME)
+        if (slot->kind < SLOT_TOKEN || slot->kind >= SLOT_KIND_COUNT)
                 return false;
         if (memchr(slot->key, '\0', sizeof slot->key) == NULL || slot->check != slot_check(slot))
                 return false;
-        return slot->kind == SLOT_TOKEN ? token_id_is_valid(slot->key) : token_name_is_valid(slot->key);
+        return slot_kind_is_name((SlotKind)slot->kind) ? token_name_is_valid(slot->key) : token_id_is_valid(slot->key);
 }
 
 static uint32_t generation_after(uint32_t generation)

@@ -33,6 +33,7 @@
 
 /* A node of an old generation that was told a later version. */
 typedef struct OldNode {
+#define TREE_URL_MAX 4096
         uint32_t generation, told;
         uint64_t told_ns; /* when */
         uint8_t field;
@@ -104,7 +105,7 @@ static Dir *tree_take_dir(Tree *tree, uint32_t slot)
         dir->slot = slot;
         list_init(&dir->versions);
         list_init(&dir->link);
-        if (slots_get(tree->slots, slot)->kind == SLOT_NAME)
+        if (slot_kind_is_name((SlotKind)slots_get(tree->slots, slot)->kind))
                 list_append(&tree->name_dirs, &dir->link);
         tree->dirs[slot] = dir;
         return dir;
@@ -164,6 +165,7 @@ static Version *dir_add_version(Dir *dir, uint64_t fingerprint)
          * their nodes. */
         if (slot->generation == 0 || slot->fingerprint != fingerprint)
                 version->generation = slots_next_generation(tree->slots, dir->slot, fingerprint);
+        version->fingerprint = fingerprint;
         else
                 version->generation = slot->generation;
         loop_timer_init(&version->drop, tree->loop, version_on_drop, version);
@@ -187,12 +189,11 @@ int tree_take_slot(Tree *tree, SlotKind kind, const char *key, uint32_t *ret_slo
         return r;
 }
 
-int tree_set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t due_ns, Version **ret_version)
+static int set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t fingerprint, uint64_t due_ns, Version **ret_version)
 {
         Dir *dir = tree_take_dir(tree, slot);
         if (!dir)
                 return -ENOMEM;
-        uint64_t fingerprint = token_doc_fingerprint(doc);
         Version *version = tree_current(tree, slot);
         if (!version || slots_get(tree->slots, slot)->fingerprint != fingerprint) {
                 version = dir_add_version(dir, fingerprint);
@@ -211,11 +212,17 @@ int tree_set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t due_ns, Vers
         return 0;
 }
 
-static uint64_t text_fingerprint(const Buf *text)
+int tree_set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t due_ns, Version **ret_version)
 {
-        uint64_t hash = UINT64_C(0xcbf29ce484222325);
-        for (size_t i = 0; i < text->len; i++)
-                hash = (hash ^ (unsigned char)text->data[i]) * UINT64_C(0x100000001b3);
+        return set_doc(tree, slot, doc, token_doc_fingerprint(doc), due_ns, ret_version);
+}
+
+/* FNV-1a. Not of secrets: the table of slots, which holds the result, is shared. */
+static uint64_t fingerprint_of(uint64_t start, const char *data, size_t len)
+{
+        uint64_t hash = start ^ UINT64_C(0xcbf29ce484222325);
+        for (size_t i = 0; i < len; i++)
+                hash = (hash ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
         return hash;
 }
 
@@ -224,7 +231,34 @@ int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_vers
         Dir *dir = tree_take_dir(tree, slot);
         if (!dir)
                 return -ENOMEM;
-        uint64_t fingerprint = text_fingerprint(text);
+static int write_url(const TokenDoc *doc, const char *dns_name, Buf *out)
+{
+        size_t len;
+        const char *value = token_doc_field(doc, TOKEN_VALUE, &len);
+        (void)buf_appendf(out, "https://%s/dns-query?token=", dns_name);
+        (void)buf_append_uri(out, value, len, "");
+        return out->error;
+}
+
+int tree_set_url(Tree *tree, uint32_t slot, TokenDoc *doc, const char *dns_name, uint64_t due_ns, Version **ret_version)
+{
+        Version *version;
+        Buf url = BUF_INIT(TREE_URL_MAX);
+        int r = write_url(doc, dns_name, &url);
+        uint64_t fingerprint = fingerprint_of(token_doc_fingerprint(doc), dns_name, strlen(dns_name));
+        if (r == 0)
+                r = set_doc(tree, slot, doc, fingerprint, due_ns, &version);
+        if (r < 0) {
+                buf_deinit(&url);
+                return r;
+        }
+        buf_deinit(&version->text);
+        version->text = url;
+        *ret_version = version;
+        return 0;
+}
+
+        uint64_t fingerprint = fingerprint_of(0, buf_str(text), text->len);
         Version *version = tree_current(tree, slot);
         if (!version || slots_get(tree->slots, slot)->fingerprint != fingerprint) {
                 Buf copy = BUF_INIT(SIZE_MAX / 2);
@@ -403,7 +437,7 @@ bool version_has_field(const Version *version, uint8_t field)
         size_t len;
         if (!version->doc)
                 return field == NODE_TEXT;
-        return field >= NODE_FIELD && field <= NODE_JSON && doc_bytes(version, field, &len);
+        return ((field >= NODE_FIELD && field <= NODE_JSON) || field == NODE_DOH_URL) && doc_bytes(version, field, &len);
 }
 
 const char *version_bytes(const Tree *tree, const Version *version, uint8_t field, size_t *ret_len, bool *ret_newline)
@@ -417,6 +451,10 @@ const char *version_bytes(const Tree *tree, const Version *version, uint8_t fiel
         *ret_newline = tree->newline && (*ret_len == 0 || data[*ret_len - 1] != '\n');
         return data;
 }
+        if (field == NODE_DOH_URL || version->text.len > 0) {
+                *ret_len = version->text.len;
+                return field == NODE_DOH_URL ? version->text.data : NULL;
+        }
 
 uint64_t version_size(const Tree *tree, const Version *version, uint8_t field)
 {
@@ -432,5 +470,5 @@ int64_t version_mtime_ns(const Version *version)
         if (!version->doc)
                 return version->text_wall_ns;
         int64_t updated = token_doc_updated_wall_ns(version->doc);
-        return updated - updated % second + (int64_t)(token_doc_fingerprint(version->doc) % NS_PER_S);
+        return updated - updated % second + (int64_t)(version->fingerprint % NS_PER_S);
 }

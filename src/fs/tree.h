@@ -19,7 +19,8 @@ typedef struct Version {
         Dir *dir;
         uint32_t generation;
         TokenDoc *doc; /* of a token or a name; NULL for a service file */
-        Buf text;      /* of a service file */
+        Buf text;      /* of a service file, or the address that is made of `doc`; else empty */
+        uint64_t fingerprint;
         int64_t text_wall_ns;
         uint64_t superseded_ns; /* 0: current */
         uint64_t told_until_ns; /* the kernel may hold attributes of it until then */
@@ -46,6 +47,9 @@ int tree_take_slot(Tree *tree, SlotKind kind, const char *key, uint32_t *ret_slo
 /* The slot's content is `doc` (a reference is taken), promised until `due_ns`: it becomes the current version, with a
  * new generation if its bytes differ from the one before. 0 or -ENOMEM. */
 int tree_set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t due_ns, Version **ret_version);
+/* As tree_set_doc, for the address under which the token is used at the resolver of that name. */
+int tree_set_url(Tree *tree, uint32_t slot, TokenDoc *doc, const char *dns_name, uint64_t due_ns,
+        Version **ret_version);
 /* As tree_set_doc, for the text of a service file (copied). */
 int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_version);
 /* NULL if none is held. */

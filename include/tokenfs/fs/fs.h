@@ -8,6 +8,7 @@
 #include "tokenfs/base/buf.h"
 #include "tokenfs/cache/cache.h"
 #include "tokenfs/cache/listing.h"
+#include "tokenfs/cache/resolvers.h"
 #include "tokenfs/fs/session.h"
 #include "tokenfs/fs/slots.h"
 #include "tokenfs/net/loop.h"
@@ -23,6 +24,7 @@ typedef struct FsSettings {
         Slots *slots;       /* borrowed; repaired */
         Cache *cache;       /* borrowed */
         Listing *listing;   /* borrowed */
+        Resolvers *resolvers; /* borrowed */
         uid_t uid;
         gid_t gid;
         mode_t mode, secret_mode; /* permission bits */
