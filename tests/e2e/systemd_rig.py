@@ -34,6 +34,59 @@ exec """ + SYSTEMD + r""" --system --unit=""" + TARGET + r""" --log-target=conso
 """
 
 
+def own_cgroups():
+    """The directories of our own cgroup, in each hierarchy that is mounted whole."""
+    paths = {}
+    for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        paths[names] = path
+    found = []
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        left, right = line.split(" - ", 1)
+        fields, kind = left.split(" "), right.split(" ")
+        if not kind[0].startswith("cgroup") or fields[3] != "/":
+            continue
+        for names, path in paths.items():
+            if names == "" if kind[0] == "cgroup2" else names and set(names.split(",")) <= set(kind[2].split(",")):
+                found.append(pathlib.Path(fields[4] + path))
+    return found
+
+
+class Cgroup:
+    """A cgroup of the rig's own, in every hierarchy that lets us make one: systemds don't meet in them."""
+
+    def __init__(self):
+        self.made = []
+
+    def make(self):
+        """Makes them."""
+        for parent in own_cgroups():
+            path = parent / f"rig-{os.getpid()}-{id(self)}"
+            try:
+                path.mkdir()
+                self.made.append(path)
+            except OSError:
+                continue
+        assert self.made, "no cgroup can be made here"
+
+    def enter(self):
+        """Moves this process into them (cpuset's has no processors yet, and refuses)."""
+        for path in self.made:
+            try:
+                (path / "cgroup.procs").write_text("0")
+            except OSError:
+                continue
+
+    def remove(self):
+        """Removes them, with what systemd left in them."""
+        for path in self.made:
+            for directory, _, _ in os.walk(path, topdown=False):
+                try:
+                    os.rmdir(directory)
+                except OSError:
+                    continue
+
+
 def why_not():
     """Why it can't run here; None if it can."""
     if os.geteuid() != 0:
@@ -41,6 +94,8 @@ def why_not():
     if not os.path.exists(SYSTEMD):
         return "systemd is not installed"
     done = subprocess.run(["unshare", "-p", "-f", "-m", "-C", "--mount-proc", "true"], capture_output=True, check=False)
+    if not any(os.access(path, os.W_OK) for path in own_cgroups()):
+        return "no cgroups that can be written here"
     return None if done.returncode == 0 else "no namespaces here: " + done.stderr.decode().strip()
 
 
@@ -56,14 +111,17 @@ class Systemd:
             shutil.copy(source, self.units)
         self.log_path = pathlib.Path(directory) / "console"
         self.log_path.touch()
+        self.cgroup = Cgroup()
         self.process = None
         self.pid = None
 
     def __enter__(self):
+        self.cgroup.make()
         self.process = subprocess.Popen(
             ["unshare", "-p", "-f", "-m", "-C", "--mount-proc", "--kill-child=KILL", "bash", "-c", BOOT],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "RIG_UNITS": str(self.units), "RIG_LOG": str(self.log_path)},
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            start_new_session=True, preexec_fn=self.cgroup.enter)       # pylint: disable=subprocess-popen-preexec-fn
         try:
             self.pid = until(lambda: children_of(self.process.pid) or self._check(), "process 1")[0]
             until(lambda: self._check() or self.ctl("is-active", TARGET, check=False).stdout == "active\n", "systemd's start",
@@ -85,6 +143,7 @@ class Systemd:
                 pass
         self.process.wait(HANG)
         self.process.stderr.close()
+        until(lambda: self.cgroup.remove() or not any(path.exists() for path in self.cgroup.made), "the cgroups' end")
 
     def log(self):
         """What it wrote to its console."""
@@ -93,7 +152,8 @@ class Systemd:
     def enter(self, *command, check=True, limit=HANG, **more):
         """Runs a command in its namespaces."""
         done = subprocess.run(["nsenter", "-t", str(self.pid), "-m", "-p", "-C", "--", *command], capture_output=True,
-                              text=True, timeout=limit, check=False, stdin=subprocess.DEVNULL, **more)
+                              text=True, timeout=limit, check=False, stdin=subprocess.DEVNULL, start_new_session=True,
+                              **more)
         assert not check or done.returncode == 0, (command, done.returncode, done.stdout, done.stderr, self.log())
         return done
 
@@ -104,6 +164,10 @@ class Systemd:
     def show(self, unit, name):
         """One property of a unit."""
         return self.ctl("show", "-P", name, unit).stdout.strip()
+
+    def main_pid(self, unit):
+        """The pid of a service's main process, once it has one."""
+        return until(lambda: (pid := self.show(unit, "MainPID")) != "0" and pid, f"{unit}'s main process")
 
     def wait_for(self, unit, name, value, limit=HANG):
         """Waits until a unit's property has a value."""

@@ -1,0 +1,310 @@
+"""The units: what systemd's own tools say of them, and a systemd that runs them; and the sd_notify protocol by hand."""
+
+import array
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+import systemd_rig
+from mounting import BINARY, TREE, background, until
+
+BUILD = pathlib.Path(BINARY).parent.parent
+UNIT = BUILD / "src/dist/tokenfs@.service"
+needs_systemd = pytest.mark.skipif(systemd_rig.why_not() is not None,
+                                   reason=f"NO systemd HERE, the units were not run: {systemd_rig.why_not()}")
+needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None,
+                                   reason="NO systemd-analyze HERE, the units were not looked at")
+EXPOSURE_MAX = 3.0
+
+
+def unit_text(program=None):
+    """The unit as it is built, with another program."""
+    text = UNIT.read_text()
+    return re.sub(r"(?<=[ =])/\S*sbin/tokenfs", str(program), text) if program else text
+
+
+@needs_analyze
+def test_verify(directory):
+    """systemd-analyze verify has nothing to say of the units."""
+    program = directory / "tokenfs"
+    shutil.copy(BINARY, program)
+    for name, text in (("tokenfs@.service", unit_text(program)),
+                       ("run-tokens.mount", (TREE / "src/dist/examples/run-tokens.mount").read_text())):
+        (directory / name).write_text(text)
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(directory / name)], capture_output=True,
+                              text=True, check=False)
+        said = [line for line in done.stderr.splitlines() if "Failed to prepare filename" not in line]
+        assert done.returncode == 0 and not said, (name, done)
+
+
+@needs_analyze
+def test_exposure():
+    """The score of systemd-analyze security; printed with -s, and in the report of a failure."""
+    done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNIT)], capture_output=True,
+                          text=True, check=True)
+    score = float(re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)[1])
+    print(f"exposure: {score} (goal: at most {EXPOSURE_MAX})")
+    assert score <= EXPOSURE_MAX, done.stdout
+
+
+@pytest.fixture
+def systemd(resolver, directory):
+    """A systemd with our units and an instance `office` of them; the files of the instance's user in place."""
+    program, home, config = directory / "tokenfs", directory / "home", directory / "office.conf"
+    home.mkdir()
+    shutil.copy(BINARY, program)
+    environ = "".join(f"{name}={value}\n" for name, value in resolver.environ().items())
+    config.write_text(f"OPTIONS=allow_other,ttl=30\nAWS_EC2_METADATA_DISABLED=true\n{environ}")
+    text = unit_text(program).replace("/etc/tokenfs/%i.conf", str(config)).replace("User=tokenfs", "User=daemon")
+    # The test's own directory lies in /tmp, and there is no journal.
+    text = re.sub("(?m)^StateDirectory.*\n", "", text)
+    text = text.replace("PrivateTmp=yes", f"Environment=HOME={home}\nStandardError=append:{directory}/log")
+    (directory / "tokenfs@.service").write_text(text)
+    with systemd_rig.Systemd(directory, [directory / "tokenfs@.service"]) as running:
+        running.enter("mkdir", "-p", "/run/tokenfs")
+        running.unit = "tokenfs@office.service"
+        running.path = "/run/tokenfs/office"
+        running.said = (directory / "log").read_text
+        yield running
+
+
+def our_mounts(systemd):
+    """How many mounts of ours there are in systemd's namespace."""
+    return systemd.enter("cat", "/proc/self/mountinfo").stdout.count(" - fuse.tokenfs ")
+
+
+@needs_systemd
+def test_service(systemd, token):
+    """Start: ready only when it serves; outside of its sandbox as root. Then reload, restart, stop."""
+    systemd.ctl("start", systemd.unit)
+    value = f"{systemd.path}/{token['id']}/value"
+    assert systemd.enter("cat", value).stdout == token["value"]
+    assert systemd.enter("stat", "-c", "%U:%G %a", value).stdout == "root:root 400\n"
+    assert systemd.enter("findmnt", "-n", "-o", "SOURCE,FSTYPE", systemd.path).stdout.split() == ["office", "fuse.tokenfs"]
+    assert systemd.show(systemd.unit, "StatusText") == "Serving /run/tokenfs/office"
+    systemd.ctl("reload", systemd.unit)
+    until(lambda: "SIGHUP: done" in systemd.said(), "the reload")
+    systemd.wait_for(systemd.unit, "ActiveState", "active")
+    before = systemd.main_pid(systemd.unit)
+    systemd.ctl("restart", systemd.unit)
+    assert systemd.main_pid(systemd.unit) != before
+    assert systemd.enter("cat", value).stdout == token["value"]
+    assert our_mounts(systemd) == 1
+    systemd.ctl("stop", systemd.unit)
+    assert systemd.show(systemd.unit, "Result") == "success"
+    assert our_mounts(systemd) == 0
+
+
+@needs_systemd
+def test_no_privileges(systemd, token):
+    """Both processes run as the service's user, without a capability, with a filter of system calls; the worker's own
+    sandbox works inside."""
+    systemd.ctl("start", systemd.unit)
+    assert systemd.enter("cat", f"{systemd.path}/{token['id']}/id").stdout == token["id"]
+    supervisor = systemd.main_pid(systemd.unit)
+    workers = systemd.enter("cat", f"/proc/{supervisor}/task/{supervisor}/children").stdout.split()
+    assert workers
+    for pid in [supervisor, *workers]:
+        status = dict(line.split(":\t", 1) for line in systemd.enter("cat", f"/proc/{pid}/status").stdout.splitlines())
+        assert status["Uid"].split() == ["1"] * 4
+        assert all(int(status[name], 16) == 0 for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
+        assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+    assert "may make any system call" not in systemd.said(), systemd.said()
+
+
+@needs_systemd
+@pytest.mark.parametrize("who", ["supervisor", "worker", "both"])
+def test_killed(systemd, token, who):
+    """Whoever is killed: the same mount is served on, and a reader who waits is answered."""
+    systemd.ctl("start", systemd.unit)
+    value = f"{systemd.path}/{token['id']}/value"
+    systemd.enter("sh", "-c", f"mkdir /run/bound; mount --bind {systemd.path}/.by_name/web /run/bound")
+    supervisor = systemd.main_pid(systemd.unit)
+    worker = systemd.enter("cat", f"/proc/{supervisor}/task/{supervisor}/children").stdout.split()
+    device = systemd.enter("stat", "-c", "%d %i", systemd.path).stdout
+    for pid in {"supervisor": [supervisor], "worker": worker, "both": [supervisor, *worker]}[who]:
+        systemd.enter("kill", "-KILL", pid, check=False)     # systemd may have been faster with the second
+    done = background(systemd.enter, "cat", f"{systemd.path}/.service_status", value, "/run/bound/value").result(60)
+    assert done.stdout.endswith(token["value"] * 2)
+    assert systemd.enter("stat", "-c", "%d %i", systemd.path).stdout == device
+    assert our_mounts(systemd) == 2
+    if who != "worker":
+        systemd.wait_for(systemd.unit, "NRestarts", "1")
+        assert systemd.main_pid(systemd.unit) != supervisor
+    systemd.wait_for(systemd.unit, "ActiveState", "active")
+    systemd.ctl("stop", systemd.unit)
+    # What is bound holds the mount, but nobody serves it.
+    assert systemd.enter("cat", "/run/bound/id", check=False).returncode != 0
+    systemd.ctl("start", systemd.unit)
+    assert systemd.enter("cat", value).stdout == token["value"]
+
+
+@needs_systemd
+def test_killed_again_and_again(systemd, token):
+    """Three supervisors in a row; no descriptor piles up."""
+    systemd.ctl("start", systemd.unit)
+    for _ in range(3):
+        systemd.enter("kill", "-KILL", systemd.main_pid(systemd.unit))
+        assert systemd.enter("cat", f"{systemd.path}/{token['id']}/value").stdout == token["value"]
+        assert systemd.enter("cat", f"{systemd.path}/.service_status").returncode == 0
+    assert our_mounts(systemd) == 1
+    assert int(systemd.show(systemd.unit, "NFileDescriptorStore")) == 3
+
+
+@needs_systemd
+def test_hangs(systemd, token):
+    """A supervisor that stops is found by systemd's watchdog, and succeeded."""
+    path = systemd.units / "tokenfs@.service"
+    systemd.enter("sh", "-c", "sed -i s/WatchdogSec=.*/WatchdogSec=1/ /run/units/tokenfs@.service")
+    assert path.exists()
+    systemd.ctl("daemon-reload")
+    systemd.ctl("start", systemd.unit)
+    systemd.enter("kill", "-STOP", systemd.main_pid(systemd.unit))
+    systemd.wait_for(systemd.unit, "NRestarts", "1")
+    assert systemd.enter("cat", f"{systemd.path}/{token['id']}/value").stdout == token["value"]
+
+
+@needs_systemd
+def test_unmounted_by_hand(systemd, token):
+    """umount ends the service, as a success; the next start mounts again."""
+    systemd.ctl("start", systemd.unit)
+    systemd.enter("umount", systemd.path)
+    systemd.wait_for(systemd.unit, "ActiveState", "inactive")
+    assert systemd.show(systemd.unit, "Result") == "success"
+    systemd.ctl("start", systemd.unit)
+    assert systemd.enter("cat", f"{systemd.path}/{token['id']}/value").stdout == token["value"]
+
+
+@needs_systemd
+def test_fails(systemd, directory):
+    """What can't start leaves no mount that hangs, and says why."""
+    good = (directory / "office.conf").read_text()
+    (directory / "office.conf").write_text(good + "OPTIONS=tll=5\n")
+    assert systemd.ctl("start", systemd.unit, check=False).returncode != 0
+    assert "did you mean 'ttl'" in systemd.said()
+    assert our_mounts(systemd) == 0
+    systemd.ctl("stop", systemd.unit)
+    (directory / "office.conf").write_text(good + "AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER=nonsense\n")
+    assert systemd.ctl("start", systemd.unit, check=False).returncode != 0
+    systemd.ctl("stop", systemd.unit)
+    (directory / "office.conf").write_text(good)
+    systemd.ctl("start", systemd.unit)
+    assert our_mounts(systemd) == 1
+
+
+@needs_systemd
+def test_upgrade(systemd, token):
+    """SIGUSR2 inside the sandbox: the same process, the next binary, and a successor finds the mount still."""
+    systemd.ctl("start", systemd.unit)
+    pid = systemd.main_pid(systemd.unit)
+    systemd.enter("kill", "-USR2", pid)
+    until(lambda: "took over the mount" in systemd.said(), "the upgrade")
+    assert systemd.main_pid(systemd.unit) == pid
+    assert systemd.enter("cat", f"{systemd.path}/{token['id']}/value").stdout == token["value"]
+    systemd.enter("kill", "-KILL", pid)
+    assert systemd.enter("cat", f"{systemd.path}/.service_status").returncode == 0
+    systemd.wait_for(systemd.unit, "ActiveState", "active")
+
+
+# By hand: what a service manager would see.
+
+class Manager:
+    """A NOTIFY_SOCKET."""
+
+    def __init__(self, directory):
+        self.path = str(directory / "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.settimeout(60)
+        os.chmod(self.path, 0o777)
+
+    def receive(self):
+        """The next message, and the descriptors with it."""
+        text, control, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(64))
+        fds = array.array("i")
+        for level, kind, data in control:
+            assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+            fds.frombytes(data)
+        return text.decode(), list(fds)
+
+    def wait_for(self, word):
+        """The first message that holds the word."""
+        while word not in (text := self.receive()[0]):
+            pass
+        return text
+
+
+@pytest.fixture
+def manager(directory):
+    """A service manager's socket."""
+    made = Manager(directory)
+    yield made
+    made.socket.close()
+
+
+def test_notify(mount, token, manager):
+    """READY=1 when it serves, RELOADING=1 and READY=1 around a SIGHUP, WATCHDOG=1 as often as asked, STOPPING=1."""
+    fs = mount(environ={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "400000"}, ttl=30)
+    ready = manager.wait_for("READY=1")
+    assert f"MAINPID={fs.pid}" in ready.splitlines()
+    manager.wait_for("WATCHDOG=1")
+    manager.wait_for("WATCHDOG=1")
+    fs.signal(signal.SIGHUP)
+    assert re.search(r"^MONOTONIC_USEC=\d+$", manager.wait_for("RELOADING=1"), re.M)
+    manager.wait_for("READY=1")
+    assert fs.text(token["id"], "value") == token["value"]
+    fs.stop()
+    manager.wait_for("STOPPING=1")
+
+
+def test_ready_means_warm(mount, resolver, token, manager):
+    """With token= scopes READY=1 comes only when those tokens are there: the first read makes no call."""
+    resolver.latency = 0.5
+    fs = mount(environ={"NOTIFY_SOCKET": manager.path}, token=token["id"], ttl=30)
+    manager.wait_for("READY=1")
+    assert resolver.count("GetAccessToken", result="ok") == 1
+    assert fs.text(token["id"], "value") == token["value"]
+    assert resolver.count("GetAccessToken") == 1
+
+
+def test_ready_comes_in_an_outage(mount, resolver, token, manager):
+    """A service that can't get its tokens is ready after `timeout`: it serves errors, and boots go on."""
+    resolver.stop()
+    mount(environ={"NOTIFY_SOCKET": manager.path}, token=token["id"], timeout=1)
+    manager.wait_for("READY=1")
+
+
+def test_mount_only(mount, manager):
+    """The mount is there, its descriptor at the manager, and nobody serves."""
+    fs = mount(start=False)
+    program = [BINARY, "--mount-only", "-o", "ttl=5", "tokens", fs.path]
+    done = fs.run(*program, env={**fs.environ, "NOTIFY_SOCKET": manager.path})
+    assert done.stderr == b"" and fs.is_mounted()
+    for name in ("fuse", "init", "slots"):
+        assert manager.receive() == (f"FDSTOREREMOVE=1\nFDNAME=tokenfs-{name}", [])
+    text, (kept,) = manager.receive()
+    assert text == "FDSTORE=1\nFDNAME=tokenfs-fuse"
+    # Asked again, it finds that the mount waits for who serves it.
+    again = fs.run(*program, env={**fs.environ, "NOTIFY_SOCKET": manager.path})
+    assert b"waits for who serves it" in again.stderr
+    os.close(kept)
+    # Nobody has it now: the mount is dead, and is made anew.
+    anew = fs.run(*program, env={**fs.environ, "NOTIFY_SOCKET": manager.path})
+    assert b"dead mount" in anew.stderr and fs.is_mounted()
+    # Its descriptor is still on its way to the manager; umount(8) would wait for an answer.
+    fs.run("umount", "-l", fs.path)
+    fs.ended = True
+
+
+def test_mount_only_without_a_manager(mount):
+    """Is refused."""
+    fs = mount(start=False)
+    done = fs.run(BINARY, "--mount-only", fs.path, check=False, env=fs.environ)
+    assert done.returncode == 32 and b"NOTIFY_SOCKET" in done.stderr and not fs.is_mounted()
+    fs.ended = True
