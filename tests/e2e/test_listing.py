@@ -16,7 +16,8 @@ def made_world(resolver):
     second = resolver.add_resolver(id="gr-second")["id"]
     views = [resolver.model.view_id, resolver.add_view(id="dnsv-b")["id"],
              resolver.add_view(id="dnsv-c", resolver=second)["id"], resolver.add_view(id="dnsv-d", resolver=second)["id"]]
-    return {view: [resolver.add_token(name=f"{view[-1]}{i}", view=view)["id"] for i in range(3)] for view in views}
+    return {view: [resolver.add_token(name=f"name-{number}-{i}", view=view)["id"] for i in range(3)]
+            for number, view in enumerate(views)}
 
 
 def list_calls(resolver):
@@ -205,7 +206,7 @@ def test_last_good_listing_while_failing(mount, resolver):
     fresh = resolver.add_token()["id"]
     for _ in range(10):
         assert fs.tokens() == ids
-    until(lambda: resolver.count(result="ServiceUnavailableException") > 0 and fs.tokens() == ids, "a failure")
+    until(lambda: fs.tokens() == ids and resolver.count(result="ServiceUnavailableException") > 0, "a failure")
     resolver.remove_fault(fault)
     until(lambda: fs.tokens() == sorted([*ids, fresh]), "recovery")
 
