@@ -167,9 +167,9 @@ static int lookup_in_root(Request *request)
 
 int step_lookup(Request *request)
 {
+        Fs *fs = request->fs;
         Node parent = request->node;
         if (parent.field != NODE_DIRECTORY)
-        Fs *fs = request->fs;
                 return ENOTDIR;
         if (parent.slot == SLOT_ROOT)
                 return lookup_in_root(request);

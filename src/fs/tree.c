@@ -30,10 +30,10 @@
 /* A version is kept for a while after its attributes have run out: a task that was given them may still have to
  * wait for a processor before it reads. */
 #define TREE_SLACK_NS (5 * NS_PER_S)
+#define TREE_URL_MAX 4096
 
 /* A node of an old generation that was told a later version. */
 typedef struct OldNode {
-#define TREE_URL_MAX 4096
         uint32_t generation, told;
         uint64_t told_ns; /* when */
         uint8_t field;
@@ -160,12 +160,12 @@ static Version *dir_add_version(Dir *dir, uint64_t fingerprint)
         Version *before = tree_current(tree, dir->slot);
         const Slot *slot = slots_get(tree->slots, dir->slot);
         version->dir = dir;
+        version->fingerprint = fingerprint;
         version->text = BUF_INIT(SIZE_MAX / 2);
         /* The same bytes as the kernel may still know (another worker, or this one before it dropped them) keep
          * their nodes. */
         if (slot->generation == 0 || slot->fingerprint != fingerprint)
                 version->generation = slots_next_generation(tree->slots, dir->slot, fingerprint);
-        version->fingerprint = fingerprint;
         else
                 version->generation = slot->generation;
         loop_timer_init(&version->drop, tree->loop, version_on_drop, version);
@@ -226,11 +226,6 @@ static uint64_t fingerprint_of(uint64_t start, const char *data, size_t len)
         return hash;
 }
 
-int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_version)
-{
-        Dir *dir = tree_take_dir(tree, slot);
-        if (!dir)
-                return -ENOMEM;
 static int write_url(const TokenDoc *doc, const char *dns_name, Buf *out)
 {
         size_t len;
@@ -258,6 +253,11 @@ int tree_set_url(Tree *tree, uint32_t slot, TokenDoc *doc, const char *dns_name,
         return 0;
 }
 
+int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_version)
+{
+        Dir *dir = tree_take_dir(tree, slot);
+        if (!dir)
+                return -ENOMEM;
         uint64_t fingerprint = fingerprint_of(0, buf_str(text), text->len);
         Version *version = tree_current(tree, slot);
         if (!version || slots_get(tree->slots, slot)->fingerprint != fingerprint) {
@@ -427,6 +427,10 @@ void version_close(Version *version)
 
 static const char *doc_bytes(const Version *version, uint8_t field, size_t *ret_len)
 {
+        if (field == NODE_DOH_URL || version->text.len > 0) {
+                *ret_len = version->text.len;
+                return field == NODE_DOH_URL ? version->text.data : NULL;
+        }
         if (field == NODE_JSON)
                 return token_doc_json(version->doc, ret_len);
         return token_doc_field(version->doc, (TokenField)(field - NODE_FIELD), ret_len);
@@ -451,10 +455,6 @@ const char *version_bytes(const Tree *tree, const Version *version, uint8_t fiel
         *ret_newline = tree->newline && (*ret_len == 0 || data[*ret_len - 1] != '\n');
         return data;
 }
-        if (field == NODE_DOH_URL || version->text.len > 0) {
-                *ret_len = version->text.len;
-                return field == NODE_DOH_URL ? version->text.data : NULL;
-        }
 
 uint64_t version_size(const Tree *tree, const Version *version, uint8_t field)
 {
