@@ -87,6 +87,8 @@ void check_probe_start(CheckProbe *probe)
 {
         loop_timer_init(&probe->retry, probe->loop, probe_on_retry, probe);
         set_name(probe);
+        probe_conclude(probe, HTTP_E_TIMEOUT, "no answer within timeout=");
+        probe->is_done = false;
         probe_send(probe);
 }
 

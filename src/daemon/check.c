@@ -31,6 +31,7 @@
 
 #define CREDENTIAL_TRIES_MAX 3
 #define CREDENTIAL_RETRY_NS NS_PER_S
+#define PROBE_GRACE_NS NS_PER_S /* it has the same deadline, and knows better than we what it waited for */
 
 typedef struct Check {
         const Options *options;
@@ -202,7 +203,7 @@ static uint64_t deadline_from_now_ns(const Check *check)
         return clock_add_ns(clock_now_ns(), check->options->timeout_ns);
 }
 
-static int start_probe(Check *check, uint64_t deadline_ns)
+static void start_probe(Check *check, uint64_t deadline_ns)
 {
         check->probe = (CheckProbe){
                 .loop = check->loop,
@@ -212,7 +213,6 @@ static int start_probe(Check *check, uint64_t deadline_ns)
                 .deadline_ns = deadline_ns,
         };
         check_probe_start(&check->probe);
-        return 0;
 }
 
 /* Returns 1 with the endpoint, 0 without, or a negative errno. */
@@ -220,6 +220,30 @@ static int find_endpoint(Check *check, Buf *error)
 {
         int r = parts_find_endpoint(check->options, check->config, error, &check->endpoint);
         return r == 0 ? 1 : r == -EINVAL ? 0 : r;
+}
+
+static void tell_endpoint(Check *check, bool has_endpoint, const Buf *error)
+{
+        char text[1024];
+        if (has_endpoint) {
+                check_report_step(&check->report, "endpoint", "endpoint", CHECK_OK, NULL,
+                        "%s (%s), region %s", check->endpoint.url, check->endpoint.origin,
+                        check->endpoint.region);
+                return;
+        }
+        (void)snprintf(text, sizeof text, "%s", buf_str(error));
+        const char *remedy = check_cut_remedy(text, "check endpoint_url=, region= and use_fips");
+        failed(check, "endpoint", "endpoint", text, remedy);
+}
+
+static int check_calls(Check *check)
+{
+        int r = parts_new_client(check->loop, check->http, check->credentials, &check->endpoint,
+                check->options, &check->client);
+        if (r < 0)
+                return r;
+        return check_access(
+                &check->report, check->options, check->loop, check->client, deadline_from_now_ns(check));
 }
 
 /* Everything that leaves this machine. Credentials and the way to the service are looked at together. */
@@ -230,47 +254,34 @@ static int check_service(Check *check)
         int r = parts_new_http(check->loop, check->options, check->config, &check->http);
         if (r == 0)
                 r = parts_new_credentials(check->loop, check->http, check->options, &check->credentials);
-        if (r < 0)
-                return r;
-        int has_endpoint = find_endpoint(check, &error);
+        int has_endpoint = r == 0 ? find_endpoint(check, &error) : r;
         if (has_endpoint < 0)
                 return has_endpoint;
         if (has_endpoint)
-                r = start_probe(check, deadline_ns);
+                start_probe(check, deadline_ns);
         ask_for_credentials(check);
-        if (r == 0)
-                r = wait_for(check, is_credentials_done, deadline_ns);
+
+        r = wait_for(check, is_credentials_done, deadline_ns);
         if (r < 0)
                 return r;
         bool has_credentials = tell_credentials(check);
-
+        tell_endpoint(check, has_endpoint, &error);
         if (!has_endpoint) {
-                char text[1024];
-                (void)snprintf(text, sizeof text, "%s", buf_str(&error));
-                const char *remedy = check_cut_remedy(text, "check endpoint_url=, region= and use_fips");
-                failed(check, "endpoint", "endpoint", text, remedy);
                 check_probe_skip(&check->report, "no endpoint");
                 check_access_skip(&check->report, check->options, "no endpoint");
                 return 0;
         }
-        check_report_step(&check->report, "endpoint", "endpoint", CHECK_OK, NULL, "%s (%s), region %s",
-                check->endpoint.url, check->endpoint.origin, check->endpoint.region);
 
-        CaBundle bundle = parts_ca_bundle(check->options, check->config);
-        r = wait_for(check, is_probe_done, deadline_ns);
+        r = wait_for(check, is_probe_done, clock_add_ns(deadline_ns, PROBE_GRACE_NS));
         if (r < 0)
                 return r;
+        CaBundle bundle = parts_ca_bundle(check->options, check->config);
         bool is_reached = check_probe_report(&check->report, &check->probe, &bundle);
-        if (!is_reached || !has_credentials) {
-                check_access_skip(&check->report, check->options,
-                        is_reached ? "no credentials to sign with" : "the service wasn't reached");
-                return 0;
-        }
-        r = parts_new_client(check->loop, check->http, check->credentials, &check->endpoint, check->options,
-                &check->client);
-        return r < 0 ? r
-                     : check_access(&check->report, check->options, check->loop, check->client,
-                               deadline_from_now_ns(check));
+        if (is_reached && has_credentials)
+                return check_calls(check);
+        check_access_skip(&check->report, check->options,
+                is_reached ? "no credentials to sign with" : "the service wasn't reached");
+        return 0;
 }
 
 static void skip_service(Check *check, const char *why)
