@@ -86,12 +86,14 @@ static int64_t unknown_mtime_ns(const Fs *fs)
         return slots_shared(fs->settings.slots)->started_wall_ns;
 }
 
-/* updatedAt; distinct once the document is known, which tells exactly which files there are. */
+/* What a directory's mtime is: updatedAt in whole seconds, whether the document or the listing tells it, so that a tool
+ * that looks before and after it reads (tar, rsync) sees the same. `item` NULL: nobody tells it now. */
 static int64_t item_mtime_ns(Fs *fs, uint32_t slot, const TokenItem *item)
 {
         const int64_t second = (int64_t)NS_PER_S;
         const Version *version = tree_current(&fs->tree, slot);
-        return version ? version_mtime_ns(version) : item->updated_wall_ns - item->updated_wall_ns % second;
+        int64_t ns = item ? item->updated_wall_ns : version ? version_mtime_ns(version) : unknown_mtime_ns(fs);
+        return ns - ns % second;
 }
 
 /* MNT/<id>: there if its document is held or the listing has it; else the API is asked. */
@@ -140,12 +142,12 @@ static int lookup_name(Request *request, const char *encoded)
         if (chosen.error != API_OK)
                 return fs_errno(chosen.error);
         uint32_t slot;
-        TokenItem item = {.updated_wall_ns = unknown_mtime_ns(fs)};
+        TokenItem item;
         uint64_t ignored_ns;
-        (void)content_peek_item(fs, chosen.id, &item, &ignored_ns);
+        bool is_told = content_peek_item(fs, chosen.id, &item, &ignored_ns);
         r = tree_take_slot(&fs->tree, SLOT_NAME, name, &slot);
         uint64_t keep_ns = fs->settings.audit ? 0 : chosen.keep_ns;
-        return r < 0 ? r : reply_directory(request, slot, item_mtime_ns(fs, slot, &item), keep_ns);
+        return r < 0 ? r : reply_directory(request, slot, item_mtime_ns(fs, slot, is_told ? &item : NULL), keep_ns);
 }
 
 static int lookup_in_root(Request *request)
@@ -211,18 +213,21 @@ static int getattr_directory(Request *request)
         Fs *fs = request->fs;
         uint32_t index = request->node.slot;
         const Slot *slot = slots_get(fs->settings.slots, index);
-        uint64_t keep_ns = 0;
+        uint64_t keep_ns = 0, ignored_ns;
         int64_t mtime_ns;
-        TokenItem item = {.updated_wall_ns = unknown_mtime_ns(fs)};
+        TokenItem item;
         if (slot->kind == SLOT_FIXED) {
                 mtime_ns = fs->changed_wall_ns;
                 keep_ns = FS_DIRECTORY_KEEP_NS;
+        } else if (slot->kind == SLOT_TOKEN) {
+                bool is_told = content_peek_item(fs, slot->key, &item, &keep_ns);
+                mtime_ns = item_mtime_ns(fs, index, is_told ? &item : NULL);
         } else {
-                if (slot->kind == SLOT_TOKEN)
-                        (void)content_peek_item(fs, slot->key, &item, &keep_ns);
-                else
-                        (void)content_peek(fs, index, &keep_ns);
-                mtime_ns = item_mtime_ns(fs, index, &item);
+                NameAnswer chosen;
+                (void)content_peek(fs, index, &keep_ns);
+                bool is_told = listing_get_name(fs->settings.listing, slot->key, 0, true, NULL, &chosen) == 0 &&
+                        chosen.error == API_OK && content_peek_item(fs, chosen.id, &item, &ignored_ns);
+                mtime_ns = item_mtime_ns(fs, index, is_told ? &item : NULL);
         }
         struct stat stat;
         attributes_of_directory(fs, index, mtime_ns, &stat);
