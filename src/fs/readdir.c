@@ -95,14 +95,19 @@ static void mark_root(Fs *fs, const ListingAnswer *answer)
         }
 }
 
-/* Shown in the root: what the listing gives, and what is known since somebody asked for it by its id. */
-static bool root_shows(Fs *fs, uint32_t index, const Slot *slot)
+/* Shown in the root: what the listing gives, and what is known since somebody asked for it by its id. A listing that
+ * is whole has the last word over copies that nobody promises any more: what it lacks was deleted. */
+static bool root_shows(Fs *fs, uint32_t index, const Slot *slot, bool is_whole)
 {
         if (slot->kind != SLOT_TOKEN)
                 return false;
         CacheAnswer answer;
-        if (cache_peek(fs->settings.cache, slot->key, &answer) == 0)
-                return listing_admits_doc(fs->settings.listing, answer.doc);
+        if (cache_peek(fs->settings.cache, slot->key, &answer) == 0) {
+                if (!listing_admits_doc(fs->settings.listing, answer.doc))
+                        return false;
+                if (answer.hit == CACHE_HIT_FRESH || !is_whole)
+                        return true;
+        }
         return fs->root_mark && fs->marks[index] == fs->root_mark;
 }
 
@@ -121,7 +126,7 @@ static int fill_root(Request *request, Entries *entries)
         (void)entries_add(entries, 5, ".service_metrics", node_directory(SLOT_METRICS), S_IFREG);
         for (uint32_t i = first_slot(entries); i < slots_end(fs->settings.slots); i++) {
                 const Slot *slot = slots_get(fs->settings.slots, i);
-                if (slot && root_shows(fs, i, slot) &&
+                if (slot && root_shows(fs, i, slot, answer.complete && answer.error == API_OK) &&
                         !entries_add(entries, (off_t)i + OFFSET_BASE, slot->key, node_directory(i), S_IFDIR))
                         break;
         }
