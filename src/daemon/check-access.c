@@ -65,7 +65,7 @@ static void add(Questions *questions, const Options *options, ApiOperation opera
 {
         for (size_t i = 0; i < questions->count; i++) {
                 const Question *other = &questions->items[i];
-                if (other->operation == operation && id && strcmp(other->id, id) == 0)
+                if (other->operation == operation && id && other->id && strcmp(other->id, id) == 0)
                         return;
         }
         questions->items[questions->count++] = (Question){

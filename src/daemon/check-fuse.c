@@ -50,21 +50,23 @@ static bool check_device(CheckReport *report)
                 return fail(report,
                         "load the kernel's module (modprobe fuse); a container must be given the device "
                         "(--device " DEVICE ")",
-                        "%s: %s", DEVICE, strerror(errno));
+                        "%s: %s", DEVICE, strerrordesc_np(errno));
         if (!S_ISCHR(state.st_mode) || state.st_rdev != makedev(DEVICE_MAJOR, DEVICE_MINOR))
                 return fail(report,
                         "make it the character device 10:229 (--device " DEVICE " in a container)",
                         "%s isn't the FUSE device", DEVICE);
-        int fd CLEANUP(cleanup_close) = open(DEVICE, O_RDWR | O_CLOEXEC);
-        if (fd >= 0)
+        int fd = open(DEVICE, O_RDWR | O_CLOEXEC);
+        if (fd >= 0) {
+                (void)close(fd);
                 return true;
+        }
         if (errno == EACCES)
                 return fail(report, "let this user read and write it (usually its mode is 0666)", "%s: %s",
-                        DEVICE, strerror(errno));
+                        DEVICE, strerrordesc_np(errno));
         return fail(report,
                 "load the kernel's module (modprobe fuse); a container must be allowed to use the device "
                 "(--device " DEVICE ")",
-                "%s: %s", DEVICE, strerror(errno));
+                "%s: %s", DEVICE, strerrordesc_np(errno));
 }
 
 static bool may_mount_directly(void)
@@ -78,7 +80,7 @@ static bool may_mount_directly(void)
 /* Where libfuse's build expects it, then along PATH. */
 static bool find_helper(char *ret_path, size_t size)
 {
-        const char *path = getenv("PATH");
+        const char *path = secure_getenv("PATH");
         char directories[PATH_MAX];
         (void)snprintf(directories, sizeof directories, "/usr/bin:/bin:/usr/local/bin:%s", path ? path : "");
         for (char *rest = directories, *directory; (directory = strsep(&rest, ":"));) {

@@ -25,7 +25,7 @@ static bool locale_is_ascii(void)
 {
         static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-                const char *locale = getenv(names[i]);
+                const char *locale = secure_getenv(names[i]);
                 if (locale && *locale)
                         return strcmp(locale, "C") == 0 || strcmp(locale, "POSIX") == 0;
         }

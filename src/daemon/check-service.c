@@ -65,7 +65,7 @@ static void probe_send(CheckProbe *probe)
         (void)snprintf(url, sizeof url, "%s/", probe->endpoint->url);
         int r = http_start(probe->http, &request, probe_on_response, probe, &probe->call);
         if (r < 0)
-                probe_conclude(probe, HTTP_E_MEMORY, strerror(-r));
+                probe_conclude(probe, HTTP_E_MEMORY, strerrordesc_np(-r));
 }
 
 static void probe_on_retry(LoopTimer *timer, void *userdata)

@@ -343,7 +343,7 @@ int check_run(const Options *options)
         if (r == 0)
                 r = check_all(&check);
         if (r < 0)
-                failed(&check, "check", "check", strerror(-r), NULL);
+                failed(&check, "check", "check", strerrordesc_np(-r), NULL);
         check_deinit(&check);
         return check_report_end(&check.report);
 }

@@ -15,7 +15,7 @@ int parts_load_config(const Options *options, Buf *error, AwsConfig **ret_config
 {
         int r = aws_config_load(&(AwsConfigPaths){.profile = options->profile}, error, ret_config);
         if (r < 0 && error->len == 0)
-                (void)buf_append_str(error, strerror(-r));
+                (void)buf_append_str(error, strerrordesc_np(-r));
         return r;
 }
 
@@ -30,7 +30,7 @@ int parts_find_endpoint(
         };
         int r = aws_endpoint_resolver(&wishes, config, error, ret_endpoint);
         if (r < 0 && error->len == 0)
-                (void)buf_append_str(error, strerror(-r));
+                (void)buf_append_str(error, strerrordesc_np(-r));
         return r;
 }
 

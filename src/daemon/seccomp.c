@@ -115,9 +115,9 @@ static int add_processes(scmp_filter_ctx filter)
                 r = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone), 1,
                         SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
         if (r == 0) /* asks for a limit, sets none */
-                r = allow_where(filter, SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0));
+                r = allow_where(filter, SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0, 0));
         if (r == 0)
-                r = allow_where(filter, SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+                r = allow_where(filter, SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0));
         return r;
 }
 
@@ -127,9 +127,9 @@ static int add_descriptors(scmp_filter_ctx filter)
         static const unsigned requests[] = {FIONBIO, FIONREAD, TCGETS};
         int r = 0;
         for (size_t i = 0; i < ARRAY_LEN(domains) && r == 0; i++)
-                r = allow_where(filter, SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)domains[i]));
+                r = allow_where(filter, SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)domains[i], 0));
         for (size_t i = 0; i < ARRAY_LEN(requests) && r == 0; i++)
-                r = allow_where(filter, SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, requests[i]));
+                r = allow_where(filter, SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, requests[i], 0));
         return r;
 }
 
