@@ -53,7 +53,7 @@ typedef struct Entry {
         ApiCall *call;
         bool call_is_prefetch;
         uint64_t retry_at_ns; /* the call waits for its next attempt; 0: an attempt is under way */
-        ApiError error;       /* of the last attempt; API_OK after a good one */
+        ApiError error; /* of the last attempt; API_OK after a good one */
         uint64_t error_ns, error_held_ns;
         int64_t error_wall_ns; /* of the first failure in a row */
 } Entry;
@@ -65,7 +65,8 @@ struct Cache {
         CacheChangeHandler *on_change;
         void *on_change_userdata;
         CacheCounters counters;
-        ApiError logged_error; /* the endpoint's failure that was logged last; API_OK once all is well again */
+        ApiError
+                logged_error; /* the endpoint's failure that was logged last; API_OK once all is well again */
         uint64_t log_until_ns; /* in the minute that ends then, log_lines were logged */
         unsigned log_lines;
 };
@@ -145,7 +146,8 @@ Cache *cache_free(Cache *cache)
                 return NULL;
         cache->on_change = NULL;
         Entry *entry;
-        while ((entry = list_first(&cache->held, Entry, link)) || (entry = list_first(&cache->others, Entry, link)))
+        while ((entry = list_first(&cache->held, Entry, link)) ||
+                (entry = list_first(&cache->others, Entry, link)))
                 entry_free(entry);
         free(cache);
         return NULL;
@@ -244,7 +246,8 @@ static void entry_learn(Entry *entry, const ApiResult *result)
         token_doc_unref(entry->doc);
         entry->doc = token_doc_ref(result->doc);
         entry->is_prefetched = entry->call_is_prefetch && list_is_empty(&entry->waits);
-        freshness_set(&entry->freshness, result->sent_ns, cache->settings.ttl_ns, cache->settings.stale_ns, expires);
+        freshness_set(&entry->freshness, result->sent_ns, cache->settings.ttl_ns, cache->settings.stale_ns,
+                expires);
         uint64_t held_ns = clock_add_ns(clock_now_ns(), CACHE_HOLD_NS);
         uint64_t wipe_ns = entry->freshness.stale_ns > held_ns ? entry->freshness.stale_ns : held_ns;
         if (loop_timer_set(&entry->wipe, clock_add_ns(wipe_ns, NS_PER_MS)) < 0)
@@ -271,13 +274,16 @@ static bool error_is_of_token(ApiError error)
 static void entry_log_failure(Entry *entry, const ApiResult *result)
 {
         Cache *cache = entry->cache;
-        bool is_news = result->error != (error_is_of_token(result->error) ? entry->error : cache->logged_error);
+        bool is_news =
+                result->error != (error_is_of_token(result->error) ? entry->error : cache->logged_error);
         if (!error_is_of_token(result->error))
                 cache->logged_error = result->error;
         if (is_news && result->error != API_E_NOT_FOUND && cache_may_log(cache))
-                log_warning("token %s: %s%s%s%s", entry->id, api_error_name(result->error), *result->detail ? ": " : "",
-                        result->detail, entry->doc && !api_error_ends_copy(result->error) ?
-                                "; its last good copy is served meanwhile" : "");
+                log_warning("token %s: %s%s%s%s", entry->id, api_error_name(result->error),
+                        *result->detail ? ": " : "", result->detail,
+                        entry->doc && !api_error_ends_copy(result->error)
+                                ? "; its last good copy is served meanwhile"
+                                : "");
         else if (result->error != entry->error)
                 log_debug("token %s: %s: %s", entry->id, api_error_name(result->error), result->detail);
 }
@@ -395,17 +401,18 @@ static bool endpoint_has_probes(const ApiHealth *health)
 static bool endpoint_fails_for_long(const Cache *cache, const ApiHealth *health)
 {
         return health->error != API_OK &&
-                clock_now_ns() > clock_add_ns(health->since_ns, cache->settings.timeout_ns);
+               clock_now_ns() > clock_add_ns(health->since_ns, cache->settings.timeout_ns);
 }
 
 /* An error that ended a call, and still answers: remembered, or learnt after the reader came. */
 static bool entry_has_verdict(const Entry *entry, uint64_t since_ns)
 {
         return !entry->call && entry->error != API_OK &&
-                (clock_now_ns() < entry->error_held_ns || entry->error_ns >= since_ns);
+               (clock_now_ns() < entry->error_held_ns || entry->error_ns >= since_ns);
 }
 
-int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait, CacheAnswer *ret_answer)
+int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
+        CacheAnswer *ret_answer)
 {
         Entry *entry = cache_find_or_add(cache, id);
         if (!entry)
@@ -421,7 +428,9 @@ int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, Cac
                         *ret_answer = answer_held(entry, CACHE_HIT_FRESH);
                         return 0;
                 }
-                CacheHit hit = entry->is_prefetched ? CACHE_HIT_PREFETCHED : ageing ? CACHE_HIT_AGEING : CACHE_HIT_FRESH;
+                CacheHit hit = entry->is_prefetched ? CACHE_HIT_PREFETCHED
+                               : ageing             ? CACHE_HIT_AGEING
+                                                    : CACHE_HIT_FRESH;
                 return answer_doc(entry, hit, ret_answer);
         }
 
@@ -468,7 +477,8 @@ void cache_forget(Cache *cache)
         ListLink woken;
         list_init(&woken);
         Entry *entry;
-        while ((entry = list_first(&cache->held, Entry, link)) || (entry = list_first(&cache->others, Entry, link))) {
+        while ((entry = list_first(&cache->held, Entry, link)) ||
+                (entry = list_first(&cache->others, Entry, link))) {
                 list_splice(&woken, &entry->waits);
                 entry_free(entry);
         }

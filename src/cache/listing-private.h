@@ -26,7 +26,7 @@ typedef struct Walk {
         size_t item_count, item_capacity;
         size_t branch_count; /* so far, those that have ended included */
         size_t skipped, resolvers, dns_views;
-        ApiError denied;  /* a branch was refused */
+        ApiError denied; /* a branch was refused */
         char detail[256]; /* of that */
 } Walk;
 

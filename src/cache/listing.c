@@ -16,7 +16,7 @@
 #include "tokenfs/base/log.h"
 
 #define LISTING_CALLS_MAX 4
-#define LISTING_PAGES_MAX 4096   /* of one list call: a next_token that never ends is an error */
+#define LISTING_PAGES_MAX 4096 /* of one list call: a next_token that never ends is an error */
 #define LISTING_ITEMS_MAX 200000 /* in all */
 #define LISTING_BRANCHES_MAX 20000 /* resolvers and views, in all */
 #define LISTING_ERROR_HOLD_NS NS_PER_S
@@ -124,7 +124,8 @@ static void listing_log_outcome(Listing *listing)
 {
         ApiError error = listing->walk.denied;
         if (error != API_OK && listing->logged_error != error)
-                log_warning("listing: %s%s%s; what can be listed is shown, and other tokens are reached by their ids",
+                log_warning("listing: %s%s%s; what can be listed is shown, and other tokens are reached by "
+                            "their ids",
                         api_error_name(error), *listing->walk.detail ? ": " : "", listing->walk.detail);
         else if (error == API_OK && listing->logged_error != API_OK)
                 log_info("listing: complete again, %zu tokens", listing->item_count);
@@ -152,7 +153,8 @@ static void walk_finish(Listing *listing)
         if (walk->item_count > 1)
                 qsort(walk->items, walk->item_count, sizeof *walk->items, compare_items);
         walk->item_count = drop_repeats(walk->items, walk->item_count);
-        TokenItem *fitting = walk->item_count ? realloc(walk->items, walk->item_count * sizeof *fitting) : NULL;
+        TokenItem *fitting =
+                walk->item_count ? realloc(walk->items, walk->item_count * sizeof *fitting) : NULL;
         walk->items = fitting ? fitting : walk->items;
         const TokenItem **by_name = NULL;
         if (listing_index_names(walk->items, walk->item_count, &by_name) < 0) {
@@ -160,8 +162,8 @@ static void walk_finish(Listing *listing)
                 return;
         }
         bool changed = walk->item_count != listing->item_count ||
-                (walk->item_count &&
-                        memcmp(walk->items, listing->items, walk->item_count * sizeof *walk->items) != 0);
+                       (walk->item_count && memcmp(walk->items, listing->items,
+                                                    walk->item_count * sizeof *walk->items) != 0);
         free(listing->items);
         free(listing->by_name);
         listing->items = TAKE(walk->items);
@@ -174,8 +176,8 @@ static void walk_finish(Listing *listing)
         listing->dns_views = walk->dns_views;
         if (changed)
                 listing->version++;
-        freshness_set(&listing->freshness, walk->started_ns, listing->settings.ttl_ns, listing->settings.stale_ns,
-                INT64_MAX);
+        freshness_set(&listing->freshness, walk->started_ns, listing->settings.ttl_ns,
+                listing->settings.stale_ns, INT64_MAX);
         listing->error = API_OK;
         listing_log_outcome(listing);
         walk_clear(walk);
@@ -212,7 +214,8 @@ static int walk_take_page(Listing *listing, const Branch *branch, const ApiPage 
         bool resolvers = branch->operation == API_LIST_GLOBAL_RESOLVERS;
         *(resolvers ? &walk->resolvers : &walk->dns_views) += page->id_count;
         for (size_t i = 0; i < page->id_count; i++) {
-                int r = walk_add(listing, resolvers ? API_LIST_DNS_VIEWS : API_LIST_ACCESS_TOKENS, page->ids[i]);
+                int r = walk_add(
+                        listing, resolvers ? API_LIST_DNS_VIEWS : API_LIST_ACCESS_TOKENS, page->ids[i]);
                 if (r < 0)
                         return r;
         }
@@ -230,7 +233,9 @@ static ApiError branch_on_page(Branch *branch, const ApiPage *page, const char *
         *ret_detail = "";
         int r = walk_take_page(listing, branch, page);
         if (r < 0) {
-                *ret_detail = r == -E2BIG ? "more than is listed at once; narrow it with dns_view= or resolver=" : "";
+                *ret_detail = r == -E2BIG
+                                      ? "more than is listed at once; narrow it with dns_view= or resolver="
+                                      : "";
                 return r == -E2BIG ? API_E_MALFORMED : API_E_MEMORY;
         }
         if (!page->next_token) {
@@ -262,12 +267,13 @@ static void branch_on_result(const ApiResult *result, void *userdata)
                 listing->error_ns = clock_now_ns();
                 walk->retry_at_ns = result->retry_at_ns;
                 if (listing->logged_error != result->error)
-                        log_warning("listing: %s%s%s", api_error_name(result->error), *result->detail ? ": " : "",
-                                result->detail);
+                        log_warning("listing: %s%s%s", api_error_name(result->error),
+                                *result->detail ? ": " : "", result->detail);
                 listing->logged_error = result->error;
                 /* As with tokens: a probe that goes on, but not for ever for nobody. */
                 uint64_t linger_ns = clock_add_ns(listing->settings.ttl_ns, LISTING_PROBE_LINGER_NS);
-                if (list_is_empty(&listing->waits) && clock_now_ns() > clock_add_ns(listing->used_ns, linger_ns))
+                if (list_is_empty(&listing->waits) &&
+                        clock_now_ns() > clock_add_ns(listing->used_ns, linger_ns))
                         walk_clear(walk);
                 cache_wait_wake_all(&listing->waits);
                 return;
@@ -306,8 +312,8 @@ static void walk_advance(Listing *listing)
         Branch *branch;
         while (running < LISTING_CALLS_MAX && (branch = list_first(&walk->todo, Branch, link))) {
                 const char *id = branch->operation == API_LIST_GLOBAL_RESOLVERS ? NULL : branch->id;
-                if (source->start(source->userdata, branch->operation, id, branch->next_token, branch_on_result,
-                            branch, &branch->call) < 0) {
+                if (source->start(source->userdata, branch->operation, id, branch->next_token,
+                            branch_on_result, branch, &branch->call) < 0) {
                         walk_fail(listing, API_E_MEMORY, "");
                         return;
                 }
@@ -374,7 +380,7 @@ static const ListingAnswer no_walk_needed = {.complete = true, .keep_ns = CLOCK_
 static bool listing_is_promised(const Listing *listing, uint64_t since_ns)
 {
         return listing->has_items && freshness_is_promised(&listing->freshness, since_ns) &&
-                (listing->rejected_count == 0 || listing->freshness.sent_ns >= listing->rejected_ns);
+               (listing->rejected_count == 0 || listing->freshness.sent_ns >= listing->rejected_ns);
 }
 
 int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ListingAnswer *ret_answer)
@@ -392,7 +398,7 @@ int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wa
         }
         bool may_be_stale = listing->has_items && freshness_may_be_stale(&listing->freshness);
         bool verdict = !listing->walk.is_under_way && listing->error != API_OK &&
-                (now < listing->error_held_ns || listing->error_ns >= since_ns);
+                       (now < listing->error_held_ns || listing->error_ns >= since_ns);
         if (!verdict)
                 walk_start(listing);
         /* A walk may have ended at once (no call to make, no memory). */
@@ -401,11 +407,13 @@ int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wa
 
         ApiHealth health = {0};
         listing->settings.source.health(listing->settings.source.userdata, &health);
-        ApiError failing = verdict || listing->walk.retry_at_ns || !listing->walk.is_under_way ? listing->error
-                                                                                              : health.error;
+        ApiError failing = verdict || listing->walk.retry_at_ns || !listing->walk.is_under_way
+                                   ? listing->error
+                                   : health.error;
         if (may_be_stale && (give_up || failing != API_OK))
                 return answer_items(listing, true, failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
-        bool for_long = health.error != API_OK && now > clock_add_ns(health.since_ns, listing->settings.timeout_ns);
+        bool for_long =
+                health.error != API_OK && now > clock_add_ns(health.since_ns, listing->settings.timeout_ns);
         if (give_up || verdict || for_long || !listing->walk.is_under_way)
                 return answer_nothing(failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
         if (wait) {
@@ -442,7 +450,7 @@ const TokenItem *listing_find(const ListingAnswer *answer, const char *id)
 static bool rejection_holds(const Listing *listing, const Rejected *rejected, uint64_t since_ns)
 {
         return rejected->at_ns >= since_ns || listing->freshness.sent_ns < rejected->at_ns ||
-                clock_now_ns() < clock_add_ns(rejected->at_ns, listing->settings.negative_ttl_ns);
+               clock_now_ns() < clock_add_ns(rejected->at_ns, listing->settings.negative_ttl_ns);
 }
 
 bool listing_is_rejected(const Listing *listing, const char *id, uint64_t since_ns)
@@ -508,6 +516,9 @@ void listing_status(const Listing *listing, ListingStatus *ret_status)
                 .complete = has && listing->complete,
                 .error = listing->error != API_OK ? listing->error : listing->denied,
                 .age_ns = has ? clock_now_ns() - listing->freshness.sent_ns : CLOCK_NEVER,
-                .state = promised ? "fresh" : listing->walk.is_under_way ? "fetching" : has ? "due" : "empty",
+                .state = promised                     ? "fresh"
+                         : listing->walk.is_under_way ? "fetching"
+                         : has                        ? "due"
+                                                      : "empty",
         };
 }

@@ -80,7 +80,8 @@ typedef struct ScopeItems {
         uint64_t keep_ns, due_ns;
 } ScopeItems;
 
-static int scope_items_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ScopeItems *items)
+static int scope_items_get(
+        Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ScopeItems *items)
 {
         *items = (ScopeItems){.keep_ns = CLOCK_NEVER, .due_ns = CLOCK_NEVER};
         size_t count;
@@ -144,7 +145,7 @@ int listing_get_name(Listing *listing, const char *name, uint64_t since_ns, bool
                         uint64_t now = clock_now_ns();
                         chosen.keep_ns = left < chosen.keep_ns ? left : chosen.keep_ns;
                         chosen.due_ns = clock_add_ns(now, left) < chosen.due_ns ? clock_add_ns(now, left)
-                                                                               : chosen.due_ns;
+                                                                                : chosen.due_ns;
                 }
         } else if (scope_items.error != API_OK) {
                 chosen.error = scope_items.error;

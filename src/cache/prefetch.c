@@ -20,7 +20,8 @@ void prefetch_note(Prefetch *prefetch, Cache *cache, Listing *listing, const cha
         if (!item)
                 return;
         size_t position = (size_t)(item - answer.items);
-        bool follows = prefetch->run > 0 && prefetch->version == answer.version && position == prefetch->last + 1;
+        bool follows =
+                prefetch->run > 0 && prefetch->version == answer.version && position == prefetch->last + 1;
         if (prefetch->run > 0 && prefetch->version == answer.version && position == prefetch->last)
                 return; /* another file of the same token */
         prefetch->version = answer.version;
@@ -32,8 +33,10 @@ void prefetch_note(Prefetch *prefetch, Cache *cache, Listing *listing, const cha
                 return;
         size_t window = prefetch->run - PREFETCH_RUN_MIN < 4 ? (size_t)1 << (prefetch->run - PREFETCH_RUN_MIN)
                                                              : API_IN_FLIGHT_MAX;
-        for (; prefetch->ahead <= position + window && prefetch->ahead < answer.item_count; prefetch->ahead++) {
+        for (; prefetch->ahead <= position + window && prefetch->ahead < answer.item_count;
+                prefetch->ahead++) {
                 CacheAnswer ignored;
-                (void)cache_get(cache, answer.items[prefetch->ahead].id, clock_now_ns(), false, NULL, &ignored);
+                (void)cache_get(
+                        cache, answer.items[prefetch->ahead].id, clock_now_ns(), false, NULL, &ignored);
         }
 }

@@ -139,10 +139,14 @@ static void test_extremes(void **state)
         freshness_set(&freshness, NOW_NS, UINT64_MAX, UINT64_MAX, INT64_MAX - 1);
         assert_true(freshness_is_promised(&freshness, UINT64_MAX));
         freshness_set(&freshness, NOW_NS, 0, 0, INT64_MAX);
-        assert_false(freshness_is_promised(&freshness, NOW_NS + 1));
+        assert_int_equal(freshness_keep_ns(&freshness), 0);
+        assert_false(freshness_is_ageing(&freshness));
+        at(NS_PER_S / 10);
+        assert_false(freshness_is_promised(&freshness, UINT64_MAX));
         assert_true(freshness_is_promised(&freshness, NOW_NS));
         assert_false(freshness_may_be_stale(&freshness));
         assert_int_equal(freshness_keep_ns(&freshness), 0);
+        at(0);
         freshness_set(&freshness, NOW_NS, 1, 1, INT64_MAX);
         assert_true(freshness_is_promised(&freshness, UINT64_MAX));
         freshness_set(&freshness, NOW_NS, TTL_NS, STALE_NS, 0);

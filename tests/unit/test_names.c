@@ -403,18 +403,20 @@ static void test_both_kinds(void **state)
         assert_means("web", "a");
 }
 
+#define NAMES_MAX 256
+
 static void note_name(const char *name, void *userdata)
 {
         char *names = userdata;
-        strcat(names, name);
-        strcat(names, "|");
+        size_t len = strlen(names);
+        (void)snprintf(names + len, NAMES_MAX - len, "%s|", name);
 }
 
 static void test_visit(void **state)
 {
         (void)state;
         make(1, 1);
-        char names[256] = "";
+        char names[NAMES_MAX] = "";
         FakeReader reader;
         fake_reader_init(&reader);
         uint64_t came_ns = clock_now_ns();

@@ -16,6 +16,16 @@
 
 #include "fs/slots-private.h"
 
+/* Not random, and the same everywhere. */
+static unsigned next_number(void)
+{
+        static uint32_t number = 2463534242u;
+        number ^= number << 13;
+        number ^= number >> 17;
+        number ^= number << 5;
+        return number >> 1;
+}
+
 static Slots *slots;
 static unsigned char *memory;
 static size_t memory_bytes;
@@ -361,25 +371,25 @@ static void test_damage_gives_no_id_away(void **state)
 static void test_random_damage(void **state)
 {
         (void)state;
-        srand(7);
         for (int round = 0; round < 300; round++) {
                 for (int i = 0; i < 30; i++) {
                         char key[32];
-                        (void)snprintf(key, sizeof key, "at-%d", rand() % 100);
+                        (void)snprintf(key, sizeof key, "at-%d", next_number() % 100);
                         uint32_t index = take(i % 3 ? SLOT_TOKEN : SLOT_NAME, key);
-                        slots_add_lookup(slots, index, (uint8_t)(NODE_DIRECTORY + rand() % (NODE_TEXT)));
+                        slots_add_lookup(
+                                slots, index, (uint8_t)(NODE_DIRECTORY + next_number() % (NODE_TEXT)));
                         if (i % 4 == 0)
-                                (void)slots_next_generation(slots, index, (uint64_t)rand());
+                                (void)slots_next_generation(slots, index, (uint64_t)next_number());
                         if (i % 5 == 0)
-                                (void)slots_note_old(slots, index, (uint32_t)rand());
+                                (void)slots_note_old(slots, index, (uint32_t)next_number());
                         if (i % 7 == 0)
-                                slots_drop_lookups(slots, index, (uint64_t)(rand() % 10));
+                                slots_drop_lookups(slots, index, (uint64_t)(next_number() % 10));
                 }
                 size_t used = (size_t)((unsigned char *)&table[slots_end(slots)] - memory);
-                size_t from = (size_t)rand() % used;
-                size_t len = 1 + (size_t)rand() % (round % 10 ? 16 : 4096);
+                size_t from = (size_t)next_number() % used;
+                size_t len = 1 + (size_t)next_number() % (round % 10 ? 16 : 4096);
                 for (size_t i = from < 16 ? 16 : from; i < from + len && i < used; i++)
-                        memory[i] = (unsigned char)rand();
+                        memory[i] = (unsigned char)next_number();
                 (void)slots_repair(slots);
                 assert_int_equal(slots_repair(slots), 0); /* once is enough */
                 visit();
