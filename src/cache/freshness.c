@@ -12,6 +12,8 @@
 
 /* Near its expiry a copy is kept for half of what is left, but at least for this long. */
 #define FRESHNESS_TTL_MIN_NS NS_PER_S
+/* An answer counts as fresh for this long after it came. */
+#define FRESHNESS_ACCESS_NS (NS_PER_S / 20)
 
 static uint64_t random_below(uint64_t bound)
 {
@@ -42,7 +44,9 @@ void freshness_set(Freshness *freshness, uint64_t sent_ns, uint64_t ttl_ns, uint
         }
         freshness->sent_ns = sent_ns;
         freshness->answered_ns = now;
-        freshness->due_ns = clock_add_ns(sent_ns, ttl);
+        /* Opening and reading ask one after the other: both are one access, however short the ttl, or slow the API. */
+        uint64_t due = clock_add_ns(sent_ns, ttl);
+        freshness->due_ns = due > now + FRESHNESS_ACCESS_NS ? due : now + FRESHNESS_ACCESS_NS;
         /* Between 75 % and 85 %, so that what was fetched together isn't refreshed together. */
         freshness->refresh_ns = clock_add_ns(sent_ns, ttl / 4 * 3 + random_below(ttl / 10));
         uint64_t stale_end = clock_add_ns(freshness->due_ns, stale_ns);
@@ -61,7 +65,9 @@ bool freshness_is_promised(const Freshness *freshness, uint64_t since_ns)
 bool freshness_is_ageing(const Freshness *freshness)
 {
         uint64_t now = clock_now_ns();
-        return now >= freshness->refresh_ns && now < freshness->due_ns;
+        /* One that is fresh only for the access that fetched it is refreshed for nobody. */
+        bool is_for_one_access = freshness->due_ns == freshness->answered_ns + FRESHNESS_ACCESS_NS;
+        return now >= freshness->refresh_ns && now < freshness->due_ns && !is_for_one_access;
 }
 
 bool freshness_may_be_stale(const Freshness *freshness)

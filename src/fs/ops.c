@@ -254,11 +254,25 @@ static bool read_waits_for(const Fs *fs, Node node)
         return false;
 }
 
+/* The node is told another version. Those who asked before are told the same, and soon, whatever they wait for: before
+ * the node is told yet another. */
+static void run_others(const Request *request)
+{
+        const Fs *fs = request->fs;
+        for (ListLink *link = fs->requests.next; link != &fs->requests; link = link->next) {
+                Request *other = list_entry(link, Request, link);
+                if (other != request && other->step == request->step && node_id(other->node) == node_id(request->node))
+                        (void)request_wait_until(other, request->came_ns);
+        }
+}
+
 static int reply_file_attributes(Request *request, Version *version, uint64_t keep_ns)
 {
         Fs *fs = request->fs;
         if (!version || !version_has_field(version, request->node.field))
                 return ENOENT;
+        if (tree_told_generation(&fs->tree, request->node) != version->generation)
+                run_others(request);
         struct stat stat;
         attributes_of_file(fs, request->node, version, &stat);
         return reply_attributes(request, &stat, tree_note_told(&fs->tree, request->node, version, keep_ns));
@@ -274,26 +288,20 @@ static int step_getattr(Request *request)
                 return getattr_directory(request);
         if (!node_is_file(node))
                 return ESTALE;
-        Version *told = tree_told_since(&fs->tree, node, request->came_ns);
-        if (told)
-                return reply_file_attributes(request, told, 0);
         if (!request->is_parked && !request->for_read)
                 request->for_read = read_waits_for(fs, node);
-        uint64_t keep_ns, until_ns;
-        int r = current_content(request, &keep_ns);
-        if (r != 0)
-                return r;
         Version *version;
-        switch (tree_tell(&fs->tree, node, request->for_read, &version, &until_ns)) {
-        case TREE_TELL: break;
-        case TREE_WAIT:
-                if (!request->give_up)
-                        return request_wait_until(request, until_ns);
-                version = tree_current(&fs->tree, node.slot);
-                break;
-        case TREE_LEARN: return ESTALE;
+        uint64_t keep_ns = 0, until_ns;
+        TreeTell tell = tree_tell_known(&fs->tree, node, request->came_ns, &version, &until_ns);
+        if (tell == TREE_LEARN) {
+                int r = current_content(request, &keep_ns);
+                if (r != 0)
+                        return r;
+                tell = tree_tell(&fs->tree, node, &version, &until_ns);
         }
-        return reply_file_attributes(request, version, keep_ns);
+        if (tell == TREE_WAIT && !request->give_up)
+                return request_wait_until(request, until_ns);
+        return version ? reply_file_attributes(request, version, keep_ns) : ESTALE;
 }
 
 static void handle_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)

@@ -11,8 +11,9 @@
  * than be given an old value: see tree_tell.
  *
  * The kernel ignores an answer about attributes if it took in another about the same node after it had asked. So
- * whoever asked before the node was last told something is told the same (tree_told_since), and nobody is told the
- * old version while a read waits for the new one (ops.c): what was told last is what the kernel believes. */
+ * whoever asked before the node was last told something is told the same, nobody is told the old version while
+ * somebody waits for the new one, and when a node is told another version, one task alone is told at first: should the
+ * kernel ignore it, that task reads the old file whole, while nobody changes it under its hands. */
 
 #include "tree.h"
 
@@ -27,6 +28,8 @@
  * copies it then: one that was preempted in the middle may be late. With 100 ms, and ten tasks a processor, 1 read
  * in 40,000 was torn. */
 #define TREE_QUIET_NS (NS_PER_S / 2)
+/* After a node was told another version, others wait this long, or until the first has asked for bytes. */
+#define TREE_SETTLE_NS (NS_PER_S / 10)
 /* A version is kept for a while after its attributes have run out: a task that was given them may still have to
  * wait for a processor before it reads. */
 #define TREE_SLACK_NS (5 * NS_PER_S)
@@ -35,8 +38,10 @@
 /* A node of an old generation that was told a later version. */
 typedef struct OldNode {
         uint32_t generation, told;
-        uint64_t told_ns; /* when */
+        uint64_t told_ns;     /* when it was told that last */
+        uint64_t switched_ns; /* when it was told that first */
         uint8_t field;
+        bool is_read; /* bytes were asked for since: the kernel has taken it in */
 } OldNode;
 
 struct Dir {
@@ -323,31 +328,42 @@ static uint32_t told_generation(Dir *dir, Node node)
         return old ? old->told : node.generation;
 }
 
-Version *tree_told_since(Tree *tree, Node node, uint64_t since_ns)
+/* Whether the end of a superseded version's grace is waited for: it isn't promised any more, or the end is near. */
+static bool version_is_ending(const Version *version, uint64_t now)
 {
-        const OldNode *old = dir_find_old(tree->dirs[node.slot], node);
-        return old && old->told_ns >= since_ns ? tree_find_version(tree, node.slot, old->told) : NULL;
+        return now >= version->due_ns || now >= version->superseded_ns + TREE_GRACE_NS - TREE_QUIET_NS;
 }
 
-TreeTell tree_tell(Tree *tree, Node node, bool for_read, Version **ret_version, uint64_t *ret_until_ns)
+uint32_t tree_told_generation(const Tree *tree, Node node)
 {
-        uint32_t told = told_generation(tree->dirs[node.slot], node);
+        return told_generation(tree->dirs[node.slot], node);
+}
+
+TreeTell tree_tell_known(Tree *tree, Node node, uint64_t came_ns, Version **ret_version, uint64_t *ret_until_ns)
+{
+        const OldNode *old = dir_find_old(tree->dirs[node.slot], node);
+        Version *version = old ? tree_find_version(tree, node.slot, old->told) : NULL;
+        *ret_version = version;
+        if (!version)
+                return TREE_LEARN;
+        *ret_until_ns = old->switched_ns + TREE_SETTLE_NS;
+        if (!old->is_read && clock_now_ns() < *ret_until_ns)
+                return TREE_WAIT;
+        return came_ns <= old->told_ns ? TREE_TELL : TREE_LEARN;
+}
+
+TreeTell tree_tell(Tree *tree, Node node, Version **ret_version, uint64_t *ret_until_ns)
+{
         Version *current = tree_current(tree, node.slot);
-        Version *version = tree_find_version(tree, node.slot, told);
+        Version *version = tree_find_version(tree, node.slot, told_generation(tree->dirs[node.slot], node));
         uint64_t now = clock_now_ns();
         if (version && version->superseded_ns && now < version->superseded_ns + TREE_GRACE_NS) {
-                uint64_t end = version->superseded_ns + TREE_GRACE_NS;
-                if (for_read && (now >= version->due_ns || now >= end - TREE_QUIET_NS)) {
-                        *ret_until_ns = end;
-                        return TREE_WAIT;
-                }
                 *ret_version = version;
-                return TREE_TELL;
+                *ret_until_ns = version->superseded_ns + TREE_GRACE_NS;
+                return version_is_ending(version, now) ? TREE_WAIT : TREE_TELL;
         }
-        if (!current)
-                return TREE_LEARN;
         *ret_version = current;
-        return TREE_TELL;
+        return current ? TREE_TELL : TREE_LEARN;
 }
 
 bool tree_was_told(Tree *tree, Node node, uint32_t generation)
@@ -360,6 +376,9 @@ bool tree_was_told(Tree *tree, Node node, uint32_t generation)
 
 Version *tree_told(Tree *tree, Node node)
 {
+        OldNode *old = dir_find_old(tree->dirs[node.slot], node);
+        if (old)
+                old->is_read = true;
         return tree_find_version(tree, node.slot, told_generation(tree->dirs[node.slot], node));
 }
 
@@ -368,6 +387,10 @@ static int dir_note_old(Dir *dir, Node node, uint32_t told)
 {
         OldNode *old = dir_find_old(dir, node);
         if (old) {
+                if (old->told != told) {
+                        old->switched_ns = clock_now_ns();
+                        old->is_read = false;
+                }
                 old->told = told;
                 old->told_ns = clock_now_ns();
                 return 0;
@@ -380,7 +403,8 @@ static int dir_note_old(Dir *dir, Node node, uint32_t told)
                 dir->old_nodes = nodes;
                 dir->old_capacity = capacity;
         }
-        dir->old_nodes[dir->old_count++] = (OldNode){node.generation, told, clock_now_ns(), node.field};
+        uint64_t now = clock_now_ns();
+        dir->old_nodes[dir->old_count++] = (OldNode){node.generation, told, now, now, node.field, false};
         return 0;
 }
 

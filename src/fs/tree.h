@@ -67,18 +67,21 @@ typedef enum TreeTell {
         TREE_WAIT,   /* in a moment the current version: not before *ret_until_ns */
         TREE_LEARN,  /* the current content must be had first */
 } TreeTell;
-/* `for_read`: a read is about to use the answer, so that it must not be out of date. Does not decide whether the
- * current version is still promised: that is the caller's. */
-TreeTell tree_tell(Tree *tree, Node node, bool for_read, Version **ret_version, uint64_t *ret_until_ns);
-/* The version that the node was told after `since_ns`, if it was and is held; else NULL. */
-Version *tree_told_since(Tree *tree, Node node, uint64_t since_ns);
-/* The version whose attributes the node was last told; NULL if it isn't held. */
+/* What must be told because of what others were told of the node, to a question that came at `came_ns`: TREE_LEARN if
+ * nothing. Asked before the content is brought up to date. */
+TreeTell tree_tell_known(Tree *tree, Node node, uint64_t came_ns, Version **ret_version, uint64_t *ret_until_ns);
+/* What is to be told else, with the content up to date. Where it says TREE_WAIT, *ret_version is what to tell if there
+ * is no time to wait. */
+TreeTell tree_tell(Tree *tree, Node node, Version **ret_version, uint64_t *ret_until_ns);
+/* The version whose attributes the node was last told, as a read is about to use it; NULL if it isn't held. */
 Version *tree_told(Tree *tree, Node node);
 /* True if `generation`, which has been current for a while, is what the node was last told (by this worker, or by one
  * before it). */
 bool tree_was_told(Tree *tree, Node node, uint32_t generation);
 /* Notes that attributes of `version` were told for `node`, valid for `keep_ns`; returns how long they may be valid. */
 uint64_t tree_note_told(Tree *tree, Node node, Version *version, uint64_t keep_ns);
+/* The generation that the node was told last; its own at first. */
+uint32_t tree_told_generation(const Tree *tree, Node node);
 /* The kernel has forgotten the node. */
 void tree_forget_node(Tree *tree, Node node);
 
