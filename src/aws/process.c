@@ -5,7 +5,8 @@
  * force reaches its children; a pidfd tells its exit, since the end of its output may come earlier (it closes it) or
  * never (a child keeps it). Killed ones are not waited for: they are reaped when the next process starts or ends.
  *
- * This is the one place that starts programs. */
+ * This is the one place that starts programs. A process that has locked itself in has them started by the launcher's
+ * helper: then a lifeline takes the place of pid and pidfd. */
 
 #include "process.h"
 
@@ -16,16 +17,19 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "launcher-private.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/secret.h"
 
 struct Process {
-        pid_t pid; /* and the process group's */
-        int pid_fd, output_fd;
+        pid_t pid; /* and the process group's; 0: ended, or the helper's */
+        int pid_fd; /* or the lifeline, if the helper runs it */
+        int output_fd;
         LoopFd *pid_source, *output_source;
         LoopTimer timer;
         Buf output;
@@ -138,7 +142,7 @@ static void process_on_timer(LoopTimer *timer, void *userdata)
         process_end(userdata, PROCESS_TIMED_OUT, 0);
 }
 
-static int spawn(char *const argv[], int output_fd, pid_t *ret_pid)
+int process_spawn(char *const argv[], int output_fd, pid_t *ret_pid)
 {
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attributes;
@@ -171,8 +175,9 @@ static int spawn(char *const argv[], int output_fd, pid_t *ret_pid)
         return -r;
 }
 
-int process_start(Loop *loop, char *const argv[], const ProcessLimits *limits, ProcessHandler *handler,
-        void *userdata, Process **ret_process)
+/* Everything but the start; `ret_child_end` is where the process is to write. */
+static int process_new(Loop *loop, const ProcessLimits *limits, ProcessHandler *handler, void *userdata,
+        int *ret_child_end, Process **ret_process)
 {
         CLEANUP(process_free_p) Process *process = calloc(1, sizeof(*process));
         if (!process)
@@ -182,11 +187,6 @@ int process_start(Loop *loop, char *const argv[], const ProcessLimits *limits, P
         process->handler = handler;
         process->userdata = userdata;
         loop_timer_init(&process->timer, loop, process_on_timer, process);
-        reap_killed();
-        /* A parent that ignores SIGCHLD hands this down, and nobody could be waited for. */
-        struct sigaction action;
-        if (sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
-                (void)signal(SIGCHLD, SIG_DFL);
 
         int ends[2];
         if (pipe2(ends, O_CLOEXEC) < 0)
@@ -195,19 +195,42 @@ int process_start(Loop *loop, char *const argv[], const ProcessLimits *limits, P
         CLEANUP(cleanup_close) int child_end = ends[1];
         if (fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0)
                 return -errno;
-        int r = spawn(argv, child_end, &process->pid);
-        if (r < 0)
-                return r;
-        process->pid_fd = pidfd_open(process->pid, 0);
-        r = process->pid_fd < 0 ? -errno : 0;
-        if (r == 0)
-                r = loop_timer_set(&process->timer, clock_add_ns(clock_now_ns(), limits->timeout_ns));
+        *ret_child_end = child_end;
+        child_end = -1;
+        *ret_process = TAKE(process);
+        return 0;
+}
+
+/* Has a process that was started looked after by the loop. */
+static int process_watch(Process *process, Loop *loop, uint64_t timeout_ns, LoopFdHandler *on_exit)
+{
+        int r = loop_timer_set(&process->timer, clock_add_ns(clock_now_ns(), timeout_ns));
         if (r == 0)
                 r = loop_fd_new(loop, process->output_fd, POLLIN, process_on_output, process,
                         &process->output_source);
         if (r == 0)
-                r = loop_fd_new(
-                        loop, process->pid_fd, POLLIN, process_on_exit, process, &process->pid_source);
+                r = loop_fd_new(loop, process->pid_fd, POLLIN, on_exit, process, &process->pid_source);
+        return r;
+}
+
+int process_start(Loop *loop, char *const argv[], const ProcessLimits *limits, ProcessHandler *handler,
+        void *userdata, Process **ret_process)
+{
+        reap_killed();
+        /* A parent that ignores SIGCHLD hands this down, and nobody could be waited for. */
+        struct sigaction action;
+        if (sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+                (void)signal(SIGCHLD, SIG_DFL);
+
+        CLEANUP(process_free_p) Process *process = NULL;
+        CLEANUP(cleanup_close) int child_end = -1;
+        int r = process_new(loop, limits, handler, userdata, &child_end, &process);
+        if (r == 0)
+                r = process_spawn(argv, child_end, &process->pid);
+        if (r < 0)
+                return r;
+        process->pid_fd = pidfd_open(process->pid, 0);
+        r = process->pid_fd < 0 ? -errno : process_watch(process, loop, limits->timeout_ns, process_on_exit);
         if (r < 0) {
                 kill_group(process->pid);
                 return r;
@@ -216,10 +239,48 @@ int process_start(Loop *loop, char *const argv[], const ProcessLimits *limits, P
         return 0;
 }
 
+/* The helper's report. */
+static void process_on_report(int fd, short revents, void *userdata)
+{
+        (void)revents;
+        Process *process = userdata;
+        if (process_read_failed(process, process_read(process)))
+                return;
+        LauncherReport report;
+        ssize_t len = recv(fd, &report, sizeof(report), MSG_DONTWAIT);
+        if (len < 0 && (errno == EAGAIN || errno == EINTR))
+                return;
+        if (len != (ssize_t)sizeof(report))
+                process_end(process, PROCESS_LOST, len < 0 ? errno : ECHILD);
+        else if (report.error)
+                process_end(process, PROCESS_NOT_STARTED, report.error);
+        else
+                process_end(process, report.code == CLD_EXITED ? PROCESS_EXITED : PROCESS_SIGNALLED,
+                        report.status);
+}
+
+int process_start_of_profile(Loop *loop, const char *profile, char *const argv[], const ProcessLimits *limits,
+        ProcessHandler *handler, void *userdata, Process **ret_process)
+{
+        if (!launcher_is_running())
+                return process_start(loop, argv, limits, handler, userdata, ret_process);
+        CLEANUP(process_free_p) Process *process = NULL;
+        CLEANUP(cleanup_close) int child_end = -1;
+        int r = process_new(loop, limits, handler, userdata, &child_end, &process);
+        if (r == 0)
+                r = launcher_run(profile, child_end, &process->pid_fd);
+        if (r == 0)
+                r = process_watch(process, loop, limits->timeout_ns, process_on_report);
+        if (r == 0)
+                *ret_process = TAKE(process);
+        return r;
+}
+
 Process *process_cancel(Process *process)
 {
         if (!process)
                 return NULL;
-        kill_group(process->pid);
+        if (process->pid > 0)
+                kill_group(process->pid);
         return process_free(process);
 }

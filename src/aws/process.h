@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "tokenfs/base/buf.h"
 #include "tokenfs/net/loop.h"
@@ -20,6 +21,7 @@ typedef enum ProcessEnd {
         PROCESS_TIMED_OUT,
         PROCESS_TOO_MUCH, /* printed more than output_max */
         PROCESS_LOST, /* can't be read or waited for; `status` is an errno */
+        PROCESS_NOT_STARTED, /* by the helper; `status` is the errno of why */
 } ProcessEnd;
 
 typedef struct ProcessResult {
@@ -36,5 +38,12 @@ typedef void ProcessHandler(const ProcessResult *result, void *userdata);
  * -ENOSYS (no pidfd) … */
 int process_start(Loop *loop, char *const argv[], const ProcessLimits *limits, ProcessHandler *handler,
         void *userdata, Process **ret_process);
+/* The same for the credential_process of a profile, whose words are `argv`: by the launcher's helper, if one is there
+ * (which reads the words by itself), else right here. */
+int process_start_of_profile(Loop *loop, const char *profile, char *const argv[], const ProcessLimits *limits,
+        ProcessHandler *handler, void *userdata, Process **ret_process);
 /* Kills the group without calling the handler. NULL does nothing. Returns NULL. */
 Process *process_cancel(Process *process);
+
+/* The start alone, as process_start describes it: standard output goes to `output_fd`. 0 or a negative errno. */
+int process_spawn(char *const argv[], int output_fd, pid_t *ret_pid);

@@ -41,6 +41,13 @@ static void read_output(ProviderRun *run, const Buf *output)
                         run, "what credential_process printed", json, "SessionToken", false);
 }
 
+static int not_started(ProviderRun *run, int error)
+{
+        return provider_fail(run,
+                error == ENOMEM || error == EAGAIN ? CREDENTIALS_E_FAILED : CREDENTIALS_E_INVALID,
+                "credential_process can't be started: %s; check its path", strerrordesc_np(error));
+}
+
 static void on_end(const ProcessResult *result, void *userdata)
 {
         ProviderRun *run = userdata;
@@ -55,6 +62,8 @@ static void on_end(const ProcessResult *result, void *userdata)
         else if (result->end == PROCESS_SIGNALLED)
                 (void)provider_fail(run, CREDENTIALS_E_FAILED, "credential_process died of signal %d; " HINT,
                         result->status);
+        else if (result->end == PROCESS_NOT_STARTED)
+                (void)not_started(run, result->status);
         else if (result->end == PROCESS_LOST)
                 (void)provider_fail(run, CREDENTIALS_E_FAILED, "credential_process can't be read: %s",
                         strerrordesc_np(result->status));
@@ -82,13 +91,9 @@ static int process_provider_start(ProviderRun *run)
         if (!state)
                 return provider_no_memory(run);
         run->state = state;
-        r = process_start(run->context->loop, argv, &(ProcessLimits){PROCESS_TIMEOUT_NS, PROVIDER_ANSWER_MAX},
-                on_end, run, &state->process);
-        if (r < 0)
-                return provider_fail(run,
-                        r == -ENOMEM || r == -EAGAIN ? CREDENTIALS_E_FAILED : CREDENTIALS_E_INVALID,
-                        "credential_process can't be started: %s; check its path", strerrordesc_np(-r));
-        return -EINPROGRESS;
+        r = process_start_of_profile(run->context->loop, run->profile, argv,
+                &(ProcessLimits){PROCESS_TIMEOUT_NS, PROVIDER_ANSWER_MAX}, on_end, run, &state->process);
+        return r < 0 ? not_started(run, -r) : -EINPROGRESS;
 }
 
 static void process_provider_stop(ProviderRun *run)

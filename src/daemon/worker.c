@@ -24,6 +24,7 @@
 #include "privileges.h"
 #include "sandbox.h"
 #include "status.h"
+#include "tokenfs/aws/launcher.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
 #include "tokenfs/base/log.h"
@@ -271,11 +272,16 @@ int worker_run(const WorkerSettings *settings)
         (void)signal(SIGPIPE, SIG_IGN);
         if (privileges_drop(settings->options->user) < 0)
                 return WORKER_UNUSABLE;
+        int r = settings->options->sandbox ? launcher_start() : 0;
+        if (r < 0) {
+                log_error("can't start the helper for credential_process: %s", strerror(-r));
+                return WORKER_UNUSABLE;
+        }
         unsigned damaged = slots_repair(settings->slots);
         if (damaged > 0)
                 log_warning("%u slots of the node table were damaged, and are dropped", damaged);
 
-        int r = worker_build(&worker);
+        r = worker_build(&worker);
         if (r == 0) {
                 sandbox_enter(settings->options, backend_config(worker.backend));
                 if (settings->is_replacement)
@@ -286,5 +292,6 @@ int worker_run(const WorkerSettings *settings)
         if (r < 0)
                 worker.answer_waiting = !settings->can_resend;
         worker_take_down(&worker);
+        launcher_stop();
         return r < 0 ? WORKER_UNUSABLE : r;
 }
