@@ -221,7 +221,8 @@ class Mount:
         try:
             for target in reversed(self._binds):
                 subprocess.run(["umount", "-l", target], check=False, capture_output=True)
-            self.signal(signal.SIGTERM)
+            if self.process.poll() is None:
+                self.signal(signal.SIGTERM)
             try:
                 status = self.process.wait(HANG)
             except subprocess.TimeoutExpired:
