@@ -340,13 +340,17 @@ static bool scenario_listing(void)
 
 static int use_tree(Tree *tree)
 {
-        uint32_t slot, name;
+        uint32_t slot, name, url;
         Version *versions[3];
         int r = tree_take_slot(tree, SLOT_TOKEN, "at-1", &slot);
         if (r == 0)
                 r = tree_take_slot(tree, SLOT_NAME, "web", &name);
         if (r == 0)
                 r = tree_set_doc(tree, name, docs[0], CLOCK_NEVER, &versions[0]);
+        if (r == 0)
+                r = tree_take_slot(tree, SLOT_TOKEN_URL, "at-1", &url);
+        for (int i = 0; i < 2 && r == 0; i++)
+                r = tree_set_url(tree, url, docs[i], "a.example", CLOCK_NEVER, &versions[i]);
         for (int i = 0; i < 2 && r == 0; i++)
                 r = tree_set_doc(tree, slot, docs[i], CLOCK_NEVER, &versions[i]);
         if (r < 0)

@@ -77,20 +77,22 @@ static Node node_of(const Version *version)
         return (Node){slot, version->generation, NODE_FIELD + TOKEN_VALUE};
 }
 
-static void assert_tells(Node node, bool for_read, const Version *expected)
+static void assert_tells(Node node, const Version *expected)
 {
         Version *version = NULL;
         uint64_t until_ns = 0;
-        assert_int_equal(tree_tell(&tree, node, for_read, &version, &until_ns), TREE_TELL);
+        assert_int_equal(tree_tell(&tree, node, &version, &until_ns), TREE_TELL);
         assert_ptr_equal(version, expected);
 }
 
-static void assert_waits(Node node, uint64_t expected_ns)
+/* It has to wait; without time to wait, `meanwhile` is to be told. */
+static void assert_waits(Node node, uint64_t expected_ns, const Version *meanwhile)
 {
         Version *version = NULL;
         uint64_t until_ns = 0;
-        assert_int_equal(tree_tell(&tree, node, true, &version, &until_ns), TREE_WAIT);
+        assert_int_equal(tree_tell(&tree, node, &version, &until_ns), TREE_WAIT);
         assert_int_equal(until_ns, expected_ns);
+        assert_ptr_equal(version, meanwhile);
 }
 
 static void assert_value(const Version *version, const char *value)
@@ -126,29 +128,26 @@ static void test_grace(void **state)
         (void)state;
         Version *first = set("one");
         Node node = node_of(first);
-        assert_tells(node, false, first);
+        assert_tells(node, first);
         assert_int_equal(tree_note_told(&tree, node, first, 3 * NS_PER_S), 3 * NS_PER_S);
         pass(NS_PER_S);
         Version *second = set("two");
         uint64_t changed_ns = clock_now_ns();
-        assert_tells(node_of(second), true, second);
+        assert_tells(node_of(second), second);
         /* Who opened just before the change reads the old file whole. */
-        assert_tells(node, false, first);
-        assert_tells(node, true, first);
+        assert_tells(node, first);
         assert_ptr_equal(tree_told(&tree, node), first);
         assert_int_equal(tree_note_told(&tree, node, first, 5 * NS_PER_S), 0); /* not kept by the kernel */
         pass(GRACE_NS / 2 - 1);
-        assert_tells(node, true, first);
-        /* A read in the quiet before the end waits for what comes; stat needn't. */
+        assert_tells(node, first);
+        /* In the quiet before the end nobody is told the old one: it comes to be what is told last. */
         pass(1);
-        assert_waits(node, changed_ns + GRACE_NS);
-        assert_tells(node, false, first);
+        assert_waits(node, changed_ns + GRACE_NS, first);
         pass(GRACE_NS / 2 - 1);
-        assert_waits(node, changed_ns + GRACE_NS);
+        assert_waits(node, changed_ns + GRACE_NS, first);
         pass(1);
         /* The single file follows. */
-        assert_tells(node, true, second);
-        assert_tells(node, false, second);
+        assert_tells(node, second);
         assert_ptr_equal(tree_told(&tree, node), first); /* until it is told */
         assert_int_equal(tree_note_told(&tree, node, second, 5 * NS_PER_S), 5 * NS_PER_S);
         assert_ptr_equal(tree_told(&tree, node), second);
@@ -156,8 +155,8 @@ static void test_grace(void **state)
         assert_false(tree_was_told(&tree, node, first->generation));
 }
 
-/* An old value that isn't promised any more is given to no read. */
-static void test_read_waits_when_not_promised(void **state)
+/* An old value that isn't promised any more is told to nobody who can wait. */
+static void test_waits_when_not_promised(void **state)
 {
         (void)state;
         Version *first = set("one");
@@ -165,34 +164,56 @@ static void test_read_waits_when_not_promised(void **state)
         (void)tree_note_told(&tree, node, first, 0);
         pass(10 * NS_PER_S);
         Version *second = set("two");
-        assert_waits(node, clock_now_ns() + GRACE_NS);
-        assert_tells(node, false, first);
-        assert_tells(node_of(second), true, second);
+        assert_waits(node, clock_now_ns() + GRACE_NS, first);
+        assert_tells(node_of(second), second);
 }
 
-static void test_told_since(void **state)
+static void assert_known(Node node, uint64_t came_ns, TreeTell expected, const Version *expected_version)
+{
+        Version *version = NULL;
+        uint64_t until_ns = 0;
+        assert_int_equal(tree_tell_known(&tree, node, came_ns, &version, &until_ns), expected);
+        if (expected != TREE_LEARN)
+                assert_ptr_equal(version, expected_version);
+        if (expected == TREE_WAIT)
+                assert_true(until_ns > clock_now_ns());
+}
+
+/* What was told last is what the kernel believes. */
+static void test_told_to_others(void **state)
 {
         (void)state;
         Version *first = set("one");
         Node node = node_of(first);
         (void)tree_note_told(&tree, node, first, 0);
-        assert_null(tree_told_since(&tree, node, 0)); /* it is its own: nothing to be told */
+        assert_known(node, 0, TREE_LEARN, NULL); /* it is its own: nothing was told */
         Version *second = set("two");
         pass(GRACE_NS);
         uint64_t before_ns = clock_now_ns() - 1;
         (void)tree_note_told(&tree, node, second, 0);
-        assert_ptr_equal(tree_told_since(&tree, node, before_ns), second);
-        assert_ptr_equal(tree_told_since(&tree, node, clock_now_ns()), second);
-        assert_null(tree_told_since(&tree, node, clock_now_ns() + 1));
-        /* What was told is held, although another one is current. */
+        assert_int_equal(tree_told_generation(&tree, node), second->generation);
+        /* One task alone at first: the others wait until it has read, or for a moment. */
+        assert_known(node, before_ns, TREE_WAIT, second);
+        assert_known(node, clock_now_ns() + 1, TREE_WAIT, second);
+        assert_ptr_equal(tree_told(&tree, node), second);
+        assert_known(node, before_ns, TREE_TELL, second);
+        assert_known(node, clock_now_ns(), TREE_TELL, second);
+        assert_known(node, clock_now_ns() + 1, TREE_LEARN, NULL);
+        /* The same again isn't another. */
+        pass(NS_PER_MS);
+        (void)tree_note_told(&tree, node, second, 0);
+        assert_known(node, before_ns, TREE_TELL, second);
+        /* What was told is told on, although another one is current. */
         pass(NS_PER_S);
         Version *third = set("three");
-        assert_ptr_equal(tree_told_since(&tree, node, before_ns), second);
-        assert_tells(node, false, second);
+        assert_known(node, before_ns, TREE_TELL, second);
+        assert_tells(node, second);
         pass(GRACE_NS);
-        assert_tells(node, false, third);
+        assert_tells(node, third);
         (void)tree_note_told(&tree, node, third, 0);
-        assert_ptr_equal(tree_told_since(&tree, node, before_ns), third);
+        assert_known(node, before_ns, TREE_WAIT, third);
+        pass(NS_PER_S); /* the first never read */
+        assert_known(node, before_ns, TREE_TELL, third);
 }
 
 /* Several changes within the grace: each old node tells its own. */
@@ -208,16 +229,16 @@ static void test_fast_changes(void **state)
         }
         for (int i = 0; i < 8; i++) {
                 (void)snprintf(value, sizeof value, "value-%d", i);
-                assert_tells(node_of(versions[i]), false, versions[i]);
+                assert_tells(node_of(versions[i]), versions[i]);
                 assert_value(versions[i], value);
         }
         assert_int_equal(tree.superseded_count, 7);
         Node oldest = node_of(versions[0]), newest = node_of(versions[7]);
         pass(GRACE_NS);
-        assert_tells(oldest, true, versions[7]);
+        assert_tells(oldest, versions[7]);
         pass(SLACK_NS);
         assert_int_equal(tree.superseded_count, 0);
-        assert_tells(newest, true, versions[7]);
+        assert_tells(newest, versions[7]);
 }
 
 static void test_drop(void **state)
@@ -235,7 +256,7 @@ static void test_drop(void **state)
         pass(1);
         assert_int_equal(tree.superseded_count, 0);
         assert_null(tree_told(&tree, node));
-        assert_tells(node, true, tree_current(&tree, slot));
+        assert_tells(node, tree_current(&tree, slot));
 }
 
 static void test_drop_current(void **state)
@@ -250,13 +271,13 @@ static void test_drop_current(void **state)
         Version *version;
         uint64_t until_ns;
         pass(GRACE_NS);
-        assert_int_equal(tree_tell(&tree, node, true, &version, &until_ns), TREE_LEARN);
+        assert_int_equal(tree_tell(&tree, node, &version, &until_ns), TREE_LEARN);
         tree_drop_current(&tree, slot); /* twice is no harm, nor is a slot of which nothing is held */
         pass(SLACK_NS);
         assert_int_equal(tree.superseded_count, 0);
         assert_null(tree.dirs[slot]);
         tree_drop_current(&tree, slot);
-        assert_int_equal(tree_tell(&tree, node, true, &version, &until_ns), TREE_LEARN);
+        assert_int_equal(tree_tell(&tree, node, &version, &until_ns), TREE_LEARN);
 }
 
 static void test_forget(void **state)
@@ -277,7 +298,7 @@ static void test_forget(void **state)
         assert_ptr_equal(tree_current(&tree, SLOT_STATUS), status); /* no secret, and asked for each time */
         buf_deinit(&text);
         Version *third = set("three");
-        assert_tells(node, true, third); /* at once */
+        assert_tells(node, third); /* at once */
         pass(100 * NS_PER_S); /* no timer is left over */
 }
 
@@ -400,10 +421,10 @@ static void test_name_rotates(void **state)
         Version *told;
         uint64_t until_ns;
         Node node = {web, before->generation, NODE_FIELD + TOKEN_ID};
-        assert_int_equal(tree_tell(&tree, node, false, &told, &until_ns), TREE_TELL);
+        assert_int_equal(tree_tell(&tree, node, &told, &until_ns), TREE_TELL);
         assert_ptr_equal(told, before);
         pass(GRACE_NS);
-        assert_int_equal(tree_tell(&tree, node, true, &told, &until_ns), TREE_TELL);
+        assert_int_equal(tree_tell(&tree, node, &told, &until_ns), TREE_TELL);
         assert_ptr_equal(told, after);
 }
 
@@ -428,6 +449,41 @@ static void test_text(void **state)
         assert_int_equal(version_size(&tree, first, NODE_TEXT), 4);
         assert_int_equal(version_mtime_ns(second), FAKE_WALL_NS + (int64_t)NS_PER_S);
         buf_deinit(&text);
+}
+
+/* The address: another file than the token's, in a slot of its own, with the token's secret in it. */
+static void test_url(void **state)
+{
+        (void)state;
+        uint32_t url, name_url;
+        Version *version, *other;
+        TokenDoc *doc = fake_doc(&(FakeToken){.id = "at-1", .value = "a/b"});
+        assert_int_equal(tree_take_slot(&tree, SLOT_TOKEN_URL, "at-1", &url), 0);
+        assert_int_equal(tree_take_slot(&tree, SLOT_NAME_URL, "web", &name_url), 0);
+        assert_true(url != slot);
+        assert_int_equal(tree_set_url(&tree, url, doc, "gr.example", clock_now_ns() + 1, &version), 0);
+        size_t len;
+        bool newline;
+        const char *bytes = version_bytes(&tree, version, NODE_DOH_URL, &len, &newline);
+        static const char expected[] = "https://gr.example/dns-query?token=a%2Fb";
+        assert_int_equal(len, sizeof expected - 1);
+        assert_memory_equal(bytes, expected, len);
+        assert_true(version_has_field(version, NODE_DOH_URL));
+        assert_false(version_has_field(version, NODE_FIELD + TOKEN_VALUE));
+        assert_false(version_has_field(version, NODE_JSON));
+        assert_false(version_has_field(set("one"), NODE_DOH_URL));
+        uint32_t generation = version->generation;
+        int64_t mtime_ns = version_mtime_ns(version);
+        assert_int_equal(tree_set_url(&tree, url, doc, "gr.example", clock_now_ns() + 1, &other), 0);
+        assert_ptr_equal(other, version);
+        assert_int_equal(tree_set_url(&tree, url, doc, "hr.example", clock_now_ns() + 1, &other), 0);
+        assert_true(other->generation != generation);
+        assert_true(version_mtime_ns(other) != mtime_ns);
+        assert_int_equal(tree_set_url(&tree, name_url, doc, "gr.example", clock_now_ns() + 1, &version), 0);
+        token_doc_unref(doc);
+        tree_drop_names_of(&tree, "at-1");
+        assert_null(tree_current(&tree, name_url));
+        assert_non_null(tree_current(&tree, url));
 }
 
 static void test_fields(void **state)
@@ -505,8 +561,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 TEST(test_same_bytes_same_node),
                 TEST(test_grace),
-                TEST(test_read_waits_when_not_promised),
-                TEST(test_told_since),
+                TEST(test_waits_when_not_promised),
+                TEST(test_told_to_others),
                 TEST(test_fast_changes),
                 TEST(test_drop),
                 TEST(test_drop_current),
@@ -518,6 +574,7 @@ int main(void)
                 TEST(test_names_of),
                 TEST(test_name_rotates),
                 TEST(test_text),
+                TEST(test_url),
                 TEST(test_fields),
                 cmocka_unit_test_setup_teardown(test_newline, set_up_newline, tear_down),
                 TEST(test_mtime),
