@@ -159,7 +159,12 @@ class Systemd:
 
     def ctl(self, *words, check=True):
         """systemctl."""
-        return self.enter("systemctl", "--no-pager", *words, check=check)
+        done = self.enter("systemctl", "--no-pager", *words, check=False)
+        if check and done.returncode != 0:
+            status = self.enter("systemctl", "--no-pager", "--full", "status", *words[1:], check=False).stdout
+            logs = [path.read_text(errors="replace") for path in self.units.parent.glob("log")]
+            raise AssertionError(f"{words}: {done.stderr}\n{status}\n{''.join(logs)}")
+        return done
 
     def show(self, unit, name):
         """One property of a unit."""

@@ -1,0 +1,269 @@
+"""What is installed: the files, the manual page, the completion, the Debian package."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import boxed
+from mounting import BINARY, FIELDS, TREE
+
+BUILD = pathlib.Path(BINARY).parent.parent
+DIST = BUILD / "src/dist"
+INSTALLED = {
+    "usr/local/sbin/tokenfs", "sbin/mount.tokenfs", "usr/local/share/man/man8/tokenfs.8",
+    "usr/local/share/man/man8/mount.tokenfs.8", "usr/local/share/bash-completion/completions/tokenfs",
+    "usr/local/lib/systemd/system/tokenfs@.service", "usr/local/lib/sysusers.d/tokenfs.conf",
+    "usr/local/lib/tmpfiles.d/tokenfs.conf", "usr/local/share/doc/tokenfs/README.md",
+}
+
+
+def run(*command, check=True, **more):
+    """Runs a program; gives the CompletedProcess."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=600, **more)
+    assert not check or done.returncode == 0, (command, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
+    return done
+
+
+def needs(*programs):
+    """Skips, loudly, without these programs."""
+    missing = [name for name in programs if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"NO {', '.join(missing)} HERE: this was not tested")
+
+
+def test_meson_install(directory):
+    """Every file at its place, both names of the program, nothing that can be written by others."""
+    run("meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", directory / "root")
+    root = directory / "root"
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
+    examples = {name for name in found if "/doc/tokenfs/examples/" in name}
+    assert found - examples == INSTALLED
+    assert {os.path.basename(name) for name in examples} == set(os.listdir(TREE / "src/dist/examples"))
+    assert os.readlink(root / "sbin/mount.tokenfs") == "/usr/local/sbin/tokenfs"
+    assert "/usr/local/sbin/tokenfs -f" in (root / "usr/local/lib/systemd/system/tokenfs@.service").read_text()
+    for path in root.rglob("*"):
+        assert path.is_symlink() or not path.stat().st_mode & 0o022, path
+
+
+# The manual page.
+
+def test_page_is_clean():
+    """mandoc and man-db have no complaint."""
+    needs("mandoc", "man")
+    lint = run("mandoc", "-T", "lint", "-W", "all", DIST / "tokenfs.8", check=False)
+    assert lint.stdout == "" and lint.stderr == ""
+    warned = run("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", DIST / "tokenfs.8",
+                 env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80"})
+    assert warned.stderr == ""
+
+
+def page():
+    """The page's source without fonts and escapes."""
+    text = (DIST / "tokenfs.8").read_text()
+    return re.sub(r"\\f[BIRP]|\\&", "", text).replace("\\-", "-")
+
+
+def options_of_help():
+    """{name: (argument, default)} as -h shows them, from the program's table."""
+    found = {}
+    for line in run(BINARY, "-h").stdout.split("Options (")[1].splitlines():
+        if match := re.match(r"  ([a-z_]+)(?:=(\S+))?\s+(.*)", line):
+            name, argument, text = match.groups()
+            default = re.search(r"\(([^()]*)\)$", text)
+            found[name] = (argument, default[1] if default else None)
+    return found
+
+
+def options_of_page():
+    """{name: (argument, default)} from the section OPTIONS."""
+    section = re.split(r"(?m)^\.SH ", page())
+    text = next(part for part in section if part.startswith("OPTIONS"))
+    found = {}
+    for part in re.split(r"(?m)^\.TP\n", text)[1:]:
+        tags, rest = [], part.split("\n")
+        while True:
+            tags.append(rest.pop(0))
+            if not rest or rest[0] != ".TQ":
+                break
+            rest.pop(0)
+        default = re.search(r"^Default: (.*?)\.$", "\n".join(rest), re.M)
+        for tag in tags:
+            match = re.fullmatch(r"\.B[I]? ([a-z_]+)(?:= ?(\S+))?", tag)
+            assert match, tag
+            found[match[1]] = (match[2], default[1] if default else None)
+    return found
+
+
+def test_page_has_the_options():
+    """Names, arguments and defaults are those of the program's table, in both directions."""
+    there, here = options_of_help(), options_of_page()
+    assert there.keys() == here.keys()
+    assert len(there) > 20
+    for name, (argument, default) in there.items():
+        assert here[name][0] == argument, name
+        # The help has more in brackets than defaults; what is a number, an octal mode or a word of a set is one.
+        if default and re.fullmatch(r"\d+|on|info|who mounts|tokenfs", default):
+            assert here[name][1] == default, name
+        else:
+            assert here[name][1] is None, name
+
+
+def test_page_has_the_errors():
+    """The errno table is that of the source."""
+    source = set(re.findall(r"return (E[A-Z]+);", (TREE / "src/fs/errno.c").read_text())) - {"EIO"}
+    there = set(re.findall(r"(?m)^(E[A-Z]+)\t", page()))
+    assert there == source | {"EINTR", "EROFS"}
+
+
+def test_page_has_the_rest():
+    """Every field, switch and signal."""
+    text = page()
+    for field in FIELDS:
+        assert re.search(rf"\b{field}\b", text), field
+    for switch in set(re.findall(r"--[a-z-]+", run(BINARY, "-h").stdout)):
+        assert switch in text, switch
+    for name in ("SIGHUP", "SIGTERM", "SIGUSR2", ".service_status", ".service_metrics", ".by_name", ".json"):
+        assert name in text, name
+
+
+def test_readme_has_the_options():
+    """The README's table: names and defaults."""
+    text = (TREE / "README.md").read_text()
+    table = text.split("<!-- options -->")[1].split("<!-- /options -->")[0]
+    found = {}
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) == 3 and "`" in cells[0]:
+            for name in re.findall(r"`([a-z_]+)=?`", cells[0]):
+                found[name] = cells[1]
+    there = options_of_help()
+    assert found.keys() == there.keys()
+    for name, (_, default) in there.items():
+        if default and re.fullmatch(r"\d+|on|info|tokenfs", default):
+            assert found[name] == default, name
+
+
+# The completion.
+
+def complete(line, environ=None, words=None):
+    """What bash would offer at the end of this line."""
+    script = ("compopt() { :; }; COMP_WORDBREAKS=$4; . \"$1\"; COMP_LINE=$2; COMP_POINT=${#2}; read -ra COMP_WORDS <<<\"$2\"; "
+              "[[ $2 == *' ' ]] && COMP_WORDS+=(''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _tokenfs \"$3\"; "
+              "printf '%s\\n' \"${COMPREPLY[@]}\"")
+    done = run("bash", "-c", script, "bash", TREE / "src/dist/tokenfs.bash", line, BINARY,
+               words or " \t\n\"'><=;|&(:", env={**os.environ, **(environ or {})})
+    assert done.stderr == ""
+    return set(done.stdout.split())
+
+
+def test_completion(directory):
+    """Options, their values, profiles of both files, switches, directories."""
+    options = complete("tokenfs -o ")
+    assert options == {name + ("=" if argument else "") for name, (argument, _) in options_of_help().items()}
+    assert complete("tokenfs -o ttl=5,negative") == {"ttl=5,negative_ttl="}
+    assert complete("tokenfs -o log_level=") == {"error", "warning", "info", "debug"}
+    assert complete("tokenfs -o audit,log_level=w") == {"warning"}
+    assert complete("tokenfs -o audit,log_level=w", words=" \t\n") == {"audit,log_level=warning"}
+    assert complete("tokenfs -o uid=roo") == {"root"}
+    assert {"-f", "--check", "--mount-only", "--help"} <= complete("tokenfs -")
+    (directory / "config").write_text("[default]\n[profile web]\nregion=x\n[sso-session s]\n[profile \"two words\"]\n")
+    (directory / "credentials").write_text("[web]\n[other]\n")
+    files = {"AWS_CONFIG_FILE": str(directory / "config"), "AWS_SHARED_CREDENTIALS_FILE": str(directory / "credentials")}
+    profiles = complete("tokenfs -o profile=", files)
+    assert {"default", "web", "other"} <= profiles and "s" not in profiles and "sso-session" not in profiles
+    (directory / "place").mkdir()
+    assert str(directory / "place") in complete(f"tokenfs {directory}/pl")
+
+
+# The Debian package.
+
+IN_PACKAGE = {
+    "lib/systemd/system/tokenfs@.service", "usr/lib/sysusers.d/tokenfs.conf", "usr/lib/tmpfiles.d/tokenfs.conf",
+    "usr/sbin/tokenfs", "usr/sbin/mount.tokenfs", "usr/share/bash-completion/completions/tokenfs",
+    "usr/share/man/man8/tokenfs.8.gz", "usr/share/man/man8/mount.tokenfs.8.gz",
+}
+
+# A root of its own, made of the machine's: what is done in it is gone with it.
+CHROOT = r"""
+set -e
+mount --make-rprivate /
+mkdir "$BOX/layers"
+mount -t tmpfs -o mode=0755 tmpfs "$BOX/layers"
+cd "$BOX/layers"
+mkdir up work root
+mount -t overlay -o lowerdir=/,upperdir=up,workdir=work overlay root
+mkdir -p root/dev root/proc root/sys root/run
+mount --rbind /dev root/dev
+mount --rbind /proc root/proc
+mount --rbind /sys root/sys
+mount -t tmpfs tmpfs root/run
+mount -t tmpfs tmpfs root/tmp
+cp "$DEB" root/tmp/tokenfs.deb
+exec chroot root bash -c "$1"
+"""
+
+LIFE = r"""
+set -e
+export DEBIAN_FRONTEND=noninteractive
+dpkg -i /tmp/tokenfs.deb
+echo "== installed"
+dpkg -V tokenfs
+tokenfs -V
+id -u tokenfs
+stat -c '%U:%G %a' /run/tokenfs
+mkdir /run/tokens
+mount -t tokenfs -o user=tokenfs,ttl=30 office /run/tokens
+trap 'umount -l /run/tokens' EXIT
+echo "== $(cat "/run/tokens/$TOKEN/value")"
+umount /run/tokens
+trap - EXIT
+for _ in $(seq 100); do ls /proc/*/exe -l 2>/dev/null | grep -q "[/]usr/sbin/tokenfs" || break; sleep 0.1; done
+mkdir -p /etc/tokenfs
+dpkg --purge tokenfs
+[ ! -e /usr/sbin/tokenfs ] && [ ! -L /usr/sbin/mount.tokenfs ] && [ ! -e /lib/systemd/system/tokenfs@.service ]
+echo "== purged"
+"""
+
+
+def test_debian_package(resolver, token, directory):
+    """Builds the package; lintian has nothing to say; it is installed, used, and removed without a trace."""
+    needs("dpkg-buildpackage", "dh", "lintian", "meson")
+    last = run(TREE / "src/dist/build-deb", directory, env={**os.environ, "HOME": str(directory)}).stdout.splitlines()[-1]
+    deb = pathlib.Path(last)
+    assert deb.parent == directory and deb.suffix == ".deb"
+    listed = {line.split()[5][2:] for line in run("dpkg-deb", "-c", deb).stdout.splitlines()}
+    assert IN_PACKAGE <= listed
+    assert "fuse3" in run("dpkg-deb", "-f", deb, "Depends").stdout
+    root = ["--allow-root"] if os.geteuid() == 0 else []
+    lint = run("lintian", *root, "-I", "--pedantic", "--fail-on", "error,warning,info,pedantic", deb, check=False)
+    assert lint.returncode == 0 and lint.stdout == "", lint.stdout + lint.stderr
+    if boxed.why_not():
+        pytest.skip(f"THE PACKAGE WAS NOT INSTALLED: {boxed.why_not()}")
+    (directory / "box").mkdir()
+    environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "BOX": str(directory / "box"), "DEB": str(deb), "TOKEN": token["id"],
+               "HOME": "/root", "AWS_EC2_METADATA_DISABLED": "true", **resolver.environ()}
+    done = run("unshare", "-m", "bash", "-c", CHROOT, "bash", LIFE, env=environ)
+    assert "== installed" in done.stdout and f"== {token['value']}\n" in done.stdout and "== purged" in done.stdout
+
+
+def test_examples_are_read(directory):
+    """The fstab example by findmnt, the JSON by a parser; what they name exists as an option."""
+    options = options_of_help().keys()
+    lines = [line.split() for line in (TREE / "src/dist/examples/fstab").read_text().splitlines()
+             if line and not line.startswith("#")]
+    assert lines
+    for line in lines:
+        assert len(line) == 6 and line[2] == "tokenfs"
+        for word in line[3].split(","):
+            name = word.split("=")[0]
+            assert name in options or name in ("noauto", "user", "nofail", "_netdev") or name.startswith("x-"), word
+    verified = run("findmnt", "--verify", "--tab-file", TREE / "src/dist/examples/fstab", check=False)
+    assert "0 parse errors" in verified.stdout + verified.stderr
+    for path in (TREE / "src/dist/examples").glob("*.json"):
+        json.loads(path.read_text())
+    assert directory.exists()
