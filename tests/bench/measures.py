@@ -6,8 +6,9 @@ import threading
 import time
 from dataclasses import dataclass
 
-from mounting import until
-from rig import REGION, memory_kib, wakeups
+from rig import REGION, memory_kib, wakeups      # it makes the next importable
+
+from mounting import until                      # pylint: disable=wrong-import-order
 
 
 @dataclass

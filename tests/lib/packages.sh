@@ -17,6 +17,7 @@ packages_test=(
         clang llvm libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck valgrind
         python3-pytest python3-pytest-timeout python3-pytest-xdist python3-botocore python3-prometheus-client
         attr acl rsync tar findutils git
+        systemd man-db mandoc dpkg-dev debhelper lintian
 )
 
 packages_missing() # PACKAGE… → their names, one a line
