@@ -3,8 +3,8 @@
  * A mount tells its reader one errno, and its log one line. Here all that a mount needs is gone through beforehand, in
  * the order in which it is needed, with the same parts as the daemon's: what works here works there. Steps that don't
  * depend on a failed one are taken all the same, so that one run shows all that is to be mended. Like the daemon's
- * worker, the check gives up its privileges once it has looked at FUSE: files that only root's rights can read don't
- * count as readable.
+ * worker, the check gives up its privileges once it has looked at FUSE, and locks itself into the same sandbox before it
+ * meets the world: files that neither lets the worker read don't count as readable.
  *
  * Nothing is changed, nothing is mounted, no secret is printed: of a key its id is shown, shortened, of a token its id,
  * status and end. */
@@ -24,6 +24,8 @@
 #include "check-service.h"
 #include "parts.h"
 #include "privileges.h"
+#include "sandbox.h"
+#include "tokenfs/aws/launcher.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
@@ -257,6 +259,7 @@ static int check_service(Check *check)
         int has_endpoint = r == 0 ? find_endpoint(check, &error) : r;
         if (has_endpoint < 0)
                 return has_endpoint;
+        sandbox_enter(check->options, check->config);
         if (has_endpoint)
                 start_probe(check, deadline_ns);
         ask_for_credentials(check);
@@ -302,7 +305,9 @@ static int check_all(Check *check)
                 return 0;
         }
         json_init();
-        int r = http_global_init();
+        int r = check->options->sandbox ? launcher_start() : 0;
+        if (r == 0)
+                r = http_global_init();
         if (r == 0)
                 r = loop_new(&check->loop);
         if (r < 0)
@@ -325,6 +330,7 @@ static void check_deinit(Check *check)
         aws_endpoint_deinit(&check->endpoint);
         aws_config_free(check->config);
         loop_free(check->loop);
+        launcher_stop();
 }
 
 int check_run(const Options *options)
