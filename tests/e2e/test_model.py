@@ -89,6 +89,7 @@ class Walk:
         self.fault = None
         self.number = 0
         self.good = set()       # read well since the last forgetting or refusal
+        self.has_listing = False    # one was had since the last forgetting
         self.refused = {}       # id -> when a refusal was told
         self.trace = []
         self.counts = {}
@@ -143,7 +144,7 @@ class Walk:
                 if not matches:
                     continue
                 told = self.refused.get(id)
-                if told is not None and self.is_inaccessible_throughout(id, told, end):
+                if told is not None and start > told + SLACK and self.is_inaccessible_throughout(id, told, end):
                     self.fail(f"{way}: a copy of {id} came back after it was refused {start - told:.3f} s before")
                 return id
         history = {id: [(round(t - start, 3), d and d["value"][:24]) for t, d in self.resolver.history(id)][-6:]
@@ -172,8 +173,8 @@ class Walk:
         data = []
         error = error_of(lambda: data.append(read_file(path)))
         end = time.monotonic()
-        self.note(f"{way} {what} → {error} {data[0][:24] if data else ''}")
         ids = ids_of(self.since(start, end, extra) - TTL, end)
+        self.note(f"{way} {what} of {sorted(map(str, ids))} → {error} {data[0][:24] if data else ''}")
         if error == "OK":
             id = self.check_bytes(way, {i for i in ids if i}, what, data[0], start, end, extra)
             if not self.was_inaccessible(id, start - TTL - SLACK, end):
@@ -209,7 +210,7 @@ class Walk:
         id, start, sizes = self.random.choice(self.ids), time.monotonic(), []
         error = error_of(lambda: sizes.append(os.stat(self.fs.at(id, "value")).st_size))
         end = time.monotonic()
-        self.note(f"stat → {error} {sizes}")
+        self.note(f"stat {id} → {error} {sizes}")
         if error != "OK":
             self.check_error("stat", {id}, error, start, end, 0)
             return
@@ -225,15 +226,18 @@ class Walk:
         end = time.monotonic()
         self.note(f"ls → {len(shown)} tokens, {names}")
         oldest = self.since(start, end)
+        is_well = not self.failing.touches(oldest - HOLD, end, RECOVERY)
         for id in self.ids:
             there = list(map(bool, self.versions(id, oldest, end)))
-            if all(there) and id not in shown and not self.denied[id].touches(oldest - HOLD, end):
+            if all(there) and id not in shown and (is_well or self.has_listing):
                 self.fail(f"ls: {id} is missing")
             if not any(there) and id in shown:
                 self.fail(f"ls: {id} is not there")
         meant = self.meant("web", oldest, end)
-        if (None not in meant and "web" not in names) or (meant == {None} and "web" in names):
+        is_missing = None not in meant and "web" not in names and (is_well or self.has_listing)
+        if is_missing or (meant == {None} and "web" in names):
             self.fail(f"ls .by_name: {names}, but the name meant {meant}")
+        self.has_listing = self.has_listing or is_well
 
     def step_change(self):
         """Another value, of another length."""
@@ -249,6 +253,7 @@ class Walk:
         id = self.random.choice(self.ids)
         if id in self.resolver.model.tokens:
             self.resolver.delete_token(id)
+            self.good.discard(id)
             self.note(f"delete {id}")
         else:
             self.number += 1
@@ -266,6 +271,7 @@ class Walk:
             self.note(f"allow {id}")
         else:
             self.denied[id].begin()
+            self.good.discard(id)
             self.rules[id] = self.resolver.deny(token=id, operation="GetAccessToken")
             self.note(f"deny {id}")
 
@@ -295,6 +301,7 @@ class Walk:
         """SIGHUP."""
         self.fs.forget()
         self.good.clear()
+        self.has_listing = False
         self.note("SIGHUP")
 
     def note(self, text):
