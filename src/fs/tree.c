@@ -30,6 +30,9 @@
 #define TREE_QUIET_NS (NS_PER_S / 2)
 /* After a node was told another version, others wait this long, or until the first has asked for bytes. */
 #define TREE_SETTLE_NS (NS_PER_S / 10)
+/* An answer that was given this short a time before may not have been taken in by the kernel yet. That matters while
+ * nobody has asked for bytes: there may be none in the page cache then. */
+#define TREE_RACE_NS (NS_PER_S / 50)
 /* A version is kept for a while after its attributes have run out: a task that was given them may still have to
  * wait for a processor before it reads. */
 #define TREE_SLACK_NS (5 * NS_PER_S)
@@ -349,7 +352,7 @@ TreeTell tree_tell_known(Tree *tree, Node node, uint64_t came_ns, Version **ret_
         *ret_until_ns = old->switched_ns + TREE_SETTLE_NS;
         if (!old->is_read && clock_now_ns() < *ret_until_ns)
                 return TREE_WAIT;
-        return came_ns <= old->told_ns ? TREE_TELL : TREE_LEARN;
+        return came_ns <= old->told_ns + (old->is_read ? 0 : TREE_RACE_NS) ? TREE_TELL : TREE_LEARN;
 }
 
 TreeTell tree_tell(Tree *tree, Node node, Version **ret_version, uint64_t *ret_until_ns)
