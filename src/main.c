@@ -10,6 +10,7 @@
 #include "tokenfs/daemon/check.h"
 #include "tokenfs/daemon/options.h"
 #include "tokenfs/daemon/supervisor.h"
+#include "tokenfs/daemon/wait.h"
 
 static int print(void (*write_text)(Buf *out))
 {
@@ -27,6 +28,7 @@ static int run(const Options *options, char **argv)
         case OPTIONS_VERSION: return print(options_version);
         case OPTIONS_NOTHING: return EXIT_SUCCESS;
         case OPTIONS_CHECK: return check_run(options);
+        case OPTIONS_WAIT: return wait_run(options);
         case OPTIONS_MOUNT_ONLY: return supervisor_mount_only(options);
         case OPTIONS_MOUNT: return supervisor_run(options, argv);
         }

@@ -212,6 +212,7 @@ const char *option_nearest(const char *name)
 }
 
 static const char usage[] = "Usage: tokenfs [-f] [-d] [-o OPTION[,OPTION...]] [SOURCE] MOUNTPOINT\n"
+                            "       tokenfs --wait [--timeout=SECONDS] PATH\n"
                             "       tokenfs --check [--json] [-o OPTION[,OPTION...]] [TOKEN-ID]\n"
                             "\n"
                             "Shows access tokens of Amazon Route 53 Global Resolver as files.\n"
@@ -221,6 +222,8 @@ static const char usage[] = "Usage: tokenfs [-f] [-d] [-o OPTION[,OPTION...]] [S
                             "  -o OPTION[,...]     see below; repeatable\n"
                             "      --check         say what works and what doesn't, change nothing\n"
                             "      --json          the same for machines\n"
+                            "      --wait          wait until the content of a file has changed\n"
+                            "      --timeout=S     but not longer than this: exit status 2\n"
                             "      --mount-only    mount, and let the service manager keep the descriptor for -f\n"
                             "  -h, --help          this text\n"
                             "  -V, --version       the version\n"

@@ -44,8 +44,8 @@ static void option_list_deinit(OptionList *list)
 
 void options_deinit(Options *options)
 {
-        char *strings[] = {options->source, options->mountpoint, options->check_token_id, options->region,
-                options->endpoint_url, options->profile, options->ca_bundle, options->user};
+        char *strings[] = {options->source, options->mountpoint, options->check_token_id, options->wait_path,
+                options->region, options->endpoint_url, options->profile, options->ca_bundle, options->user};
         for (size_t i = 0; i < ARRAY_LEN(strings); i++)
                 free(strings[i]);
         option_list_deinit(&options->token_ids);
@@ -113,7 +113,11 @@ static int parse_option_text(const char *text, Options *options, Buf *error)
         return 0;
 }
 
-enum { SWITCH_CHECK = 256, SWITCH_JSON, SWITCH_MOUNT_ONLY };
+enum { SWITCH_CHECK = 256, SWITCH_JSON, SWITCH_MOUNT_ONLY, SWITCH_WAIT, SWITCH_TIMEOUT };
+
+#define WAIT_MAX_NS (UINT64_C(366) * 86400 * NS_PER_S)
+static const OptionSpec wait_timeout = {
+        "--timeout", OPTION_SECONDS, offsetof(Options, wait_ns), 0, WAIT_MAX_NS, "SECONDS", NULL};
 
 static const struct option long_switches[] = {
         {"help", no_argument, NULL, 'h'},
@@ -123,6 +127,8 @@ static const struct option long_switches[] = {
         {"check", no_argument, NULL, SWITCH_CHECK},
         {"json", no_argument, NULL, SWITCH_JSON},
         {"mount-only", no_argument, NULL, SWITCH_MOUNT_ONLY},
+        {"wait", no_argument, NULL, SWITCH_WAIT},
+        {"timeout", required_argument, NULL, SWITCH_TIMEOUT},
         {NULL, 0, NULL, 0},
 };
 
@@ -137,6 +143,8 @@ static int bad_switch(int argc, char **argv, int given, Buf *error)
         /* getopt tells a short switch in optopt; a long one it has just passed. */
         if (given == ':' && optopt == 'o')
                 return (void)buf_append_str(error, "-o needs options behind it (-o ttl=30)"), -EINVAL;
+        if (given == ':' && optopt == SWITCH_TIMEOUT)
+                return (void)buf_append_str(error, "--timeout needs a value (--timeout=60)"), -EINVAL;
         if (given == ':')
                 return (void)buf_appendf(error, "-%c needs an argument", optopt), -EINVAL;
         if (optopt > ' ' && optopt < 127)
@@ -164,6 +172,8 @@ static int parse_switches(int argc, char **argv, Options *options, Buf *error)
                 case SWITCH_CHECK: options->action = OPTIONS_CHECK; break;
                 case SWITCH_JSON: options->json = true; break;
                 case SWITCH_MOUNT_ONLY: options->action = OPTIONS_MOUNT_ONLY; break;
+                case SWITCH_WAIT: options->action = OPTIONS_WAIT; break;
+                case SWITCH_TIMEOUT: r = option_set(&wait_timeout, optarg, options, error); break;
                 case 'o': r = parse_option_text(optarg, options, error); break;
                 case 'd':
                         options->debug = options->foreground = true;
@@ -206,6 +216,16 @@ static int parse_check(int count, char **words, Options *options, Buf *error)
         return options->check_token_id ? 0 : -ENOMEM;
 }
 
+static int parse_wait(int count, char **words, Options *options, Buf *error)
+{
+        if (count != 1 || !*words[0]) {
+                (void)buf_append_str(error, "--wait takes one path (tokenfs --wait [--timeout=SECONDS] PATH)");
+                return -EINVAL;
+        }
+        options->wait_path = strdup(words[0]);
+        return options->wait_path ? 0 : -ENOMEM;
+}
+
 static int parse_mount(int count, char **words, Options *options, Buf *error)
 {
         if (count == 0) {
@@ -234,6 +254,7 @@ static void set_defaults(Options *options)
 {
         *options = (Options){
                 .action = OPTIONS_MOUNT,
+                .wait_ns = CLOCK_NEVER,
                 .ttl_ns = 60 * NS_PER_S,
                 .negative_ttl_ns = 5 * NS_PER_S,
                 .stale_ns = 3600 * NS_PER_S,
@@ -260,9 +281,14 @@ static int parse_all(int argc, char **argv, Options *options, Buf *error)
                 (void)buf_append_str(error, "--json goes with --check only");
                 return -EINVAL;
         }
+        if (options->wait_ns != CLOCK_NEVER && options->action != OPTIONS_WAIT) {
+                (void)buf_append_str(error, "--timeout goes with --wait only (-o timeout= is another)");
+                return -EINVAL;
+        }
         switch (options->action) {
         case OPTIONS_HELP:
         case OPTIONS_VERSION: return 0;
+        case OPTIONS_WAIT: return parse_wait(count, words, options, error);
         case OPTIONS_CHECK: return parse_check(count, words, options, error);
         case OPTIONS_MOUNT:
         case OPTIONS_MOUNT_ONLY:

@@ -224,13 +224,24 @@ static void test_actions(void **state)
                 {"tokenfs --check", OPTIONS_CHECK},
                 {"tokenfs --check --json -o ttl=5 abc.d-1", OPTIONS_CHECK},
                 {"tokenfs --foreground /mnt", OPTIONS_MOUNT},
+                {"tokenfs --wait /mnt/x/value", OPTIONS_WAIT},
         };
         for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
                 Options options = accept(cases[i].line);
                 assert_int_equal(options.action, cases[i].action);
                 options_deinit(&options);
         }
-        Options options = accept("tokenfs --check --json abc.d-1");
+        Options options = accept("tokenfs --wait --timeout=1m value");
+        assert_string_equal(options.wait_path, "value");
+        assert_int_equal(options.wait_ns, 60 * NS_PER_S);
+        options_deinit(&options);
+        options = accept("tokenfs --wait value --timeout 0.5");
+        assert_int_equal(options.wait_ns, NS_PER_S / 2);
+        options_deinit(&options);
+        options = accept("tokenfs --wait value");
+        assert_int_equal(options.wait_ns, CLOCK_NEVER);
+        options_deinit(&options);
+        options = accept("tokenfs --check --json abc.d-1");
         assert_string_equal(options.check_token_id, "abc.d-1");
         assert_true(options.json);
         options_deinit(&options);
@@ -248,6 +259,11 @@ static void test_refuses_words(void **state)
         REFUSE("tokenfs /mnt -o", "-o needs");
         REFUSE("tokenfs --json /mnt", "--json", "--check");
         REFUSE("tokenfs --check a b", "one token id");
+        REFUSE("tokenfs --wait", "one path");
+        REFUSE("tokenfs --wait a b", "one path");
+        REFUSE("tokenfs --wait --timeout=-1 a", "--timeout", "'-1'");
+        REFUSE("tokenfs --wait --timeout", "--timeout needs");
+        REFUSE("tokenfs --timeout=5 /mnt", "--timeout", "--wait");
         REFUSE("tokenfs --check ..", "'..'");
         REFUSE("tokenfs -o ttll=5 /mnt", "'ttll'", "did you mean 'ttl'");
         REFUSE("tokenfs -o endpoint=http://x /mnt", "'endpoint'", "did you mean 'endpoint_url'");

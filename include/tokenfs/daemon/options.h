@@ -19,6 +19,7 @@ typedef enum OptionsAction {
         OPTIONS_MOUNT,
         OPTIONS_MOUNT_ONLY, /* nobody serves it yet */
         OPTIONS_CHECK,
+        OPTIONS_WAIT,
         OPTIONS_HELP,
         OPTIONS_VERSION,
         OPTIONS_NOTHING, /* `mount -f`, the dry run of mount(8): all was read and is right */
@@ -33,6 +34,8 @@ typedef struct Options {
         char *source; /* as `df` shows it */
         char *mountpoint;
         char *check_token_id;
+        char *wait_path;
+        uint64_t wait_ns; /* --timeout; CLOCK_NEVER: none */
 
         char *region, *endpoint_url, *profile;
         char *ca_bundle; /* absolute */
