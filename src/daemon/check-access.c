@@ -194,6 +194,15 @@ static void on_result(const ApiResult *result, void *userdata)
                 question->call = NULL;
 }
 
+/* The deadline came before any answer did. */
+static void note_silence(Question *question)
+{
+        char detail[64];
+        (void)snprintf(detail, sizeof detail,
+                "%s: no answer within timeout=", api_operation_name(question->operation));
+        read_failure(question, &(ApiResult){.error = API_E_TIMEOUT, .detail = detail});
+}
+
 static bool is_any_open(const Questions *questions)
 {
         for (size_t i = 0; i < questions->count; i++)
@@ -219,8 +228,7 @@ static int ask(Questions *questions, Loop *loop, ApiClient *client, uint64_t dea
         for (size_t i = 0; i < questions->count; i++) {
                 Question *question = &questions->items[i];
                 if (question->call && question->outcome == CHECK_SKIPPED)
-                        read_failure(question,
-                                &(ApiResult){.error = API_E_TIMEOUT, .detail = "no answer within timeout="});
+                        note_silence(question);
                 question->call = api_cancel(question->call);
         }
         return r;

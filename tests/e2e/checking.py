@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from mounting import BINARY, HANG
+from mounting import BINARY, HANG, SANITIZED
 from resolver import ACCESS_KEY, SECRET_KEY
 
 STEPS = ["options", "fuse", "configuration", "credentials", "endpoint", "lookup", "connection", "tls", "clock", "call"]
@@ -72,7 +72,9 @@ class Checker:
         """Runs it; no secret is in what it says."""
         full = {**self.environ, **(environ or {})}
         full = {name: value for name, value in full.items() if value is not None}
-        done = subprocess.run([*prefix, self.binary, "--check", *words], env=full, capture_output=True, text=True,
+        # The search for leaks traces the process, which the sandbox forbids.
+        first = ["-o", "sandbox=off"] if SANITIZED else []
+        done = subprocess.run([*prefix, self.binary, "--check", *first, *words], env=full, capture_output=True, text=True,
                               timeout=HANG, check=False, stdin=subprocess.DEVNULL, **more)
         said = done.stdout + done.stderr
         secrets = {PLANTED} | {key.secret for key in self.resolver.verifier.keys.values()}
