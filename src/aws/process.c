@@ -225,8 +225,9 @@ int process_start(Loop *loop, char *const argv[], const ProcessLimits *limits, P
         CLEANUP(process_free_p) Process *process = NULL;
         CLEANUP(cleanup_close) int child_end = -1;
         int r = process_new(loop, limits, handler, userdata, &child_end, &process);
-        if (r == 0)
-                r = process_spawn(argv, child_end, &process->pid);
+        if (r < 0 || !process)
+                return r;
+        r = process_spawn(argv, child_end, &process->pid);
         if (r < 0)
                 return r;
         process->pid_fd = pidfd_open(process->pid, 0);
@@ -267,8 +268,9 @@ int process_start_of_profile(Loop *loop, const char *profile, char *const argv[]
         CLEANUP(process_free_p) Process *process = NULL;
         CLEANUP(cleanup_close) int child_end = -1;
         int r = process_new(loop, limits, handler, userdata, &child_end, &process);
-        if (r == 0)
-                r = launcher_run(profile, child_end, &process->pid_fd);
+        if (r < 0 || !process)
+                return r;
+        r = launcher_run(profile, child_end, &process->pid_fd);
         if (r == 0)
                 r = process_watch(process, loop, limits->timeout_ns, process_on_report);
         if (r == 0)

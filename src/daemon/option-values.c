@@ -6,8 +6,6 @@
 #include "daemon/option-table.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +14,7 @@
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
+#include "users.h"
 
 #define SECONDS_DIGITS 9
 
@@ -114,14 +113,14 @@ static int set_uid(const OptionSpec *spec, const char *value, uid_t *ret_uid, Bu
                 *ret_uid = (uid_t)number;
                 return 0;
         }
-        const struct passwd *user = getpwnam(value);
-        if (!user) {
+        User user;
+        if (users_find(value, &user) < 0) {
                 (void)buf_appendf(error,
                         "option %s: there is no user '" SHOWN "'; give a user's name or number", spec->name,
                         value);
                 return -EINVAL;
         }
-        *ret_uid = user->pw_uid;
+        *ret_uid = user.uid;
         return 0;
 }
 
@@ -132,14 +131,14 @@ static int set_gid(const OptionSpec *spec, const char *value, gid_t *ret_gid, Bu
                 *ret_gid = (gid_t)number;
                 return 0;
         }
-        const struct group *group = getgrnam(value);
-        if (!group) {
+        gid_t gid;
+        if (users_find_group(value, &gid) < 0) {
                 (void)buf_appendf(error,
                         "option %s: there is no group '" SHOWN "'; give a group's name or number", spec->name,
                         value);
                 return -EINVAL;
         }
-        *ret_gid = group->gr_gid;
+        *ret_gid = gid;
         return 0;
 }
 
@@ -172,13 +171,13 @@ static int set_path(const char *value, char **ret_path)
 /* mount(8) adds user=NAME when NAME mounts by himself what fstab lets users mount: then there is nothing to drop. */
 static int set_user(const OptionSpec *spec, const char *value, char **ret_user, Buf *error)
 {
-        const struct passwd *user = getpwnam(value);
-        if (!user) {
+        User user;
+        if (users_find(value, &user) < 0) {
                 (void)buf_appendf(error, "option %s: there is no user '" SHOWN "'; give the name of one",
                         spec->name, value);
                 return -EINVAL;
         }
-        if (geteuid() == user->pw_uid)
+        if (geteuid() == user.uid)
                 return 0;
         if (geteuid() != 0) {
                 (void)buf_appendf(error, "option %s: only root can run a part as another user ('" SHOWN "')",

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "tokenfs/base/log.h"
+#include "users.h"
 
 #define MEMLOCK_BYTES ((rlim_t)64 << 20)
 
@@ -59,14 +59,14 @@ void privileges_raise_memlock(void)
 
 static int change_user(const char *user)
 {
-        errno = 0;
-        const struct passwd *entry = getpwnam(user);
-        if (!entry)
-                return errno ? -errno : -ENOENT;
-        uid_t uid = entry->pw_uid;
-        gid_t gid = entry->pw_gid;
-        if (setenv("HOME", entry->pw_dir, 1) < 0 || setenv("USER", entry->pw_name, 1) < 0 ||
-                setenv("LOGNAME", entry->pw_name, 1) < 0)
+        User entry;
+        int r = users_find(user, &entry);
+        if (r < 0)
+                return r;
+        uid_t uid = entry.uid;
+        gid_t gid = entry.gid;
+        if (setenv("HOME", entry.home, 1) < 0 || setenv("USER", entry.name, 1) < 0 ||
+                setenv("LOGNAME", entry.name, 1) < 0)
                 return -ENOMEM;
         if (initgroups(user, gid) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
                 return -errno;

@@ -17,16 +17,16 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "landlock.h"
-#include "seccomp.h"
+#include "syscall-filter.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
+#include "users.h"
 
 #define SOURCE_PROFILES_MAX 8
 
@@ -43,8 +43,8 @@ static const char *home_directory(void)
         const char *home = secure_getenv("HOME");
         if (home && *home)
                 return home;
-        const struct passwd *user = getpwuid(geteuid());
-        return user ? user->pw_dir : "";
+        static User user;
+        return users_find_by_uid(geteuid(), &user) == 0 ? user.home : "";
 }
 
 /* The path itself or, as long as nothing lies there, what it will lie in; the root directory is too much for that.
@@ -190,7 +190,7 @@ void sandbox_enter(const Options *options, const AwsConfig *config)
                 log_info("this kernel has no Landlock: the worker may read any file that its user may");
         else if (files < 0)
                 log_warning("Landlock: %s: the worker may read any file that its user may", strerror(-files));
-        int calls = seccomp_enter();
+        int calls = syscall_filter_enter();
         if (calls < 0)
                 log_warning("seccomp: %s: the worker may make any system call", strerror(-calls));
         state = files == 0 ? (calls == 0 ? "seccomp, landlock" : "landlock")

@@ -49,7 +49,7 @@ static int send_message(const char *message, size_t len, int descriptor)
                 struct cmsghdr header;
                 char space[CMSG_SPACE(sizeof(int))];
         } control = {.space = {0}};
-        struct iovec text = {.iov_base = (void *)(uintptr_t)message, .iov_len = len};
+        struct iovec text = {.iov_base = (void *)message, .iov_len = len};
         struct msghdr datagram = {
                 .msg_name = &address,
                 .msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path_len),

@@ -48,7 +48,7 @@ static int describe(const Supervisor *supervisor, bool is_probe, Handover *ret_h
 /* Returns only on failure. */
 static int execute(const Supervisor *supervisor, bool is_probe)
 {
-        Handover handover;
+        Handover handover = HANDOVER_INIT;
         int r = describe(supervisor, is_probe, &handover);
         if (r < 0)
                 return r;

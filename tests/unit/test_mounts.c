@@ -90,8 +90,7 @@ static void test_resolve(void **state)
         (void)state;
         char path[PATH_MAX], link[PATH_MAX];
         CLEANUP(cleanup_free)
-        char *resolved = NULL,
-             *through_link = NULL, *descriptor = NULL, *missing = NULL;
+        char *resolved = NULL, *through_link = NULL, *descriptor = NULL, *missing = NULL;
         (void)snprintf(path, sizeof path, "%s/./sub/../sub//", directory);
         (void)snprintf(link, sizeof link, "%s/link", directory);
         assert_int_equal(mounts_resolve(path, &resolved), 0);

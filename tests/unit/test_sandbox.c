@@ -27,7 +27,7 @@
 
 #include "daemon/landlock.h"
 #include "daemon/sandbox.h"
-#include "daemon/seccomp.h"
+#include "daemon/syscall-filter.h"
 #include "tokenfs/base/cleanup.h"
 
 typedef int Attempt(void);
@@ -40,7 +40,7 @@ static int run_filtered(Attempt *attempt)
         assert_true(pid >= 0);
         if (pid == 0) {
                 (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-                if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_enter() < 0)
+                if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall_filter_enter() < 0)
                         _exit(100);
                 _exit(attempt());
         }

@@ -3,4 +3,4 @@
 
 /* From now on this thread, and those it starts, may make only the calls that serving needs. 0, or a negative errno:
  * nothing is restricted then. */
-int seccomp_enter(void);
+int syscall_filter_enter(void);

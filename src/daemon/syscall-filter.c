@@ -6,7 +6,7 @@
  * others fail with ENOSYS, as on an older kernel: libraries that try something new then go on with something old, which
  * EPERM would not tell them to. */
 
-#include "seccomp.h"
+#include "syscall-filter.h"
 
 #include <asm/termbits.h>
 #include <errno.h>
@@ -133,7 +133,7 @@ static int add_descriptors(scmp_filter_ctx filter)
         return r;
 }
 
-int seccomp_enter(void)
+int syscall_filter_enter(void)
 {
         scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
         if (!filter)
