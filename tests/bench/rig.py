@@ -83,8 +83,7 @@ class Rig:
 
     def mount(self, **options):
         """A mount whose processes are pinned to CPU 0."""
-        place = self.directory / f"m{len(self.mounts)}"
-        place.mkdir()
+        place = pathlib.Path(tempfile.mkdtemp(prefix="m", dir=self.directory))
         mounting.BINARY = str(self.build / "src/tokenfs")
         fs = mounting.Mount(place, self.service)
         self.mounts.append(fs)
