@@ -1,7 +1,7 @@
 /* Fetching ahead of a scan.
  *
  * Why: `cat MNT/<star>/status` over a thousand cold tokens would wait for a thousand calls one after the other. How: a read
- * that has to wait is looked up in the listing's order; when it comes right after the one before it, several times in
+ * that has to wait is looked up in the listing's order; when it comes right beside the one before it, several times in
  * a row, it is a scan, and the tokens that follow are asked for: one the first time, then twice as many with each
  * read, until as many calls are ahead as may be in flight. A scan that stops is seen by no further read, so no further
  * call is made: at most those in flight are wasted. A single read never starts one. */
@@ -12,6 +12,14 @@
 
 #define PREFETCH_RUN_MIN 2 /* reads in a row that make a scan */
 
+/* Reads in a row make a scan whichever way they go: a shell's glob looks at its matches from the last to the first. */
+static int direction_of(const Prefetch *prefetch, uint64_t version, size_t position)
+{
+        if (prefetch->run == 0 || prefetch->version != version)
+                return 0;
+        return position == prefetch->last + 1 ? 1 : position + 1 == prefetch->last ? -1 : 0;
+}
+
 void prefetch_note(Prefetch *prefetch, Cache *cache, Listing *listing, const char *id)
 {
         ListingAnswer answer;
@@ -20,23 +28,24 @@ void prefetch_note(Prefetch *prefetch, Cache *cache, Listing *listing, const cha
         if (!item)
                 return;
         size_t position = (size_t)(item - answer.items);
-        bool follows =
-                prefetch->run > 0 && prefetch->version == answer.version && position == prefetch->last + 1;
         if (prefetch->run > 0 && prefetch->version == answer.version && position == prefetch->last)
                 return; /* another file of the same token */
+        int direction = direction_of(prefetch, answer.version, position);
+        bool goes_on = direction != 0 && (prefetch->run == 1 || direction == prefetch->direction);
         prefetch->version = answer.version;
         prefetch->last = position;
-        prefetch->run = follows ? prefetch->run + 1 : 1;
-        if (!follows || prefetch->ahead <= position)
-                prefetch->ahead = position + 1;
+        prefetch->run = goes_on ? prefetch->run + 1 : 1;
+        prefetch->ahead = goes_on && prefetch->ahead > 0 ? prefetch->ahead - 1 : 0;
+        prefetch->direction = direction;
         if (prefetch->run < PREFETCH_RUN_MIN)
                 return;
         size_t window = prefetch->run - PREFETCH_RUN_MIN < 4 ? (size_t)1 << (prefetch->run - PREFETCH_RUN_MIN)
                                                              : API_IN_FLIGHT_MAX;
-        for (; prefetch->ahead <= position + window && prefetch->ahead < answer.item_count;
-                prefetch->ahead++) {
+        size_t left = direction > 0 ? answer.item_count - 1 - position : position;
+        for (; prefetch->ahead < window && prefetch->ahead < left; prefetch->ahead++) {
+                size_t distance = prefetch->ahead + 1;
+                size_t next = direction > 0 ? position + distance : position - distance;
                 CacheAnswer ignored;
-                (void)cache_get(
-                        cache, answer.items[prefetch->ahead].id, clock_now_ns(), false, NULL, &ignored);
+                (void)cache_get(cache, answer.items[next].id, clock_now_ns(), false, NULL, &ignored);
         }
 }

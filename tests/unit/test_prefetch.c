@@ -118,7 +118,7 @@ static void test_single_reads(void **state)
         assert_int_equal(prefetched(), 0);
         note(7);
         note(3);
-        note(2);
+        note(1);
         assert_int_equal(prefetched(), 0);
         prefetch_note(&prefetch, cache, listing, "unknown");
         assert_int_equal(prefetched(), 0);
@@ -130,7 +130,7 @@ static void test_window_grows(void **state)
         uint64_t ahead_max = 0;
         for (int i = 10; i < 40; i++) {
                 note(i);
-                uint64_t reached = prefetch.ahead - 1 - (uint64_t)i;
+                uint64_t reached = prefetch.ahead;
                 uint64_t expected = i == 10 ? 0 : i - 11 < 4 ? UINT64_C(1) << (i - 11) : API_IN_FLIGHT_MAX;
                 assert_int_equal(reached, expected);
                 ahead_max = reached > ahead_max ? reached : ahead_max;
@@ -149,6 +149,32 @@ static void test_scan(void **state)
         assert_in_range(waited, 2, 3);
         assert_int_equal(fake.started, 1 + COUNT); /* each once, and none past the end */
         assert_int_equal(cache_counters(cache)->prefetches_wasted, 0);
+}
+
+/* As a shell's glob goes. */
+static void test_scan_backwards(void **state)
+{
+        (void)state;
+        int waited = 0;
+        for (int i = COUNT - 1; i >= 0; i--) {
+                waited += read_token(i);
+                answer_all();
+        }
+        assert_in_range(waited, 2, 3);
+        assert_int_equal(fake.started, 1 + COUNT);
+        assert_int_equal(cache_counters(cache)->prefetches_wasted, 0);
+}
+
+/* To and fro between two tokens is no scan. */
+static void test_turning_back(void **state)
+{
+        (void)state;
+        note(5);
+        note(6);
+        uint64_t before = prefetched();
+        for (int i = 0; i < 10; i++)
+                note(5 + i % 2);
+        assert_int_equal(prefetched(), before);
 }
 
 static void test_scan_that_stops(void **state)
@@ -175,7 +201,7 @@ static void test_end_of_the_listing(void **state)
                 note(i);
         assert_int_equal(prefetched(), 1);
         note(COUNT - 1);
-        assert_int_equal(prefetch.ahead, COUNT);
+        assert_int_equal(prefetch.ahead, 0);
 }
 
 /* Positions of another listing mean nothing. */
@@ -214,6 +240,8 @@ int main(void)
                 TEST(test_single_reads),
                 TEST(test_window_grows),
                 TEST(test_scan),
+                TEST(test_scan_backwards),
+                TEST(test_turning_back),
                 TEST(test_scan_that_stops),
                 TEST(test_end_of_the_listing),
                 TEST(test_listing_changes),
