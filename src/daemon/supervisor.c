@@ -225,6 +225,9 @@ static void worker_died(Supervisor *supervisor, pid_t pid, int wait_status)
         log_warning("worker %ld ended by %s: the next one starts in %g s", (long)pid, end_text,
                 (double)delay_ns / (double)NS_PER_S);
         supervisor_plan(supervisor, DUE_RESTART, delay_ns);
+        /* What it had taken isn't seen on the connection until it is asked for again. */
+        if (backoff_is_hopeless(&supervisor->backoff, supervisor->options->timeout_ns))
+                (void)refuse_waiting(supervisor->session);
 }
 
 static void worker_ended(Supervisor *supervisor, int wait_status)

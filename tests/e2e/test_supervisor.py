@@ -1,5 +1,6 @@
 """The worker dies, hangs, is damaged or starved: readers notice nothing but a pause, the mount goes on, and it is told."""
 
+import errno
 import os
 import pathlib
 import random
@@ -133,7 +134,7 @@ def test_deadline_holds_across_deaths(mount, resolver, token):
     resolver.wait_for(1, "GetAccessToken", timeout=HANG)
     end_worker(fs)
     error = waiting.exception(HANG)
-    assert isinstance(error, OSError) and error.errno == 110, error
+    assert isinstance(error, OSError) and error.errno == errno.ETIMEDOUT, error
 
 
 def test_a_crash_loop(mount, resolver, token):
@@ -164,6 +165,25 @@ def test_a_crash_loop(mount, resolver, token):
     until(lambda: not fs.status()["worker"]["crashLoop"], "the end of the loop", limit=2 * HANG, pause=0.2)
     assert "all is well again" in fs.log()
     until(lambda: fs.text(token["id"], "value") == "after the loop", "the new value", limit=2 * HANG)
+
+
+def test_a_request_that_kills(mount, resolver, token):
+    """One request is what kills each worker that takes it up: its reader gets an error, and then all is well again."""
+    fs = mount(timeout=2)
+    fs.may_restart = True
+    fault = resolver.add_fault("hang", operation="GetAccessToken")
+    waiting = background(read_file, fs.at(token["id"], "value"))
+    calls = 0
+    while not waiting.done():
+        until(lambda n=calls: resolver.count("GetAccessToken") > n or waiting.done(), "another try")
+        calls = resolver.count("GetAccessToken")
+        for pid in children_of(fs.pid) if not waiting.done() else []:
+            kill(pid)
+    error = waiting.exception(HANG)
+    assert isinstance(error, OSError) and error.errno == errno.EIO, error
+    resolver.remove_fault(fault)
+    until(lambda: fs.read_error(token["id"], "value") == "OK", "recovery", limit=2 * HANG)
+    assert fs.text(token["id"], "value") == token["value"]
 
 
 def test_a_stopped_worker_is_replaced(mount, resolver, token, directory):
