@@ -12,8 +12,6 @@
 
 /* Near its expiry a copy is kept for half of what is left, but at least for this long. */
 #define FRESHNESS_TTL_MIN_NS NS_PER_S
-/* An answer counts as fresh for this long after it came. */
-#define FRESHNESS_ACCESS_NS (NS_PER_S / 20)
 
 static uint64_t random_below(uint64_t bound)
 {
@@ -31,8 +29,8 @@ static uint64_t until_expiry_ns(int64_t expires_wall_ns)
         return left > 0 ? (uint64_t)left : 0;
 }
 
-void freshness_set(Freshness *freshness, uint64_t sent_ns, uint64_t ttl_ns, uint64_t stale_ns,
-        int64_t expires_wall_ns)
+void freshness_set(
+        Freshness *freshness, uint64_t sent_ns, uint64_t ttl_ns, uint64_t stale_ns, int64_t expires_wall_ns)
 {
         uint64_t now = clock_now_ns();
         uint64_t left = until_expiry_ns(expires_wall_ns);
@@ -44,9 +42,7 @@ void freshness_set(Freshness *freshness, uint64_t sent_ns, uint64_t ttl_ns, uint
         }
         freshness->sent_ns = sent_ns;
         freshness->answered_ns = now;
-        /* Opening and reading ask one after the other: both are one access, however short the ttl, or slow the API. */
-        uint64_t due = clock_add_ns(sent_ns, ttl);
-        freshness->due_ns = due > now + FRESHNESS_ACCESS_NS ? due : now + FRESHNESS_ACCESS_NS;
+        freshness->due_ns = clock_add_ns(sent_ns, ttl);
         /* Between 75 % and 85 %, so that what was fetched together isn't refreshed together. */
         freshness->refresh_ns = clock_add_ns(sent_ns, ttl / 4 * 3 + random_below(ttl / 10));
         uint64_t stale_end = clock_add_ns(freshness->due_ns, stale_ns);
@@ -65,9 +61,7 @@ bool freshness_is_promised(const Freshness *freshness, uint64_t since_ns)
 bool freshness_is_ageing(const Freshness *freshness)
 {
         uint64_t now = clock_now_ns();
-        /* One that is fresh only for the access that fetched it is refreshed for nobody. */
-        bool is_for_one_access = freshness->due_ns == freshness->answered_ns + FRESHNESS_ACCESS_NS;
-        return now >= freshness->refresh_ns && now < freshness->due_ns && !is_for_one_access;
+        return now >= freshness->refresh_ns && now < freshness->due_ns;
 }
 
 bool freshness_may_be_stale(const Freshness *freshness)

@@ -239,9 +239,7 @@ int resolvers_get(Resolvers *resolvers, const char *id, uint64_t since_ns, bool 
         ApiHealth health = {0};
         resolvers->settings.source.health(resolvers->settings.source.userdata, &health);
         int r = resolver_start(resolver);
-        ApiError failing = r < 0                   ? API_E_MEMORY
-                           : resolver->retry_at_ns ? resolver->error
-                                                   : health.error;
+        ApiError failing = r < 0 ? API_E_MEMORY : resolver->retry_at_ns ? resolver->error : health.error;
         bool fails_for_long = health.error != API_OK &&
                               now_ns > clock_add_ns(health.since_ns, resolvers->settings.timeout_ns);
         if (may_be_stale && (give_up || failing != API_OK))

@@ -15,7 +15,8 @@ const char *field_file_name(uint8_t field)
                 return JSON_FILE_NAME;
         if (field == NODE_DOH_URL)
                 return DOH_URL_FILE_NAME;
-        return field >= NODE_FIELD && field < NODE_JSON ? token_field_name((TokenField)(field - NODE_FIELD)) : NULL;
+        return field >= NODE_FIELD && field < NODE_JSON ? token_field_name((TokenField)(field - NODE_FIELD))
+                                                        : NULL;
 }
 
 uint8_t field_from_file_name(const char *name)
@@ -52,15 +53,16 @@ void attributes_of_directory(const Fs *fs, uint32_t slot, int64_t mtime_ns, stru
 
 bool field_is_secret(uint8_t field)
 {
-        return field == NODE_JSON || field == NODE_DOH_URL || (field < NODE_JSON && token_field_is_secret((TokenField)(field - NODE_FIELD)));
+        return field == NODE_JSON || field == NODE_DOH_URL ||
+               (field < NODE_JSON && token_field_is_secret((TokenField)(field - NODE_FIELD)));
 }
 
 void attributes_of_file(const Fs *fs, Node node, const Version *version, struct stat *ret_stat)
 {
         set_common(fs, node_id(node), version_mtime_ns(version), ret_stat);
-        mode_t mode = node.field == NODE_TEXT        ? 0444 :
-                field_is_secret(node.field) ? fs->settings.secret_mode :
-                                              fs->settings.mode;
+        mode_t mode = node.field == NODE_TEXT       ? 0444
+                      : field_is_secret(node.field) ? fs->settings.secret_mode
+                                                    : fs->settings.mode;
         ret_stat->st_mode = S_IFREG | mode;
         ret_stat->st_nlink = 1;
         ret_stat->st_size = (off_t)version_size(&fs->tree, version, node.field);

@@ -24,7 +24,8 @@ static int get_token(Request *request, const char *id, CacheAnswer *ret_answer)
 {
         Fs *fs = request->fs;
         ApiError error;
-        int r = listing_admits(fs->settings.listing, id, request->came_ns, request->give_up, &request->wait, &error);
+        int r = listing_admits(
+                fs->settings.listing, id, request->came_ns, request->give_up, &request->wait, &error);
         if (r < 0)
                 return r;
         if (error != API_OK)
@@ -77,8 +78,8 @@ static int get_url(Request *request, uint32_t index, const CacheAnswer *token, V
         TokenItem item;
         ResolverAnswer resolver;
         token_item_from_doc(token->doc, &item);
-        int r = resolvers_get(fs->settings.resolvers, item.global_resolver_id, request->came_ns, request->give_up,
-                &request->wait, &resolver);
+        int r = resolvers_get(fs->settings.resolvers, item.global_resolver_id, request->came_ns,
+                request->give_up, &request->wait, &resolver);
         if (r < 0)
                 return r;
         if (resolver.error != API_OK)
@@ -94,7 +95,8 @@ static int get_service(Fs *fs, uint32_t slot, Version **ret_version)
         Buf text = BUF_INIT(CONTENT_SERVICE_MAX);
         fs->counters.slots_used = slots_used(fs->settings.slots);
         fs->counters.versions = fs->tree.superseded_count;
-        FsServiceWriter *writer = slot == SLOT_STATUS ? fs->settings.write_status : fs->settings.write_metrics;
+        FsServiceWriter *writer =
+                slot == SLOT_STATUS ? fs->settings.write_status : fs->settings.write_metrics;
         writer(&text, fs->settings.writer_userdata);
         int r = text.error ? text.error : tree_set_text(&fs->tree, slot, &text, ret_version);
         buf_deinit(&text);
@@ -131,7 +133,8 @@ int content_get(Request *request, uint32_t index, Version **ret_version, uint64_
 int url_slot_of(Tree *tree, uint32_t directory, uint32_t *ret_slot)
 {
         const Slot *slot = slots_get(tree->slots, directory);
-        return tree_take_slot(tree, slot->kind == SLOT_NAME ? SLOT_NAME_URL : SLOT_TOKEN_URL, slot->key, ret_slot);
+        return tree_take_slot(
+                tree, slot->kind == SLOT_NAME ? SLOT_NAME_URL : SLOT_TOKEN_URL, slot->key, ret_slot);
 }
 
 Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns)
@@ -156,7 +159,8 @@ Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns)
 bool content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns)
 {
         CacheAnswer answer;
-        if (cache_peek(fs->settings.cache, id, &answer) == 0 && listing_admits_doc(fs->settings.listing, answer.doc)) {
+        if (cache_peek(fs->settings.cache, id, &answer) == 0 &&
+                listing_admits_doc(fs->settings.listing, answer.doc)) {
                 token_item_from_doc(answer.doc, ret_item);
                 *ret_keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
                 return true;

@@ -41,18 +41,18 @@ struct Request {
         fuse_req_t fuse;
         RequestStep *step;
         uint64_t came_ns;
-        bool give_up;   /* its deadline has passed: answer with what there is */
+        bool give_up; /* its deadline has passed: answer with what there is */
         bool is_parked;
-        bool is_noted;  /* the scan detection has seen it */
+        bool is_noted; /* the scan detection has seen it */
         CacheWait wait;
         LoopTimer deadline, later;
 
         Node node;
         char name[FS_NAME_MAX + 1]; /* lookup */
-        size_t size;                /* read, readdir */
+        size_t size; /* read, readdir */
         off_t offset;
         bool for_read; /* getattr: a read is about to use the answer */
-        uint32_t read_generation;  /* read with `audit`: the version that was opened; 0: none */
+        uint32_t read_generation; /* read with `audit`: the version that was opened; 0: none */
         uint32_t first_generation; /* read: the slot's when the request came, if it had to wait; else 0 */
 };
 

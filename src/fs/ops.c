@@ -21,8 +21,18 @@
 #include "tokenfs/fs/errno.h"
 
 /* Opcodes of the kernel's protocol, for the counters. */
-enum { OP_LOOKUP = 1, OP_FORGET = 2, OP_GETATTR = 3, OP_OPEN = 14, OP_READ = 15, OP_STATFS = 17, OP_RELEASE = 18,
-        OP_OPENDIR = 27, OP_READDIR = 28, OP_OTHER = 0 };
+enum {
+        OP_LOOKUP = 1,
+        OP_FORGET = 2,
+        OP_GETATTR = 3,
+        OP_OPEN = 14,
+        OP_READ = 15,
+        OP_STATFS = 17,
+        OP_RELEASE = 18,
+        OP_OPENDIR = 27,
+        OP_READDIR = 28,
+        OP_OTHER = 0
+};
 
 static void count(fuse_req_t fuse, unsigned opcode)
 {
@@ -92,7 +102,9 @@ static int64_t item_mtime_ns(Fs *fs, uint32_t slot, const TokenItem *item)
 {
         const int64_t second = (int64_t)NS_PER_S;
         const Version *version = tree_current(&fs->tree, slot);
-        int64_t ns = item ? item->updated_wall_ns : version ? version_mtime_ns(version) : unknown_mtime_ns(fs);
+        int64_t ns = item      ? item->updated_wall_ns
+                     : version ? version_mtime_ns(version)
+                               : unknown_mtime_ns(fs);
         return ns - ns % second;
 }
 
@@ -103,7 +115,8 @@ static int lookup_token(Request *request, const char *id)
         if (!token_id_is_valid(id))
                 return ENOENT;
         ApiError error;
-        int r = listing_admits(fs->settings.listing, id, request->came_ns, request->give_up, &request->wait, &error);
+        int r = listing_admits(
+                fs->settings.listing, id, request->came_ns, request->give_up, &request->wait, &error);
         if (r < 0)
                 return r;
         if (error != API_OK)
@@ -113,7 +126,8 @@ static int lookup_token(Request *request, const char *id)
         uint32_t slot;
         if (!content_peek_item(fs, id, &item, &keep_ns)) {
                 CacheAnswer answer;
-                r = cache_get(fs->settings.cache, id, request->came_ns, request->give_up, &request->wait, &answer);
+                r = cache_get(
+                        fs->settings.cache, id, request->came_ns, request->give_up, &request->wait, &answer);
                 if (r < 0)
                         return r;
                 if (answer.error != API_OK)
@@ -135,8 +149,8 @@ static int lookup_name(Request *request, const char *encoded)
         if (name_decode(encoded, name) < 0 || !token_name_is_valid(name))
                 return ENOENT;
         NameAnswer chosen;
-        int r = listing_get_name(fs->settings.listing, name, request->came_ns, request->give_up, &request->wait,
-                &chosen);
+        int r = listing_get_name(
+                fs->settings.listing, name, request->came_ns, request->give_up, &request->wait, &chosen);
         if (r < 0)
                 return r;
         if (chosen.error != API_OK)
@@ -147,7 +161,9 @@ static int lookup_name(Request *request, const char *encoded)
         bool is_told = content_peek_item(fs, chosen.id, &item, &ignored_ns);
         r = tree_take_slot(&fs->tree, SLOT_NAME, name, &slot);
         uint64_t keep_ns = fs->settings.audit ? 0 : chosen.keep_ns;
-        return r < 0 ? r : reply_directory(request, slot, item_mtime_ns(fs, slot, is_told ? &item : NULL), keep_ns);
+        return r < 0 ? r
+                     : reply_directory(
+                               request, slot, item_mtime_ns(fs, slot, is_told ? &item : NULL), keep_ns);
 }
 
 static int lookup_in_root(Request *request)
@@ -157,9 +173,9 @@ static int lookup_in_root(Request *request)
         uint64_t keep_ns;
         if (strcmp(name, ".by_name") == 0)
                 return reply_directory(request, SLOT_BY_NAME, fs->changed_wall_ns, FS_DIRECTORY_KEEP_NS);
-        uint32_t slot = strcmp(name, ".service_status") == 0  ? SLOT_STATUS :
-                strcmp(name, ".service_metrics") == 0 ? SLOT_METRICS :
-                                                        0;
+        uint32_t slot = strcmp(name, ".service_status") == 0    ? SLOT_STATUS
+                        : strcmp(name, ".service_metrics") == 0 ? SLOT_METRICS
+                                                                : 0;
         if (slot == 0)
                 return lookup_token(request, name);
         Version *version;
@@ -225,7 +241,8 @@ static int getattr_directory(Request *request)
         } else {
                 NameAnswer chosen;
                 (void)content_peek(fs, index, &keep_ns);
-                bool is_told = listing_get_name(fs->settings.listing, slot->key, 0, true, NULL, &chosen) == 0 &&
+                bool is_told =
+                        listing_get_name(fs->settings.listing, slot->key, 0, true, NULL, &chosen) == 0 &&
                         chosen.error == API_OK && content_peek_item(fs, chosen.id, &item, &ignored_ns);
                 mtime_ns = item_mtime_ns(fs, index, is_told ? &item : NULL);
         }
@@ -234,12 +251,20 @@ static int getattr_directory(Request *request)
         return reply_attributes(request, &stat, keep_ns);
 }
 
+/* Opening and reading ask one after the other: what was right for the one is right for the other, however short the
+ * ttl, or slow the API. */
+#define FS_ACCESS_NS (NS_PER_S / 20)
+
 /* Brings the content up to date for a read, or, for `stat`, looks whether some is held at all. */
 static int current_content(Request *request, uint64_t *ret_keep_ns)
 {
-        if (!request->for_read && content_peek(request->fs, request->node.slot, ret_keep_ns))
+        const Fs *fs = request->fs;
+        Version *version = tree_current(&fs->tree, request->node.slot);
+        bool is_one_access = version && version->generation == request->node.generation &&
+                             clock_now_ns() < version->given_ns + FS_ACCESS_NS;
+        if ((!request->for_read || is_one_access) &&
+                content_peek(request->fs, request->node.slot, ret_keep_ns))
                 return 0;
-        Version *version;
         return content_get(request, request->node.slot, &version, ret_keep_ns);
 }
 
@@ -261,7 +286,8 @@ static void run_others(const Request *request)
         const Fs *fs = request->fs;
         for (ListLink *link = fs->requests.next; link != &fs->requests; link = link->next) {
                 Request *other = list_entry(link, Request, link);
-                if (other != request && other->step == request->step && node_id(other->node) == node_id(request->node))
+                if (other != request && other->step == request->step &&
+                        node_id(other->node) == node_id(request->node))
                         (void)request_wait_until(other, request->came_ns);
         }
 }
@@ -348,8 +374,8 @@ static int step_read(Request *request)
         if (!slot || !node_is_file(node))
                 return slot ? EISDIR : ESTALE;
         Version *version = request->read_generation
-                ? tree_find_version(&fs->tree, node.slot, request->read_generation)
-                : tree_told(&fs->tree, node);
+                                   ? tree_find_version(&fs->tree, node.slot, request->read_generation)
+                                   : tree_told(&fs->tree, node);
         if (version)
                 return reply_bytes(request, version);
         if (request->first_generation == 0)
@@ -359,11 +385,12 @@ static int step_read(Request *request)
         if (r != 0)
                 return r;
         bool was_told = version->generation == request->first_generation &&
-                tree_was_told(&fs->tree, node, version->generation);
+                        tree_was_told(&fs->tree, node, version->generation);
         return was_told || fs->settings.audit ? reply_bytes(request, version) : ESTALE;
 }
 
-static void handle_read(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *file)
+static void handle_read(
+        fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *file)
 {
         count(fuse, OP_READ);
         Request *request = request_new(fuse, ino, step_read);
@@ -375,7 +402,8 @@ static void handle_read(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offs
         request_run(request);
 }
 
-static void handle_readdir(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *file)
+static void handle_readdir(
+        fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *file)
 {
         (void)file;
         count(fuse, OP_READDIR);
@@ -399,7 +427,8 @@ static void audit_open(const Request *request, const Slot *slot)
                 (void)fclose(file);
         }
         log_info("audit: open of %s%s/%s by uid %u gid %u pid %d (%s)",
-                slot_kind_is_name((SlotKind)slot->kind) ? ".by_name/" : "", slot->key, field_file_name(request->node.field), (unsigned)context->uid, (unsigned)context->gid,
+                slot_kind_is_name((SlotKind)slot->kind) ? ".by_name/" : "", slot->key,
+                field_file_name(request->node.field), (unsigned)context->uid, (unsigned)context->gid,
                 (int)context->pid, command);
 }
 
@@ -452,8 +481,8 @@ static void handle_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_inf
         Fs *fs = session->handlers_userdata;
         Node node = node_from_id(ino);
         Version *version = fs && session->audit && slots_get(fs->settings.slots, node.slot)
-                ? tree_find_version(&fs->tree, node.slot, (uint32_t)file->fh)
-                : NULL;
+                                   ? tree_find_version(&fs->tree, node.slot, (uint32_t)file->fh)
+                                   : NULL;
         if (version && version->opens > 0)
                 version_close(version);
         (void)fuse_reply_err(fuse, 0);
@@ -512,7 +541,8 @@ static void refuse(fuse_req_t fuse)
 }
 
 /* The mount is read-only, so the kernel refuses these itself; after a `remount,rw` it is us. */
-static void refuse_setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *stat, int set, struct fuse_file_info *file)
+static void refuse_setattr(
+        fuse_req_t fuse, fuse_ino_t ino, struct stat *stat, int set, struct fuse_file_info *file)
 {
         (void)ino, (void)stat, (void)set, (void)file;
         refuse(fuse);
@@ -562,8 +592,8 @@ static void refuse_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size
         refuse(fuse);
 }
 
-static void refuse_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode,
-        struct fuse_file_info *file)
+static void refuse_create(
+        fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *file)
 {
         (void)parent, (void)name, (void)mode, (void)file;
         refuse(fuse);

@@ -33,8 +33,8 @@ static bool entries_add(Entries *entries, off_t offset, const char *name, uint64
         if (offset <= entries->after || entries->is_full)
                 return !entries->is_full;
         struct stat stat = {.st_ino = ino, .st_mode = type};
-        size_t len = fuse_add_direntry(entries->fuse, entries->data + entries->len, entries->size - entries->len, name,
-                &stat, offset);
+        size_t len = fuse_add_direntry(entries->fuse, entries->data + entries->len,
+                entries->size - entries->len, name, &stat, offset);
         if (len > entries->size - entries->len)
                 entries->is_full = true;
         else
@@ -52,8 +52,8 @@ static void add_dots(Entries *entries, uint32_t slot, uint32_t parent)
 static uint32_t first_slot(const Entries *entries)
 {
         return entries->after > OFFSET_BASE + SLOT_FIXED_COUNT && entries->after < UINT32_MAX
-                ? (uint32_t)(entries->after - OFFSET_BASE)
-                : SLOT_FIXED_COUNT;
+                       ? (uint32_t)(entries->after - OFFSET_BASE)
+                       : SLOT_FIXED_COUNT;
 }
 
 static uint32_t next_mark(Fs *fs)
@@ -86,7 +86,8 @@ static void mark_root(Fs *fs, const ListingAnswer *answer)
         const char *const *ids = listing_token_ids(fs->settings.listing, &count);
         for (size_t i = 0; i < count; i++)
                 mark_slot(fs, SLOT_TOKEN, ids[i], mark, &changed);
-        for (uint32_t i = SLOT_FIXED_COUNT; fs->root_mark && i < slots_end(fs->settings.slots) && !changed; i++)
+        for (uint32_t i = SLOT_FIXED_COUNT; fs->root_mark && i < slots_end(fs->settings.slots) && !changed;
+                i++)
                 changed = fs->marks[i] == fs->root_mark;
         fs->root_mark = mark;
         fs->root_listing_version = answer->version;
@@ -115,7 +116,8 @@ static int fill_root(Request *request, Entries *entries)
 {
         Fs *fs = request->fs;
         ListingAnswer answer;
-        int r = listing_get(fs->settings.listing, request->came_ns, request->give_up, &request->wait, &answer);
+        int r = listing_get(
+                fs->settings.listing, request->came_ns, request->give_up, &request->wait, &answer);
         if (r < 0)
                 return r;
         /* A listing that can't be had is no error here: what is known is shown, and the log says why. */
@@ -150,8 +152,8 @@ static int fill_by_name(Request *request, Entries *entries)
         Fs *fs = request->fs;
         if (entries->after == 0 || fs->names_mark == 0) {
                 NameMarks marks = {.fs = fs, .mark = next_mark(fs)};
-                int r = listing_visit_names(fs->settings.listing, request->came_ns, request->give_up, &request->wait,
-                        mark_name, &marks);
+                int r = listing_visit_names(fs->settings.listing, request->came_ns, request->give_up,
+                        &request->wait, mark_name, &marks);
                 if (r < 0)
                         return r;
                 fs->names_mark = marks.mark;
@@ -196,7 +198,8 @@ static void add_url(Request *request, Entries *entries, const TokenItem *item)
                 url_slot_of(&fs->tree, request->node.slot, &slot) < 0)
                 return;
         Node node = {slot, slots_get(fs->settings.slots, slot)->generation, NODE_DOH_URL};
-        (void)entries_add(entries, NODE_DOH_URL + OFFSET_BASE, field_file_name(NODE_DOH_URL), node_id(node), S_IFREG);
+        (void)entries_add(
+                entries, NODE_DOH_URL + OFFSET_BASE, field_file_name(NODE_DOH_URL), node_id(node), S_IFREG);
 }
 
 /* The files of a token: exactly those of its document, if it is held; else those that the listing promises. The
@@ -232,7 +235,8 @@ static int fill_token(Request *request, Entries *entries)
                 else if (field == NODE_FIELD + TOKEN_CLIENT_TOKEN)
                         has = false;
                 uint64_t ino = node_id((Node){slot, entry->generation, field});
-                if (has && !entries_add(entries, (off_t)field + OFFSET_BASE, field_file_name(field), ino, S_IFREG))
+                if (has && !entries_add(
+                                   entries, (off_t)field + OFFSET_BASE, field_file_name(field), ino, S_IFREG))
                         break;
         }
         if (doc)
@@ -249,12 +253,13 @@ int step_readdir(Request *request)
         if (request->node.field != NODE_DIRECTORY)
                 return ENOTDIR;
         size_t size = request->size < READDIR_SIZE_MAX ? request->size : READDIR_SIZE_MAX;
-        Entries entries = {.fuse = request->fuse, .data = malloc(size), .size = size, .after = request->offset};
+        Entries entries = {
+                .fuse = request->fuse, .data = malloc(size), .size = size, .after = request->offset};
         if (!entries.data)
                 return ENOMEM;
-        int r = request->node.slot == SLOT_ROOT  ? fill_root(request, &entries) :
-                request->node.slot == SLOT_BY_NAME ? fill_by_name(request, &entries) :
-                                                     fill_token(request, &entries);
+        int r = request->node.slot == SLOT_ROOT      ? fill_root(request, &entries)
+                : request->node.slot == SLOT_BY_NAME ? fill_by_name(request, &entries)
+                                                     : fill_token(request, &entries);
         if (r == 0)
                 (void)fuse_reply_buf(request->fuse, entries.data, entries.len);
         free(entries.data);

@@ -50,8 +50,8 @@ static int add_fsname(struct fuse_args *args, const char *source)
 
 static int build_arguments(const FsSessionSettings *settings, struct fuse_args *args)
 {
-        static const char *const always[] = {"subtype=tokenfs", "default_permissions", "ro", "nosuid", "nodev",
-                "noexec", "noatime"};
+        static const char *const always[] = {
+                "subtype=tokenfs", "default_permissions", "ro", "nosuid", "nodev", "noexec", "noatime"};
         int r = fuse_opt_add_arg(args, "tokenfs") < 0 ? -ENOMEM : 0;
         if (r == 0 && settings->debug)
                 r = fuse_opt_add_arg(args, "-d") < 0 ? -ENOMEM : 0;

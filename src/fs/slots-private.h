@@ -25,11 +25,11 @@ typedef struct Slot {
         char key[TOKEN_ID_MAX + 1]; /* a token's id, or a name as the API has it */
         uint8_t kind;
         uint16_t fields_looked_up; /* bit per field - NODE_FIELD: files that the kernel may hold */
-        uint32_t generation;       /* of the files */
-        uint32_t lookups;          /* that the kernel hasn't forgotten, of the directory and its files */
+        uint32_t generation; /* of the files */
+        uint32_t lookups; /* that the kernel hasn't forgotten, of the directory and its files */
         uint32_t old_generations[SLOT_OLD_MAX]; /* older files that were told what is current; 0: none */
-        uint64_t fingerprint;      /* of the content that `generation` stands for; 0: none yet */
-        uint32_t check;            /* over all of the above but `lookups` */
+        uint64_t fingerprint; /* of the content that `generation` stands for; 0: none yet */
+        uint32_t check; /* over all of the above but `lookups` */
 } Slot;
 
 uint32_t slots_capacity(const Slots *slots);

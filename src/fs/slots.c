@@ -131,7 +131,8 @@ int slots_adopt(int fd, Slots **ret_slots)
         if (r < 0)
                 return r;
         const SlotsHeader *header = (*ret_slots)->header;
-        if (header->magic != SLOTS_MAGIC || header->slot_size != sizeof(Slot) || header->capacity != SLOTS_CAPACITY) {
+        if (header->magic != SLOTS_MAGIC || header->slot_size != sizeof(Slot) ||
+                header->capacity != SLOTS_CAPACITY) {
                 (*ret_slots)->fd = -1;
                 *ret_slots = slots_free(*ret_slots);
                 return -EINVAL;
@@ -176,7 +177,8 @@ static bool slot_is_sound(const Slot *slot)
                 return false;
         if (memchr(slot->key, '\0', sizeof slot->key) == NULL || slot->check != slot_check(slot))
                 return false;
-        return slot_kind_is_name((SlotKind)slot->kind) ? token_name_is_valid(slot->key) : token_id_is_valid(slot->key);
+        return slot_kind_is_name((SlotKind)slot->kind) ? token_name_is_valid(slot->key)
+                                                       : token_id_is_valid(slot->key);
 }
 
 static uint32_t generation_after(uint32_t generation)
@@ -392,7 +394,8 @@ bool slots_note_old(Slots *slots, uint32_t index, uint32_t generation)
         return false;
 }
 
-static void visit_files(const Slot *slot, uint32_t index, uint32_t generation, SlotsNodeVisitor *visitor, void *userdata)
+static void visit_files(
+        const Slot *slot, uint32_t index, uint32_t generation, SlotsNodeVisitor *visitor, void *userdata)
 {
         for (uint8_t field = NODE_FIELD; field < NODE_KIND_COUNT; field++)
                 if (slot->fields_looked_up & 1u << (field - NODE_FIELD))

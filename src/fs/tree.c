@@ -41,7 +41,7 @@
 /* A node of an old generation that was told a later version. */
 typedef struct OldNode {
         uint32_t generation, told;
-        uint64_t told_ns;     /* when it was told that last */
+        uint64_t told_ns; /* when it was told that last */
         uint64_t switched_ns; /* when it was told that first */
         uint8_t field;
         bool is_read; /* bytes were asked for since: the kernel has taken it in */
@@ -197,7 +197,8 @@ int tree_take_slot(Tree *tree, SlotKind kind, const char *key, uint32_t *ret_slo
         return r;
 }
 
-static int set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t fingerprint, uint64_t due_ns, Version **ret_version)
+static int set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t fingerprint, uint64_t due_ns,
+        Version **ret_version)
 {
         Dir *dir = tree_take_dir(tree, slot);
         if (!dir)
@@ -215,6 +216,7 @@ static int set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t fingerprin
                 version->doc = token_doc_ref(doc);
         }
         version->due_ns = due_ns;
+        version->given_ns = clock_now_ns();
         version->is_dropped = false;
         *ret_version = version;
         return 0;
@@ -243,7 +245,8 @@ static int write_url(const TokenDoc *doc, const char *dns_name, Buf *out)
         return out->error;
 }
 
-int tree_set_url(Tree *tree, uint32_t slot, TokenDoc *doc, const char *dns_name, uint64_t due_ns, Version **ret_version)
+int tree_set_url(Tree *tree, uint32_t slot, TokenDoc *doc, const char *dns_name, uint64_t due_ns,
+        Version **ret_version)
 {
         Version *version;
         Buf url = BUF_INIT(TREE_URL_MAX);
@@ -270,7 +273,8 @@ int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_vers
         Version *version = tree_current(tree, slot);
         if (!version || slots_get(tree->slots, slot)->fingerprint != fingerprint) {
                 Buf copy = BUF_INIT(SIZE_MAX / 2);
-                version = buf_append(&copy, buf_str(text), text->len) == 0 ? dir_add_version(dir, fingerprint) : NULL;
+                version = buf_append(&copy, buf_str(text), text->len) == 0 ? dir_add_version(dir, fingerprint)
+                                                                           : NULL;
                 if (!version) {
                         buf_deinit(&copy);
                         dir_free_if_empty(dir);
@@ -304,7 +308,8 @@ void tree_drop_names_of(Tree *tree, const char *id)
                 uint32_t slot = list_entry(link, Dir, link)->slot;
                 const Version *version = tree_current(tree, slot);
                 size_t version_len;
-                const char *version_id = version ? token_doc_field(version->doc, TOKEN_ID, &version_len) : NULL;
+                const char *version_id =
+                        version ? token_doc_field(version->doc, TOKEN_ID, &version_len) : NULL;
                 if (version_id && version_len == len && memcmp(version_id, id, len) == 0)
                         tree_drop_current(tree, slot);
         }
@@ -342,7 +347,8 @@ uint32_t tree_told_generation(const Tree *tree, Node node)
         return told_generation(tree->dirs[node.slot], node);
 }
 
-TreeTell tree_tell_known(Tree *tree, Node node, uint64_t came_ns, Version **ret_version, uint64_t *ret_until_ns)
+TreeTell tree_tell_known(
+        Tree *tree, Node node, uint64_t came_ns, Version **ret_version, uint64_t *ret_until_ns)
 {
         const OldNode *old = dir_find_old(tree->dirs[node.slot], node);
         Version *version = old ? tree_find_version(tree, node.slot, old->told) : NULL;
@@ -374,7 +380,8 @@ bool tree_was_told(Tree *tree, Node node, uint32_t generation)
         const OldNode *old = dir_find_old(tree->dirs[node.slot], node);
         if (old)
                 return old->told == generation;
-        return node.generation == generation || slot_is_old(slots_get(tree->slots, node.slot), node.generation);
+        return node.generation == generation ||
+               slot_is_old(slots_get(tree->slots, node.slot), node.generation);
 }
 
 Version *tree_told(Tree *tree, Node node)
@@ -468,10 +475,12 @@ bool version_has_field(const Version *version, uint8_t field)
         size_t len;
         if (!version->doc)
                 return field == NODE_TEXT;
-        return ((field >= NODE_FIELD && field <= NODE_JSON) || field == NODE_DOH_URL) && doc_bytes(version, field, &len);
+        return ((field >= NODE_FIELD && field <= NODE_JSON) || field == NODE_DOH_URL) &&
+               doc_bytes(version, field, &len);
 }
 
-const char *version_bytes(const Tree *tree, const Version *version, uint8_t field, size_t *ret_len, bool *ret_newline)
+const char *version_bytes(
+        const Tree *tree, const Version *version, uint8_t field, size_t *ret_len, bool *ret_newline)
 {
         *ret_newline = false;
         if (!version->doc) {

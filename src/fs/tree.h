@@ -19,14 +19,15 @@ typedef struct Version {
         Dir *dir;
         uint32_t generation;
         TokenDoc *doc; /* of a token or a name; NULL for a service file */
-        Buf text;      /* of a service file, or the address that is made of `doc`; else empty */
+        Buf text; /* of a service file, or the address that is made of `doc`; else empty */
         uint64_t fingerprint;
         int64_t text_wall_ns;
         uint64_t superseded_ns; /* 0: current */
         uint64_t told_until_ns; /* the kernel may hold attributes of it until then */
-        uint64_t due_ns;        /* until then it is promised */
-        uint32_t opens;         /* audit: open files that read this version */
-        bool is_dropped;        /* it goes with the last of them */
+        uint64_t due_ns; /* until then it is promised */
+        uint64_t given_ns; /* when it was last found to be what is current */
+        uint32_t opens; /* audit: open files that read this version */
+        bool is_dropped; /* it goes with the last of them */
         LoopTimer drop;
 } Version;
 
@@ -63,13 +64,14 @@ void tree_forget(Tree *tree);
 
 /* What a file node may be told now. */
 typedef enum TreeTell {
-        TREE_TELL,   /* *ret_version */
-        TREE_WAIT,   /* in a moment the current version: not before *ret_until_ns */
-        TREE_LEARN,  /* the current content must be had first */
+        TREE_TELL, /* *ret_version */
+        TREE_WAIT, /* in a moment the current version: not before *ret_until_ns */
+        TREE_LEARN, /* the current content must be had first */
 } TreeTell;
 /* What must be told because of what others were told of the node, to a question that came at `came_ns`: TREE_LEARN if
  * nothing. Asked before the content is brought up to date. */
-TreeTell tree_tell_known(Tree *tree, Node node, uint64_t came_ns, Version **ret_version, uint64_t *ret_until_ns);
+TreeTell tree_tell_known(
+        Tree *tree, Node node, uint64_t came_ns, Version **ret_version, uint64_t *ret_until_ns);
 /* What is to be told else, with the content up to date. Where it says TREE_WAIT, *ret_version is what to tell if there
  * is no time to wait. */
 TreeTell tree_tell(Tree *tree, Node node, Version **ret_version, uint64_t *ret_until_ns);
@@ -93,8 +95,8 @@ Version *tree_find_version(const Tree *tree, uint32_t slot, uint32_t generation)
 /* True if the version has that file. */
 bool version_has_field(const Version *version, uint8_t field);
 /* The bytes of a file: `data` with `len` bytes, and a newline behind it if `*ret_newline`. Borrowed. */
-const char *version_bytes(const Tree *tree, const Version *version, uint8_t field, size_t *ret_len,
-        bool *ret_newline);
+const char *version_bytes(
+        const Tree *tree, const Version *version, uint8_t field, size_t *ret_len, bool *ret_newline);
 /* The size of the file. */
 uint64_t version_size(const Tree *tree, const Version *version, uint8_t field);
 /* mtime: updatedAt, with nanoseconds that differ when the bytes do. */

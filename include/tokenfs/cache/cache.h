@@ -18,7 +18,8 @@ typedef struct CacheSettings {
         Loop *loop;
         CacheSource source;
         uint64_t ttl_ns, negative_ttl_ns, stale_ns;
-        uint64_t timeout_ns;  /* how long an endpoint may fail before readers without a copy are told at once */
+        uint64_t
+                timeout_ns; /* how long an endpoint may fail before readers without a copy are told at once */
         uint32_t max_tokens;
 } CacheSettings;
 int cache_new(const CacheSettings *settings, Cache **ret_cache);
@@ -29,19 +30,19 @@ CLEANUP_DEFINE(Cache *, cache_free);
 /* How an answer was come by, for metrics. */
 typedef enum CacheHit {
         CACHE_HIT_FRESH,
-        CACHE_HIT_AGEING,   /* fresh, and a refresh is under way */
-        CACHE_HIT_STALE,    /* the last good copy, since the API fails */
+        CACHE_HIT_AGEING, /* fresh, and a refresh is under way */
+        CACHE_HIT_STALE, /* the last good copy, since the API fails */
         CACHE_HIT_NEGATIVE, /* an error that was remembered */
-        CACHE_MISS,         /* had to wait for the API */
+        CACHE_MISS, /* had to wait for the API */
         CACHE_HIT_PREFETCHED, /* fetched ahead of a scan; this is its first read */
         CACHE_HIT_COUNT,
 } CacheHit;
 
 typedef struct CacheAnswer {
-        ApiError error;       /* API_OK: `doc` is the answer */
-        TokenDoc *doc;        /* borrowed until the loop's next turn; take a reference to keep it */
-        uint64_t keep_ns;     /* how long, from now on, the kernel may keep this answer; 0: ask again each time */
-        uint64_t due_ns;      /* when this version stops being promised (fetched + ttl; now, if stale) */
+        ApiError error; /* API_OK: `doc` is the answer */
+        TokenDoc *doc; /* borrowed until the loop's next turn; take a reference to keep it */
+        uint64_t keep_ns; /* how long, from now on, the kernel may keep this answer; 0: ask again each time */
+        uint64_t due_ns; /* when this version stops being promised (fetched + ttl; now, if stale) */
         CacheHit hit;
 } CacheAnswer;
 
@@ -50,7 +51,8 @@ typedef struct CacheAnswer {
  * `since_ns` is when the reader came: what was fetched or refused after that is an answer to it, even with ttl 0.
  * `give_up`: the reader's deadline has passed: the answer is a stale copy or an error, never -EINPROGRESS.
  * `wait` NULL: only start what would be needed (prefetch); -EINPROGRESS then links nothing. */
-int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait, CacheAnswer *ret_answer);
+int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
+        CacheAnswer *ret_answer);
 /* What is held now, however old (within stale); starts nothing. 0, or -ENOENT when nothing is held. */
 int cache_peek(Cache *cache, const char *id, CacheAnswer *ret_answer);
 /* Forgets (and wipes) everything and cancels calls; waiting readers ask anew. */
@@ -63,14 +65,14 @@ void cache_on_change(Cache *cache, CacheChangeHandler *handler, void *userdata);
 /* For the status, the metrics and `ls`. */
 typedef struct CacheEntryStatus {
         const char *id;
-        const char *state;        /* "fresh", "ageing", "due", "stale", "fetching", "negative" */
+        const char *state; /* "fresh", "ageing", "due", "stale", "fetching", "negative" */
         bool has_doc;
-        uint64_t age_ns;          /* of the copy */
-        int64_t success_wall_ns;  /* of the last good answer; 0: none */
-        ApiError error;           /* of the last failure since then; API_OK: none */
-        int64_t error_wall_ns;    /* since when it fails */
-        uint64_t retry_in_ns;     /* next try; 0: none planned */
-        const TokenDoc *doc;      /* NULL if none */
+        uint64_t age_ns; /* of the copy */
+        int64_t success_wall_ns; /* of the last good answer; 0: none */
+        ApiError error; /* of the last failure since then; API_OK: none */
+        int64_t error_wall_ns; /* since when it fails */
+        uint64_t retry_in_ns; /* next try; 0: none planned */
+        const TokenDoc *doc; /* NULL if none */
 } CacheEntryStatus;
 typedef void CacheEntryVisitor(const CacheEntryStatus *status, void *userdata);
 /* Visits every entry in the order of their ids. */
@@ -79,10 +81,10 @@ void cache_visit(Cache *cache, CacheEntryVisitor *visitor, void *userdata);
 typedef struct CacheCounters {
         uint64_t hits[CACHE_HIT_COUNT];
         uint64_t evictions;
-        uint64_t refreshes;       /* refresh-ahead calls */
-        uint64_t prefetches;      /* calls ahead of a scan */
+        uint64_t refreshes; /* refresh-ahead calls */
+        uint64_t prefetches; /* calls ahead of a scan */
         uint64_t prefetches_wasted; /* whose answer nobody read before it was due */
-        double stale_age_sum_s;   /* ages past ttl of the stale answers served, summed */
+        double stale_age_sum_s; /* ages past ttl of the stale answers served, summed */
         uint32_t tokens, negatives; /* entries with a document, and without */
 } CacheCounters;
 const CacheCounters *cache_counters(const Cache *cache);

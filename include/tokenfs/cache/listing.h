@@ -28,18 +28,19 @@ CLEANUP_DEFINE(Listing *, listing_free);
 
 /* What list calls gave: items sorted by id, without repeats. Immutable. */
 typedef struct ListingAnswer {
-        ApiError error;        /* API_OK, or why there is no (or only an old or a partial) listing */
+        ApiError error; /* API_OK, or why there is no (or only an old or a partial) listing */
         const TokenItem *items; /* borrowed until the loop's next turn */
         size_t item_count;
-        bool complete;         /* nothing was denied or left out: what isn't in it, isn't there */
-        uint64_t version;      /* changes whenever the items do; 0: there are none to speak of */
-        uint64_t keep_ns;      /* as CacheAnswer's */
+        bool complete; /* nothing was denied or left out: what isn't in it, isn't there */
+        uint64_t version; /* changes whenever the items do; 0: there are none to speak of */
+        uint64_t keep_ns; /* as CacheAnswer's */
         uint64_t due_ns;
 } ListingAnswer;
 
 /* As cache_get. A listing that was denied, or fails without a copy, is an answer with its error and without items.
  * With only `token=` scopes it is empty, complete, and never calls. */
-int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ListingAnswer *ret_answer);
+int listing_get(
+        Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ListingAnswer *ret_answer);
 /* What is held now; starts nothing. */
 void listing_peek(Listing *listing, ListingAnswer *ret_answer);
 /* NULL if it isn't there. */

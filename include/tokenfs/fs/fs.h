@@ -21,14 +21,14 @@ typedef void FsServiceWriter(Buf *out, void *userdata);
 typedef struct FsSettings {
         Loop *loop;
         FsSession *session; /* borrowed; its INIT is done */
-        Slots *slots;       /* borrowed; repaired */
-        Cache *cache;       /* borrowed */
-        Listing *listing;   /* borrowed */
+        Slots *slots; /* borrowed; repaired */
+        Cache *cache; /* borrowed */
+        Listing *listing; /* borrowed */
         Resolvers *resolvers; /* borrowed */
         uid_t uid;
         gid_t gid;
         mode_t mode, secret_mode; /* permission bits */
-        uint64_t timeout_ns;      /* how long a read waits */
+        uint64_t timeout_ns; /* how long a read waits */
         bool audit, newline;
         FsServiceWriter *write_status, *write_metrics;
         void *writer_userdata;

@@ -11,11 +11,11 @@ typedef struct FsSession FsSession;
 
 /* What the mount looks like to the kernel. All copied. */
 typedef struct FsSessionSettings {
-        const char *source;        /* fsname=; subtype is "tokenfs" */
+        const char *source; /* fsname=; subtype is "tokenfs" */
         const char *const *mount_options; /* FUSE's own that the user gave: "allow_other", "auto_unmount" … */
         size_t mount_option_count;
-        bool audit;                /* no kernel cache: opens are asked for */
-        bool debug;                /* libfuse's own debug output */
+        bool audit; /* no kernel cache: opens are asked for */
+        bool debug; /* libfuse's own debug output */
 } FsSessionSettings;
 int fs_session_new(const FsSessionSettings *settings, FsSession **ret_session);
 /* Frees without unmounting. Returns NULL. */
@@ -31,7 +31,8 @@ int fs_session_fd(const FsSession *session);
 const void *fs_session_init_message(const FsSession *session, size_t *ret_len);
 /* Goes on with the session of another binary: takes `fd` over, and replays INIT into libfuse. `mountpoint` is what
  * fs_session_unmount is to unmount (NULL or /dev/fd/N: nothing). */
-int fs_session_adopt(FsSession *session, int fd, const void *init_message, size_t len, const char *mountpoint);
+int fs_session_adopt(
+        FsSession *session, int fd, const void *init_message, size_t len, const char *mountpoint);
 /* Lazily unmounts what fs_session_mount mounted. */
 void fs_session_unmount(FsSession *session);
 /* Asks the kernel to send again what was read but not answered (by a process that died).

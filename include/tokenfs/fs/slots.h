@@ -28,12 +28,12 @@ void slots_visit_nodes(const Slots *slots, SlotsNodeVisitor *visitor, void *user
 
 /* Figures that outlive a worker: shown in .service_status and .service_metrics. Written by the supervisor. */
 typedef struct SlotsShared {
-        int64_t started_wall_ns;   /* of the mount */
-        uint64_t restarts;         /* workers that died and were replaced */
+        int64_t started_wall_ns; /* of the mount */
+        uint64_t restarts; /* workers that died and were replaced */
         uint64_t upgrades;
-        int64_t restart_wall_ns;   /* the last one; 0: none */
-        int32_t restart_status;    /* its wait status */
-        uint32_t crash_loop;       /* 1 while restarts back off */
-        uint64_t heartbeat_ns;     /* written by the worker at least every second while it is busy (watchdog) */
+        int64_t restart_wall_ns; /* the last one; 0: none */
+        int32_t restart_status; /* its wait status */
+        uint32_t crash_loop; /* 1 while restarts back off */
+        uint64_t heartbeat_ns; /* written by the worker at least every second while it is busy (watchdog) */
 } SlotsShared;
 SlotsShared *slots_shared(Slots *slots);
