@@ -69,6 +69,24 @@ void attributes_of_file(const Fs *fs, Node node, const Version *version, struct 
         ret_stat->st_blocks = (ret_stat->st_size + 511) / 512;
 }
 
+/* What a directory's mtime is while nothing of its token is known. */
+int64_t unknown_mtime_ns(const Fs *fs)
+{
+        return slots_shared(fs->settings.slots)->started_wall_ns;
+}
+
+/* What a directory's mtime is: updatedAt in whole seconds, whether the document or the listing tells it, so that a tool
+ * that looks before and after it reads (tar, rsync) sees the same. `item` NULL: nobody tells it now. */
+int64_t item_mtime_ns(Fs *fs, uint32_t slot, const TokenItem *item)
+{
+        const int64_t second = (int64_t)NS_PER_S;
+        const Version *version = tree_current(&fs->tree, slot);
+        int64_t ns = item      ? item->updated_wall_ns
+                     : version ? version_mtime_ns(version)
+                               : unknown_mtime_ns(fs);
+        return ns - ns % second;
+}
+
 double timeout_s(uint64_t keep_ns)
 {
         /* The kernel overflows on huge ones. */

@@ -95,9 +95,16 @@ bool field_is_secret(uint8_t field);
  * so that a short time would cost warm reads; what the directories show is asked for each time, whatever they say. */
 #define FS_DIRECTORY_KEEP_NS (60 * NS_PER_S)
 double timeout_s(uint64_t keep_ns);
+/* What a directory's mtime is while nothing of its token is known. */
+int64_t unknown_mtime_ns(const Fs *fs);
+/* A token's or a name's directory's mtime. */
+int64_t item_mtime_ns(Fs *fs, uint32_t slot, const TokenItem *item);
 
 /* readdir.c */
 int step_readdir(Request *request);
 
-/* ops.c */
+/* lookup.c */
 int step_lookup(Request *request);
+
+/* getattr.c */
+int step_getattr(Request *request);

@@ -87,7 +87,7 @@ static void test_receive(void **state)
         assert_int_equal(setenv("TOKENFS_HANDOVER", "7 something else", 1), 0);
         assert_true(handover_is_offered());
         assert_int_equal(handover_receive(&handover), -EPROTONOSUPPORT);
-        assert_null(getenv("TOKENFS_HANDOVER")); /* no child inherits it */
+        assert_null(secure_getenv("TOKENFS_HANDOVER")); /* no child inherits it */
 
         /* Descriptors that aren't there. */
         assert_int_equal(setenv("TOKENFS_HANDOVER",
@@ -96,7 +96,7 @@ static void test_receive(void **state)
                                  1),
                 0);
         assert_int_equal(handover_receive(&handover), -EBADF);
-        assert_null(getenv("TOKENFS_HANDOVER"));
+        assert_null(secure_getenv("TOKENFS_HANDOVER"));
 }
 
 static void test_store(void **state)
@@ -135,7 +135,7 @@ static void test_exec_fails_and_changes_nothing(void **state)
         int before = dup(fd);
         assert_int_equal(
                 handover_exec(&handover, "/nonexistent/program", (char *[]){mountpoint, NULL}), -ENOENT);
-        assert_null(getenv("TOKENFS_HANDOVER"));
+        assert_null(secure_getenv("TOKENFS_HANDOVER"));
         assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
         int after = dup(fd);
         assert_int_equal(after, before + 1); /* no descriptor was left open */

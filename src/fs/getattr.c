@@ -1,0 +1,121 @@
+/* Attributes of nodes.
+ *
+ * The kernel asks for them for `stat`, which is answered from what is held, and on behalf of a read, before it uses
+ * its page cache: then they decide whether the pages are still right, so that such a question waits for the API where
+ * a read would. Which version an old node is told is tree.c's. */
+
+#include "fs-private.h"
+
+#include <errno.h>
+
+static int reply_attributes(Request *request, const struct stat *stat, uint64_t keep_ns)
+{
+        (void)fuse_reply_attr(request->fuse, stat, timeout_s(keep_ns));
+        return 0;
+}
+
+static int getattr_directory(Request *request)
+{
+        Fs *fs = request->fs;
+        uint32_t index = request->node.slot;
+        const Slot *slot = slots_get(fs->settings.slots, index);
+        uint64_t keep_ns = 0, ignored_ns;
+        int64_t mtime_ns;
+        TokenItem item;
+        if (slot->kind == SLOT_FIXED) {
+                mtime_ns = fs->changed_wall_ns;
+                keep_ns = FS_DIRECTORY_KEEP_NS;
+        } else if (slot->kind == SLOT_TOKEN) {
+                bool is_told = content_peek_item(fs, slot->key, &item, &keep_ns);
+                mtime_ns = item_mtime_ns(fs, index, is_told ? &item : NULL);
+        } else {
+                NameAnswer chosen;
+                (void)content_peek(fs, index, &keep_ns);
+                bool is_told =
+                        listing_get_name(fs->settings.listing, slot->key, 0, true, NULL, &chosen) == 0 &&
+                        chosen.error == API_OK && content_peek_item(fs, chosen.id, &item, &ignored_ns);
+                mtime_ns = item_mtime_ns(fs, index, is_told ? &item : NULL);
+        }
+        struct stat stat;
+        attributes_of_directory(fs, index, mtime_ns, &stat);
+        return reply_attributes(request, &stat, keep_ns);
+}
+
+/* Opening and reading ask one after the other: what was right for the one is right for the other, however short the
+ * ttl, or slow the API. */
+#define FS_ACCESS_NS (NS_PER_S / 20)
+
+/* Brings the content up to date for a read, or, for `stat`, looks whether some is held at all. */
+static int current_content(Request *request, uint64_t *ret_keep_ns)
+{
+        const Fs *fs = request->fs;
+        Version *version = tree_current(&fs->tree, request->node.slot);
+        bool is_one_access = version && version->generation == request->node.generation &&
+                             clock_now_ns() < version->given_ns + FS_ACCESS_NS;
+        if ((!request->for_read || is_one_access) &&
+                content_peek(request->fs, request->node.slot, ret_keep_ns))
+                return 0;
+        return content_get(request, request->node.slot, &version, ret_keep_ns);
+}
+
+/* A read waits for news of the same node: what the kernel is told meanwhile would make it ignore those. */
+static bool read_waits_for(const Fs *fs, Node node)
+{
+        for (const ListLink *link = fs->requests.next; link != &fs->requests; link = link->next) {
+                const Request *other = list_entry(link, Request, link);
+                if (other->for_read && node_id(other->node) == node_id(node))
+                        return true;
+        }
+        return false;
+}
+
+/* The node is told another version. Those who asked before are told the same, and soon, whatever they wait for: before
+ * the node is told yet another. */
+static void run_others(const Request *request)
+{
+        const Fs *fs = request->fs;
+        for (ListLink *link = fs->requests.next; link != &fs->requests; link = link->next) {
+                Request *other = list_entry(link, Request, link);
+                if (other != request && other->step == request->step &&
+                        node_id(other->node) == node_id(request->node))
+                        (void)request_wait_until(other, request->came_ns);
+        }
+}
+
+static int reply_file_attributes(Request *request, Version *version, uint64_t keep_ns)
+{
+        Fs *fs = request->fs;
+        if (!version || !version_has_field(version, request->node.field))
+                return ENOENT;
+        if (tree_told_generation(&fs->tree, request->node) != version->generation)
+                run_others(request);
+        struct stat stat;
+        attributes_of_file(fs, request->node, version, &stat);
+        return reply_attributes(request, &stat, tree_note_told(&fs->tree, request->node, version, keep_ns));
+}
+
+int step_getattr(Request *request)
+{
+        Fs *fs = request->fs;
+        Node node = request->node;
+        if (!slots_get(fs->settings.slots, node.slot))
+                return ESTALE;
+        if (node.field == NODE_DIRECTORY)
+                return getattr_directory(request);
+        if (!node_is_file(node))
+                return ESTALE;
+        if (!request->is_parked && !request->for_read)
+                request->for_read = read_waits_for(fs, node);
+        Version *version;
+        uint64_t keep_ns = 0, until_ns;
+        TreeTell tell = tree_tell_known(&fs->tree, node, request->came_ns, &version, &until_ns);
+        if (tell == TREE_LEARN) {
+                int r = current_content(request, &keep_ns);
+                if (r != 0)
+                        return r;
+                tell = tree_tell(&fs->tree, node, &version, &until_ns);
+        }
+        if (tell == TREE_WAIT && !request->give_up)
+                return request_wait_until(request, until_ns);
+        return version ? reply_file_attributes(request, version, keep_ns) : ESTALE;
+}
