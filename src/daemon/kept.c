@@ -42,7 +42,7 @@ void supervisor_keep(const Supervisor *supervisor)
         if (r == 0)
                 r = systemd_keep(KEEP_FUSE, fs_session_fd(supervisor->session));
         if (r < 0)
-                log_warning("the service manager can't keep the mount for a successor: %s", strerror(-r));
+                log_warning("the service manager can't keep the mount for a successor: %s", strerrordesc_np(-r));
 }
 
 static int start_first(Supervisor *supervisor, Handover *kept)
@@ -67,7 +67,7 @@ int supervisor_start_kept(Supervisor *supervisor)
         int r = mounts_resolve(supervisor->options->mountpoint, &kept.mountpoint);
         if (r < 0) {
                 log_error("can't find %s, whose connection was kept: %s", supervisor->options->mountpoint,
-                        strerror(-r));
+                        strerrordesc_np(-r));
                 return r == -ENOENT ? -ENODEV : r;
         }
         if (kept.init_fd < 0 || kept.slots_fd < 0)
@@ -130,7 +130,7 @@ static int mount_only(Supervisor *supervisor)
                 r = mount_and_keep(supervisor);
         if (r < 0)
                 log_error("can't mount on %s: %s", given,
-                        r == -EBUSY ? "it is mounted already (umount it first)" : strerror(-r));
+                        r == -EBUSY ? "it is mounted already (umount it first)" : strerrordesc_np(-r));
         return r;
 }
 

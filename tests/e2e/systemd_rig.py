@@ -18,7 +18,7 @@ TARGET = "rig.target"
 EMPTY = ["sysinit.target", "basic.target", "shutdown.target", "multi-user.target", "network-online.target",
          "network.target", "remote-fs.target", "remote-fs-pre.target", "umount.target", "local-fs.target", TARGET]
 
-# Other tests' mounts are let go of; a file stands for the console; and /, as a real systemd makes it, is shared.
+# Other tests' mounts are let go of; and /, as a real systemd makes it, is shared.
 BOOT = r"""
 set -e
 mount --make-rprivate /
@@ -26,11 +26,9 @@ awk '/ - fuse\./ {print $5}' /proc/self/mountinfo | while read -r path; do umoun
 mount -t tmpfs tmpfs /run
 mkdir -p /run/lock /run/units
 cp -r "$RIG_UNITS"/. /run/units/
-[ -e /dev/console ] || : >/dev/console
-mount --bind "$RIG_LOG" /dev/console
 mount --make-rshared /
 export container=rig SYSTEMD_UNIT_PATH=/run/units
-exec """ + SYSTEMD + r""" --system --unit=""" + TARGET + r""" --log-target=console --show-status=no
+exec """ + SYSTEMD + r""" --system --unit=""" + TARGET + r""" --log-target=null --show-status=no
 """
 
 
@@ -109,8 +107,6 @@ class Systemd:
             (self.units / name).write_text(f"[Unit]\nDescription={name}\nDefaultDependencies=no\n")
         for source in units:
             shutil.copy(source, self.units)
-        self.log_path = pathlib.Path(directory) / "console"
-        self.log_path.touch()
         self.cgroup = Cgroup()
         self.process = None
         self.pid = None
@@ -119,7 +115,7 @@ class Systemd:
         self.cgroup.make()
         self.process = subprocess.Popen(
             ["unshare", "-p", "-f", "-m", "-C", "--mount-proc", "--kill-child=KILL", "bash", "-c", BOOT],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "RIG_UNITS": str(self.units), "RIG_LOG": str(self.log_path)},
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "RIG_UNITS": str(self.units)},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             start_new_session=True, preexec_fn=self.cgroup.enter)       # pylint: disable=subprocess-popen-preexec-fn
         try:
@@ -133,7 +129,7 @@ class Systemd:
 
     def _check(self):
         if self.process.poll() is not None:
-            raise AssertionError(f"systemd ended: {self.process.stderr.read().decode()} {self.log()}")
+            raise AssertionError(f"systemd ended: {self.process.stderr.read().decode()}")
 
     def __exit__(self, *_):
         for pid in [*children_of(self.process.pid), self.process.pid]:
@@ -145,16 +141,12 @@ class Systemd:
         self.process.stderr.close()
         until(lambda: self.cgroup.remove() or not any(path.exists() for path in self.cgroup.made), "the cgroups' end")
 
-    def log(self):
-        """What it wrote to its console."""
-        return self.log_path.read_text(errors="replace")
-
     def enter(self, *command, check=True, limit=HANG, **more):
         """Runs a command in its namespaces."""
         done = subprocess.run(["nsenter", "-t", str(self.pid), "-m", "-p", "-C", "--", *command], capture_output=True,
                               text=True, timeout=limit, check=False, stdin=subprocess.DEVNULL, start_new_session=True,
                               **more)
-        assert not check or done.returncode == 0, (command, done.returncode, done.stdout, done.stderr, self.log())
+        assert not check or done.returncode == 0, (command, done.returncode, done.stdout, done.stderr)
         return done
 
     def ctl(self, *words, check=True):
@@ -178,5 +170,5 @@ class Systemd:
         """Waits until a unit's property has a value."""
         end = time.monotonic() + limit
         while (found := self.show(unit, name)) != value:
-            assert time.monotonic() < end, f"{unit}: {name} is {found}, not {value}\n{self.log()}"
+            assert time.monotonic() < end, f"{unit}: {name} is {found}, not {value}"
             time.sleep(0.05)
