@@ -42,7 +42,6 @@ int background_start(int *ret_report_fd)
                 wait_for_report(ends[0]);
         }
         (void)close(ends[0]);
-        (void)setsid();
         *ret_report_fd = ends[1];
         return 0;
 }

@@ -524,7 +524,12 @@ static int start(Supervisor *supervisor)
         int r = open_signals(supervisor);
         if (r == 0)
                 r = supervisor_start_kept(supervisor);
-        return r == -ENOENT ? supervisor_start(supervisor) : r;
+        if (r == -ENOENT)
+                r = supervisor_start(supervisor);
+        /* Only now: autofs lets none but the process group of who asked for the mount pass to the mount point. */
+        if (r == 0 && supervisor->is_background)
+                (void)setsid();
+        return r;
 }
 
 static int go_on(Supervisor *supervisor, Handover *handover)
