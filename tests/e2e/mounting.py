@@ -227,6 +227,7 @@ class Mount:
                 status = self.process.wait(HANG)
             except subprocess.TimeoutExpired:
                 raise Hung("SIGTERM did not end it") from None
+            self.check_reports()
             assert self.may_fail or status == 0, f"ended with {status}:\n{self.log()}"
             assert not self.is_mounted()
         finally:
@@ -248,10 +249,14 @@ class Mount:
         if self.process is not None:
             self.process.wait(HANG)
 
+    def check_reports(self):
+        """No report of a sanitizer."""
+        reports = [path.read_text(errors="replace") for path in self.directory.glob("sanitizer*")]
+        assert not reports, "\n".join(reports)[:20000]
+
     def check_traces(self):
         """No report of a sanitizer, no secret in the log, no death of a worker."""
-        reports = [path.read_text(errors="replace") for path in self.directory.glob("sanitizer*")]
-        assert not reports, "\n".join(reports)
+        self.check_reports()
         log = self.log()
         for secret in self.resolver_secrets():
             assert secret not in log, f"a secret in the log: {secret}"

@@ -44,11 +44,18 @@ def test_expiry(mount, resolver, token):
 
 
 def test_ttl_zero(mount, resolver, token):
-    """ttl=0: every read sees the value of its own time."""
+    """ttl=0: a read asks the API; what was answered just before (50 ms) counts as asked now."""
     fs = mount(ttl=0)
     for number in range(50):
         resolver.update_token(token["id"], value=f"value-{number}")
-        assert fs.text(token["id"], "value") == f"value-{number}"
+        start = time.monotonic()
+        value = fs.text(token["id"], "value")
+        check_age(resolver, token["id"], start, time.monotonic(), value, 0.05)
+    until(lambda: fs.text(token["id"], "value") == "value-49", "the last value")
+    calls = resolver.count("GetAccessToken")
+    time.sleep(0.2)
+    fs.read(token["id"], "value")
+    assert resolver.count("GetAccessToken") > calls
 
 
 def test_unread_tokens_are_not_refreshed(mount, resolver, token):
