@@ -436,7 +436,7 @@ void listing_peek(Listing *listing, ListingAnswer *ret_answer)
 
 const TokenItem *listing_find(const ListingAnswer *answer, const char *id)
 {
-        TokenItem key;
+        TokenItem key = {0};
         size_t len = strnlen(id, sizeof key.id);
         if (len == sizeof key.id || answer->item_count == 0)
                 return NULL;
