@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #include "process.h"
-#include "shellwords.h"
+#include "tokenfs/aws/shellwords.h"
 #include "tokenfs/aws/config.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/secret.h"

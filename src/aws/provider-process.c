@@ -11,7 +11,7 @@
 
 #include "process.h"
 #include "provider-http.h"
-#include "shellwords.h"
+#include "tokenfs/aws/shellwords.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
 #include "tokenfs/base/secret.h"

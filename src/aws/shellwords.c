@@ -2,7 +2,7 @@
  * without one. So do we: the same rules, in one pass. Words are never longer than the line, and there are at most half
  * as many as bytes, so one block holds the pointers and the bytes. */
 
-#include "shellwords.h"
+#include "tokenfs/aws/shellwords.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -27,3 +27,16 @@ int notify_start(FsSession *session, const Slots *slots, pid_t *ret_pid)
         *ret_pid = pid;
         return 0;
 }
+
+int notify_start_name(FsSession *session, const Slots *slots, const char *name, pid_t *ret_pid)
+{
+        pid_t pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0) {
+                slots_visit_name(slots, name, invalidate, session);
+                _exit(0);
+        }
+        *ret_pid = pid;
+        return 0;
+}

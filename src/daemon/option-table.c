@@ -76,6 +76,10 @@ static const OptionSpec table[] = {
                 "lock the worker in by seccomp and Landlock (on)"},
         SECONDS("watchdog", watchdog_ns, 0, SECOND * 3600,
                 "a worker that hangs for so long while readers wait is replaced; 0: never (30)"),
+        {"watch", OPTION_NAME, AT(watch_names), 0, 0, "NAME",
+                "keep this name's token fresh though nobody reads; repeatable"},
+        {"on_change", OPTION_COMMAND, AT(on_change), 0, 0, "COMMAND",
+                "run when a watched name (or that of a token=) means another token"},
         FLAG("audit", audit, "log every open of value and .json; turns the kernel's cache off"),
         FLAG("newline", newline, "end every field's file with a newline"),
         {"log_level", OPTION_LOG_LEVEL, AT(log_level), 0, 0, "LEVEL", "error, warning, info or debug (info)"},
@@ -211,24 +215,25 @@ const char *option_nearest(const char *name)
         return nearest;
 }
 
-static const char usage[] = "Usage: tokenfs [-f] [-d] [-o OPTION[,OPTION...]] [SOURCE] MOUNTPOINT\n"
-                            "       tokenfs --wait [--timeout=SECONDS] PATH\n"
-                            "       tokenfs --check [--json] [-o OPTION[,OPTION...]] [TOKEN-ID]\n"
-                            "\n"
-                            "Shows access tokens of Amazon Route 53 Global Resolver as files.\n"
-                            "\n"
-                            "  -f, --foreground    stay in the foreground, log to stderr\n"
-                            "  -d, --debug         the same, and say everything\n"
-                            "  -o OPTION[,...]     see below; repeatable\n"
-                            "      --check         say what works and what doesn't, change nothing\n"
-                            "      --json          the same for machines\n"
-                            "      --wait          wait until the content of a file has changed\n"
-                            "      --timeout=S     but not longer than this: exit status 2\n"
-                            "      --mount-only    mount, and let the service manager keep the descriptor for -f\n"
-                            "  -h, --help          this text\n"
-                            "  -V, --version       the version\n"
-                            "\n"
-                            "Options (a comma in a value is written \\,):\n";
+static const char usage[] =
+        "Usage: tokenfs [-f] [-d] [-o OPTION[,OPTION...]] [SOURCE] MOUNTPOINT\n"
+        "       tokenfs --wait [--timeout=SECONDS] PATH\n"
+        "       tokenfs --check [--json] [-o OPTION[,OPTION...]] [TOKEN-ID]\n"
+        "\n"
+        "Shows access tokens of Amazon Route 53 Global Resolver as files.\n"
+        "\n"
+        "  -f, --foreground    stay in the foreground, log to stderr\n"
+        "  -d, --debug         the same, and say everything\n"
+        "  -o OPTION[,...]     see below; repeatable\n"
+        "      --check         say what works and what doesn't, change nothing\n"
+        "      --json          the same for machines\n"
+        "      --wait          wait until the content of a file has changed\n"
+        "      --timeout=S     but not longer than this: exit status 2\n"
+        "      --mount-only    mount, and let the service manager keep the descriptor for -f\n"
+        "  -h, --help          this text\n"
+        "  -V, --version       the version\n"
+        "\n"
+        "Options (a comma in a value is written \\,):\n";
 
 #define HELP_COLUMN 23
 

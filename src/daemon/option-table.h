@@ -19,6 +19,8 @@ typedef enum OptionKind {
         OPTION_GID, /* gid_t */
         OPTION_USER, /* char *: a user that exists; without a value mount(8)'s own word */
         OPTION_LOG_LEVEL, /* LogLevel */
+        OPTION_NAME, /* OptionList: a token's name; repeatable */
+        OPTION_COMMAND, /* char *: a program and its arguments, quoted as for a shell */
         OPTION_ID, /* OptionList: a token's, view's or resolver's id; repeatable */
         OPTION_FUSE, /* FUSE's own: into mount_options as written */
         OPTION_MOUNT, /* a word of mount(8)'s, read over: with or without a value */

@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include "tokenfs/api/token.h"
+#include "tokenfs/aws/shellwords.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
+#include "tokenfs/base/secret.h"
 #include "users.h"
 
 #define SECONDS_DIGITS 9
@@ -198,6 +200,34 @@ static int set_id(const OptionSpec *spec, const char *value, OptionList *list, B
         return option_list_add(list, value);
 }
 
+static int set_name(const OptionSpec *spec, const char *value, OptionList *list, Buf *error)
+{
+        if (!token_name_is_valid(value)) {
+                (void)buf_appendf(error,
+                        "option %s: '" SHOWN
+                        "' is no name; a name has 1 to %d letters, digits, '-', '_', '/', ' ' and "
+                        "''', not digits alone",
+                        spec->name, value, TOKEN_NAME_MAX);
+                return -EINVAL;
+        }
+        return option_list_add(list, value);
+}
+
+static int set_command(const OptionSpec *spec, const char *value, char **ret_command, Buf *error)
+{
+        CLEANUP(secret_free_p) char **words = NULL;
+        int r = shellwords_split(value, &words);
+        /* The daemon's working directory is /. */
+        bool is_relative = r == 0 && words[0][0] != '/' && (strchr(words[0], '/') || !words[0][0]);
+        if (r == -EINVAL || is_relative) {
+                (void)buf_appendf(error, "option %s: '" SHOWN "' %s", spec->name, value,
+                        is_relative ? "must begin with an absolute path, or a program's name"
+                                    : "is no command: a quote isn't closed, or there is no word");
+                return -EINVAL;
+        }
+        return r < 0 ? r : set_text(value, ret_command);
+}
+
 static int refuse_value(const OptionSpec *spec, const char *value, Buf *error)
 {
         (void)buf_appendf(error, "option %s takes no value ('" SHOWN "')", spec->name, value);
@@ -270,6 +300,8 @@ int option_set(const OptionSpec *spec, const char *value, Options *options, Buf 
         case OPTION_USER: return value ? set_user(spec, value, target, error) : 0;
         case OPTION_LOG_LEVEL: return set_log_level(spec, value, target, error);
         case OPTION_ID: return set_id(spec, value, target, error);
+        case OPTION_NAME: return set_name(spec, value, target, error);
+        case OPTION_COMMAND: return set_command(spec, value, target, error);
         case OPTION_FUSE: return set_fuse(spec, value, &options->mount_options, error);
         case OPTION_MOUNT: return 0;
         }

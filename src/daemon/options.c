@@ -45,12 +45,14 @@ static void option_list_deinit(OptionList *list)
 void options_deinit(Options *options)
 {
         char *strings[] = {options->source, options->mountpoint, options->check_token_id, options->wait_path,
-                options->region, options->endpoint_url, options->profile, options->ca_bundle, options->user};
+                options->region, options->endpoint_url, options->profile, options->ca_bundle, options->user,
+                options->on_change};
         for (size_t i = 0; i < ARRAY_LEN(strings); i++)
                 free(strings[i]);
         option_list_deinit(&options->token_ids);
         option_list_deinit(&options->dns_view_ids);
         option_list_deinit(&options->resolver_ids);
+        option_list_deinit(&options->watch_names);
         option_list_deinit(&options->mount_options);
         *options = (Options){.action = OPTIONS_NOTHING};
 }
@@ -219,7 +221,8 @@ static int parse_check(int count, char **words, Options *options, Buf *error)
 static int parse_wait(int count, char **words, Options *options, Buf *error)
 {
         if (count != 1 || !*words[0]) {
-                (void)buf_append_str(error, "--wait takes one path (tokenfs --wait [--timeout=SECONDS] PATH)");
+                (void)buf_append_str(
+                        error, "--wait takes one path (tokenfs --wait [--timeout=SECONDS] PATH)");
                 return -EINVAL;
         }
         options->wait_path = strdup(words[0]);
@@ -236,6 +239,10 @@ static int parse_mount(int count, char **words, Options *options, Buf *error)
         if (count > 2) {
                 (void)buf_appendf(
                         error, "'%.80s' is too much (tokenfs [-o OPTIONS] [SOURCE] MOUNTPOINT)", words[2]);
+                return -EINVAL;
+        }
+        if (options->on_change && options->watch_names.count == 0 && options->token_ids.count == 0) {
+                (void)buf_append_str(error, "option on_change needs names to watch: watch=NAME, or token=ID");
                 return -EINVAL;
         }
         const char *mountpoint = words[count - 1];

@@ -25,6 +25,7 @@
 #include "control.h"
 #include "mounts.h"
 #include "notify.h"
+#include "on-change.h"
 #include "refuse.h"
 #include "status.h"
 #include "systemd.h"
@@ -49,11 +50,12 @@ static void end(Supervisor *supervisor, int status)
 }
 
 /* The worker's process; doesn't return. */
-static void be_worker(Supervisor *supervisor, int control)
+static void be_worker(Supervisor *supervisor, int control, int watch)
 {
         sigset_t handled;
         (void)close(supervisor->signals);
         cleanup_close(&supervisor->report);
+        cleanup_close(&supervisor->watch); /* the worker's before */
         /* What its loop takes up stays blocked until then: a signal that comes early isn't lost. */
         (void)sigemptyset(&handled);
         (void)sigaddset(&handled, SIGHUP);
@@ -66,6 +68,7 @@ static void be_worker(Supervisor *supervisor, int control)
                 .session = supervisor->session,
                 .slots = supervisor->slots,
                 .control = control,
+                .watch = watch,
                 .is_replacement = supervisor->had_worker,
                 .detach = supervisor->is_background && !supervisor->had_worker,
                 .warm = supervisor->options->token_ids.count > 0 && !supervisor->notify_ready_sent &&
@@ -77,23 +80,32 @@ static void be_worker(Supervisor *supervisor, int control)
 
 static int start_worker(Supervisor *supervisor)
 {
-        int ends[2];
+        int ends[2], watch_ends[2] = {-1, -1};
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
                 return -errno;
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, watch_ends) < 0)
+                log_warning("on_change: no line to the worker: %s", strerror(errno));
         pid_t pid = fork();
         if (pid < 0) {
                 int r = -errno;
-                (void)close(ends[0]);
-                (void)close(ends[1]);
+                for (int i = 0; i < 2; i++) {
+                        (void)close(ends[i]);
+                        cleanup_close(&watch_ends[i]);
+                }
                 return r;
         }
         if (pid == 0) {
                 (void)close(ends[0]);
-                be_worker(supervisor, ends[1]);
+                cleanup_close(&watch_ends[0]);
+                be_worker(supervisor, ends[1], watch_ends[1]);
         }
         (void)close(ends[1]);
+        cleanup_close(&watch_ends[1]);
+        cleanup_close(&supervisor->watch);
         supervisor->worker = pid;
         supervisor->control = ends[0];
+        supervisor->watch = watch_ends[0];
+        supervisor->worker_is_odd = false;
         supervisor->worker_is_ready = false;
         supervisor->worker_started_ns = clock_now_ns();
         supervisor->due_ns[DUE_RECOVERY] =
@@ -238,6 +250,7 @@ static void worker_ended(Supervisor *supervisor, int wait_status)
         if (supervisor->control >= 0) /* its last words */
                 listen_to_worker(supervisor);
         cleanup_close(&supervisor->control);
+        on_change_listen(supervisor);
         watchdog_start(&supervisor->watchdog, false);
         supervisor->due_ns[DUE_LOOK] = supervisor->due_ns[DUE_KILL] = supervisor->due_ns[DUE_RECOVERY] =
                 CLOCK_NEVER;
@@ -273,6 +286,8 @@ static void reap(Supervisor *supervisor)
                         worker_ended(supervisor, wait_status);
                 else if (pid == supervisor->notifier)
                         notifier_ended(supervisor);
+                else if (pid == supervisor->command)
+                        on_change_ended(supervisor, wait_status);
                 else if (pid == supervisor->probe)
                         supervisor_probe_ended(supervisor, wait_status);
         }
@@ -384,6 +399,8 @@ static void do_what_is_due(Supervisor *supervisor)
                 [DUE_NOTIFIER] = notifier_is_late,
                 [DUE_PROBE] = probe_is_late,
                 [DUE_KILL] = worker_is_late,
+                [DUE_COMMAND] = on_change_run,
+                [DUE_COMMAND_LATE] = on_change_late,
                 [DUE_ALIVE] = say_alive,
         };
         for (size_t i = 0; i < DUE_COUNT; i++) {
@@ -417,10 +434,13 @@ static void supervisor_turn(Supervisor *supervisor)
                 {.fd = supervisor->control, .events = POLLIN},
                 {.fd = supervisor->worker ? -1 : fs_session_fd(supervisor->session),
                         .events = is_refusing ? POLLIN : 0},
+                {.fd = supervisor->watch, .events = POLLIN},
         };
         if (poll(fds, ARRAY_LEN(fds), time_to_wait(supervisor)) > 0) {
                 if (fds[1].revents && supervisor->control >= 0)
                         listen_to_worker(supervisor);
+                if (fds[3].revents)
+                        on_change_listen(supervisor);
                 if (fds[0].revents)
                         take_signals(supervisor);
                 if (fds[2].revents & POLLERR)
@@ -467,6 +487,8 @@ static void supervisor_deinit(Supervisor *supervisor)
                 (void)kill(supervisor->notifier, SIGKILL);
         if (supervisor->probe)
                 probe_is_late(supervisor);
+        on_change_stop(supervisor);
+        cleanup_close(&supervisor->watch);
         cleanup_close(&supervisor->control);
         cleanup_close(&supervisor->signals);
         cleanup_close(&supervisor->report);
@@ -537,6 +559,7 @@ static int go_on(Supervisor *supervisor, Handover *handover)
         supervisor->is_background = handover->is_background;
         supervisor->start_directory = getcwd(NULL, 0);
         log_open(supervisor->options->log_level, handover->is_background);
+        on_change_take_over(supervisor);
         int r = open_signals(supervisor);
         return r < 0 ? r : supervisor_adopt(supervisor, handover);
 }
@@ -549,7 +572,8 @@ bool supervisor_is_successor(void)
 int supervisor_run(const Options *options, char **argv)
 {
         Supervisor supervisor = {
-                .options = options, .argv = argv, .signals = -1, .report = -1, .control = -1};
+                .options = options, .argv = argv, .signals = -1, .report = -1, .control = -1, .watch = -1};
+        changes_init(&supervisor.changes, options);
         Handover handover = HANDOVER_INIT;
         for (size_t i = 0; i < DUE_COUNT; i++)
                 supervisor.due_ns[i] = CLOCK_NEVER;

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "backoff.h"
+#include "changes.h"
 #include "handover.h"
 #include "tokenfs/daemon/options.h"
 #include "tokenfs/fs/session.h"
@@ -21,6 +22,8 @@ typedef enum Due {
         DUE_NOTIFIER, /* the notifier has had its time */
         DUE_PROBE, /* the new binary has had its time to say whether it works */
         DUE_KILL, /* the worker has had its time to leave */
+        DUE_COMMAND, /* on_change's command may run again */
+        DUE_COMMAND_LATE, /* it has had its time */
         DUE_ALIVE, /* the service manager is told that we are alive */
         DUE_COUNT,
 } Due;
@@ -42,6 +45,8 @@ typedef struct Supervisor {
 
         pid_t worker; /* 0: none */
         int control; /* to it; -1 */
+        int watch; /* what it says of watched names; -1 */
+        bool worker_is_odd; /* it said there what it shouldn't */
         uint64_t worker_started_ns;
         bool worker_is_ready;
         bool is_replacing; /* it was told to leave; the next starts at once */
@@ -50,6 +55,8 @@ typedef struct Supervisor {
         Watchdog watchdog;
 
         pid_t notifier, probe; /* 0: none */
+        pid_t command; /* on_change's; 0: none runs */
+        Changes changes;
         bool is_reloading;
         bool notify_ready_sent; /* to the service manager */
         bool is_kept; /* the service manager is to keep the connection */

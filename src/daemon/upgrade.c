@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "backend.h"
+#include "on-change.h"
 #include "privileges.h"
 #include "status.h"
 #include "tokenfs/base/clock.h"
@@ -55,7 +56,10 @@ static int execute(const Supervisor *supervisor, bool is_probe)
         /* The command line's relative paths mean what they meant. */
         if (supervisor->start_directory && chdir(supervisor->start_directory) < 0)
                 log_debug("%s is gone", supervisor->start_directory);
+        if (!is_probe && on_change_pass_on(supervisor) < 0)
+                log_warning("on_change: what is known can't be passed on");
         r = handover_exec(&handover, supervisor->program, supervisor->argv);
+        on_change_forget_passed();
         (void)close(handover.init_fd);
         if (chdir("/") < 0)
                 log_debug("no root directory");

@@ -60,8 +60,8 @@ static int read_content(const char *path, struct stat *ret_status, Buf *content)
 /* The API or the filesystem behind a file fails for now. */
 static bool is_transient(int error)
 {
-        static const int errors[] = {EBUSY, EREMOTEIO, ETIMEDOUT, EHOSTUNREACH, EINTR, EAGAIN, ESTALE, EIO, ENOTCONN,
-                ECONNABORTED, ENOMEM};
+        static const int errors[] = {EBUSY, EREMOTEIO, ETIMEDOUT, EHOSTUNREACH, EINTR, EAGAIN, ESTALE, EIO,
+                ENOTCONN, ECONNABORTED, ENOMEM};
         for (size_t i = 0; i < ARRAY_LEN(errors); i++)
                 if (-error == errors[i])
                         return true;
@@ -97,8 +97,10 @@ static bool has_changed(Wait *wait)
         struct stat status;
         Buf content = BUF_INIT(SIZE_MOST);
         int r = read_content(wait->path, &status, &content);
-        bool differs = r == -EFBIG || (r == 0 && (content.len != wait->content.len ||
-                memcmp(buf_str(&content), buf_str(&wait->content), content.len) != 0));
+        bool differs =
+                r == -EFBIG ||
+                (r == 0 && (content.len != wait->content.len ||
+                                   memcmp(buf_str(&content), buf_str(&wait->content), content.len) != 0));
         if (r == 0)
                 wait->status = status;
         buf_deinit(&content);

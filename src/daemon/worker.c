@@ -35,6 +35,7 @@
 #include "tokenfs/fs/fs.h"
 #include "tokenfs/net/http.h"
 #include "warmup.h"
+#include "watch.h"
 
 typedef struct Worker {
         const WorkerSettings *settings;
@@ -46,6 +47,7 @@ typedef struct Worker {
         Fs *fs;
         LoopFd *control;
         Warmup *warmup;
+        Watch *watch;
         StatusSources sources;
         bool is_orphan;
         bool answer_waiting; /* when leaving */
@@ -170,6 +172,19 @@ static int worker_build_fs(Worker *worker)
         return r;
 }
 
+static int worker_build_watch(Worker *worker)
+{
+        const WatchSettings watch = {
+                .loop = worker->loop,
+                .cache = worker->cache,
+                .listing = worker->listing,
+                .fs = worker->fs,
+                .options = worker->settings->options,
+                .line = worker->settings->watch,
+        };
+        return watch_new(&watch, &worker->watch);
+}
+
 static int worker_build_libraries(Worker *worker)
 {
         (void)worker;
@@ -210,6 +225,7 @@ static int worker_build(Worker *worker)
                 {"configuration", worker_build_backend},
                 {"cache", worker_build_cache},
                 {"filesystem", worker_build_fs},
+                {"watching", worker_build_watch},
         };
         for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
                 int r = steps[i].build(worker);
@@ -224,6 +240,7 @@ static int worker_build(Worker *worker)
 static void worker_take_down(Worker *worker)
 {
         worker->warmup = warmup_free(worker->warmup);
+        worker->watch = watch_free(worker->watch);
         worker->fs = fs_free(worker->fs, worker->answer_waiting);
         worker->resolvers = resolvers_free(worker->resolvers);
         worker->listing = listing_free(worker->listing);

@@ -19,6 +19,7 @@ typedef struct WorkerSettings {
         FsSession *session;
         Slots *slots;
         int control; /* our end of the control socket */
+        int watch; /* our end of the line for watched names; -1: none */
         bool is_replacement; /* another worker was there before: take up what it left */
         bool detach; /* go to the background once ready */
         bool warm; /* fetch the tokens of the scopes, and say so */

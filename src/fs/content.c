@@ -137,6 +137,20 @@ int url_slot_of(Tree *tree, uint32_t directory, uint32_t *ret_slot)
                 tree, slot->kind == SLOT_NAME ? SLOT_NAME_URL : SLOT_TOKEN_URL, slot->key, ret_slot);
 }
 
+void fs_set_name(Fs *fs, const char *name, TokenDoc *doc, uint64_t due_ns)
+{
+        uint32_t slot;
+        Version *version;
+        TokenItem item;
+        token_item_from_doc(doc, &item);
+        const char *dns_name = resolvers_peek(fs->settings.resolvers, item.global_resolver_id);
+        if (slots_find(fs->settings.slots, SLOT_NAME, name, &slot) == 0 && tree_current(&fs->tree, slot))
+                (void)tree_set_doc(&fs->tree, slot, doc, due_ns, &version);
+        if (slots_find(fs->settings.slots, SLOT_NAME_URL, name, &slot) == 0 &&
+                tree_current(&fs->tree, slot) && dns_name)
+                (void)tree_set_url(&fs->tree, slot, doc, dns_name, due_ns, &version);
+}
+
 Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns)
 {
         Version *version = tree_current(&fs->tree, index);

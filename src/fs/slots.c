@@ -416,3 +416,21 @@ void slots_visit_nodes(const Slots *slots, SlotsNodeVisitor *visitor, void *user
                                 visit_files(slot, i, slot->old_generations[k], visitor, userdata);
         }
 }
+
+/* The kernel may hold files of generations that were followed by others before it was told. */
+#define LATELY 8
+
+void slots_visit_name(const Slots *slots, const char *name, SlotsNodeVisitor *visitor, void *userdata)
+{
+        for (uint32_t i = SLOT_FIXED_COUNT; i < slots_end(slots); i++) {
+                const Slot *slot = &slots->slots[i];
+                if (!slot_kind_is_name((SlotKind)slot->kind) ||
+                        strncmp(slot->key, name, sizeof slot->key) != 0)
+                        continue;
+                for (uint32_t k = 0; k < LATELY && k < slot->generation; k++)
+                        visit_files(slot, i, slot->generation - k, visitor, userdata);
+                for (size_t k = 0; k < SLOT_OLD_MAX; k++)
+                        if (slot->old_generations[k])
+                                visit_files(slot, i, slot->old_generations[k], visitor, userdata);
+        }
+}

@@ -22,8 +22,9 @@
 #include <string.h>
 
 #include "tokenfs/base/clock.h"
+#include "tokenfs/fs/fs.h"
 
-#define TREE_GRACE_NS NS_PER_S
+#define TREE_GRACE_NS FS_GRACE_NS
 /* At the end of the grace nobody is told the old version for this long, so that no task still
  * copies it then: one that was preempted in the middle may be late. With 100 ms, and ten tasks a processor, 1 read
  * in 40,000 was torn. */

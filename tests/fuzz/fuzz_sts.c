@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aws/shellwords.h"
+#include "tokenfs/aws/shellwords.h"
 #include "aws/xml.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/secret.h"

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aws/shellwords.h"
+#include "tokenfs/aws/shellwords.h"
 #include "tokenfs/aws/credentials.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"

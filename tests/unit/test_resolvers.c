@@ -24,7 +24,8 @@ static int set_up(void **state)
         fake_source_init(&fake);
         fake_reader_init(&reader);
         log_open(LOG_LEVEL_ERROR, false);
-        const ResolversSettings settings = {fake_source(&fake), TTL_NS, NEGATIVE_TTL_NS, STALE_NS, TIMEOUT_NS};
+        const ResolversSettings settings = {
+                fake_source(&fake), TTL_NS, NEGATIVE_TTL_NS, STALE_NS, TIMEOUT_NS};
         assert_int_equal(resolvers_new(&settings, &resolvers), 0);
         return 0;
 }
@@ -127,7 +128,8 @@ static void test_stale_while_the_api_fails(void **state)
         learn("gr-1", "a.example");
         clock_advance_fake(TTL_NS);
         assert_int_equal(ask("gr-1", &got), -EINPROGRESS);
-        fake_answer_retry(fake_call(&fake, API_GET_GLOBAL_RESOLVER, "gr-1"), API_E_SERVER, clock_now_ns() + NS_PER_S);
+        fake_answer_retry(
+                fake_call(&fake, API_GET_GLOBAL_RESOLVER, "gr-1"), API_E_SERVER, clock_now_ns() + NS_PER_S);
         assert_int_equal(reader.woken, 2);
         expect_name("gr-1", "a.example", false);
         assert_string_equal(resolvers_peek(resolvers, "gr-1"), "a.example");
@@ -205,7 +207,8 @@ static void test_bounded(void **state)
         ResolverAnswer got;
         FakeReader other;
         fake_reader_init(&other);
-        assert_int_equal(resolvers_get(resolvers, "waited-for", clock_now_ns(), false, &other.wait, &got), -EINPROGRESS);
+        assert_int_equal(resolvers_get(resolvers, "waited-for", clock_now_ns(), false, &other.wait, &got),
+                -EINPROGRESS);
         for (int i = 0; i < 1000; i++) {
                 (void)snprintf(id, sizeof id, "gr-%d", i);
                 learn(id, "a.example");

@@ -41,6 +41,8 @@ typedef struct Options {
         char *ca_bundle; /* absolute */
         bool use_fips, allow_plain_http;
         OptionList token_ids, dns_view_ids, resolver_ids;
+        OptionList watch_names; /* kept fresh, and told of by on_change */
+        char *on_change; /* a command that can be split into words; the first is absolute or looked for in PATH */
         uint64_t ttl_ns, negative_ttl_ns, stale_ns, timeout_ns;
         uint64_t max_tokens;
         uid_t uid;

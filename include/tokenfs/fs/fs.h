@@ -41,6 +41,11 @@ Fs *fs_free(Fs *fs, bool answer_waiting);
 /* SIGHUP: superseded versions are told no longer; cache and listing are forgotten by the caller. */
 void fs_forget(Fs *fs);
 
+/* A name means another token: its files are those of `doc` from now on (promised until `due_ns`), for those too who
+ * have them open, once the time of grace has passed. Does nothing if nobody was told of the name's files. */
+#define FS_GRACE_NS NS_PER_S
+void fs_set_name(Fs *fs, const char *name, TokenDoc *doc, uint64_t due_ns);
+
 typedef struct FsCounters {
         uint64_t requests[64]; /* by FUSE opcode; larger ones in [0] */
         uint64_t interrupted, deadlines;

@@ -26,6 +26,9 @@ unsigned slots_repair(Slots *slots);
 typedef void SlotsNodeVisitor(uint64_t node_id, void *userdata);
 void slots_visit_nodes(const Slots *slots, SlotsNodeVisitor *visitor, void *userdata);
 
+/* The same for the files of a name alone, those that it had lately as well. */
+void slots_visit_name(const Slots *slots, const char *name, SlotsNodeVisitor *visitor, void *userdata);
+
 /* Figures that outlive a worker: shown in .service_status and .service_metrics. Written by the supervisor. */
 typedef struct SlotsShared {
         int64_t started_wall_ns; /* of the mount */

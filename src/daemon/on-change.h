@@ -1,0 +1,19 @@
+#pragma once
+/* on_change=: the part of the supervisor that runs the command. */
+
+#include "supervisor.h"
+
+/* The worker's line has something to say, or has ended. */
+void on_change_listen(Supervisor *supervisor);
+/* Runs the command for what is still to be told, unless it runs. */
+void on_change_run(Supervisor *supervisor);
+/* The command has had its time; it has ended. */
+void on_change_late(Supervisor *supervisor);
+void on_change_ended(Supervisor *supervisor, int wait_status);
+/* Kills it and frees what is known. */
+void on_change_stop(Supervisor *supervisor);
+
+/* From binary to binary, through the environment: what was told, and the command that runs. 0 or a negative errno. */
+int on_change_pass_on(const Supervisor *supervisor);
+void on_change_forget_passed(void);
+void on_change_take_over(Supervisor *supervisor);
