@@ -42,7 +42,8 @@ void supervisor_keep(const Supervisor *supervisor)
         if (r == 0)
                 r = systemd_keep(KEEP_FUSE, fs_session_fd(supervisor->session));
         if (r < 0)
-                log_warning("the service manager can't keep the mount for a successor: %s", strerrordesc_np(-r));
+                log_warning(
+                        "the service manager can't keep the mount for a successor: %s", strerrordesc_np(-r));
 }
 
 static int start_first(Supervisor *supervisor, Handover *kept)

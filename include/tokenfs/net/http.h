@@ -37,43 +37,43 @@ typedef struct HttpHeader {
 typedef enum HttpProxy {
         HTTP_PROXY_ENVIRONMENT, /* https_proxy/HTTPS_PROXY, http_proxy, all_proxy, no_proxy as curl reads them; not for
                                  * loopback */
-        HTTP_PROXY_NONE,        /* never: metadata and container endpoints */
+        HTTP_PROXY_NONE, /* never: metadata and container endpoints */
 } HttpProxy;
 
 /* A request. Everything is borrowed for the time of http_start only. */
 typedef struct HttpRequest {
         const char *method; /* "GET", "PUT", "POST" */
-        const char *url;    /* sent exactly as written: no path is squashed */
+        const char *url; /* sent exactly as written: no path is squashed */
         const HttpHeader *headers;
         size_t header_count;
         const char *body; /* NULL: none */
         size_t body_len;
-        uint64_t timeout_ns;         /* for the whole call */
+        uint64_t timeout_ns; /* for the whole call */
         uint64_t connect_timeout_ns; /* 0: as timeout_ns */
-        size_t response_max;         /* bytes of body, decoded; more is HTTP_E_TOO_LARGE */
+        size_t response_max; /* bytes of body, decoded; more is HTTP_E_TOO_LARGE */
         HttpProxy proxy;
         bool allow_plain; /* accept http:// to hosts that aren't loopback; else they are HTTP_E_INVALID */
 } HttpRequest;
 
 typedef enum HttpError {
-        HTTP_OK,          /* an answer came, whatever its status */
-        HTTP_E_INVALID,   /* URL or scheme refused */
-        HTTP_E_RESOLVE,   /* name look-up failed */
-        HTTP_E_CONNECT,   /* connection refused, unreachable, or lost before the answer was whole */
+        HTTP_OK, /* an answer came, whatever its status */
+        HTTP_E_INVALID, /* URL or scheme refused */
+        HTTP_E_RESOLVE, /* name look-up failed */
+        HTTP_E_CONNECT, /* connection refused, unreachable, or lost before the answer was whole */
         HTTP_E_TIMEOUT,
         HTTP_E_TLS,
         HTTP_E_TOO_LARGE, /* body over response_max, or headers over 64 KiB */
-        HTTP_E_PROTOCOL,  /* what came isn't HTTP, or ended early */
+        HTTP_E_PROTOCOL, /* what came isn't HTTP, or ended early */
         HTTP_E_MEMORY,
 } HttpError;
 
 typedef struct HttpResponse {
         HttpError error;
         const char *detail; /* what libcurl says of the error; "" if none; no secret (never the query) */
-        int status;         /* 0 if none */
+        int status; /* 0 if none */
         Buf body;
         uint64_t started_ns, ended_ns;
-        const char *peer;    /* address that was talked to, the proxy's if there is one; "" if none */
+        const char *peer; /* address that was talked to, the proxy's if there is one; "" if none */
         bool through_tunnel; /* through a proxy, by CONNECT */
         const HttpHeader *headers; /* of the final answer; names as received */
         size_t header_count;
@@ -86,7 +86,8 @@ const char *http_response_header(const HttpResponse *response, const char *name)
 typedef void HttpHandler(const HttpResponse *response, void *userdata);
 /* Starts a call. 0, -ENOMEM, or -EINVAL: a URL that libcurl can't parse or that names a user, a method or header that
  * would break the request's lines, headers over 64 KiB. */
-int http_start(Http *http, const HttpRequest *request, HttpHandler *handler, void *userdata, HttpCall **ret_call);
+int http_start(
+        Http *http, const HttpRequest *request, HttpHandler *handler, void *userdata, HttpCall **ret_call);
 /* Ends a call without calling its handler. NULL does nothing. Returns NULL. Safe in any handler. */
 HttpCall *http_cancel(HttpCall *call);
 

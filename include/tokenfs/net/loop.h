@@ -28,7 +28,8 @@ void loop_quit(Loop *loop, int status);
 typedef struct LoopFd LoopFd;
 typedef void LoopFdHandler(int fd, short revents, void *userdata);
 /* Borrows `fd` (the caller closes it, after loop_fd_free). 0 or -ENOMEM. */
-int loop_fd_new(Loop *loop, int fd, short events, LoopFdHandler *handler, void *userdata, LoopFd **ret_source);
+int loop_fd_new(
+        Loop *loop, int fd, short events, LoopFdHandler *handler, void *userdata, LoopFd **ret_source);
 void loop_fd_set_events(LoopFd *source, short events);
 /* Safe inside any handler, its own included. NULL does nothing. Returns NULL. */
 LoopFd *loop_fd_free(LoopFd *source);
