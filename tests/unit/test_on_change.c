@@ -159,7 +159,7 @@ static void test_passed_on(void **state)
         changes_deinit(&supervisor.changes);
         supervisor.command = 0;
         on_change_take_over(&supervisor);
-        assert_null(getenv("TOKENFS_CHANGES"));
+        assert_null(secure_getenv("TOKENFS_CHANGES"));
         assert_int_equal(supervisor.command, command);
         assert_string_equal(supervisor.changes.items[0].told, "at-2");
         assert_string_equal(changes_pending(&supervisor.changes)->name, "other");
@@ -169,7 +169,7 @@ static void test_passed_on(void **state)
                 assert_int_equal(setenv("TOKENFS_CHANGES", bad[i], 1), 0);
                 on_change_take_over(&supervisor);
                 assert_int_equal(supervisor.command, 0);
-                assert_null(getenv("TOKENFS_CHANGES"));
+                assert_null(secure_getenv("TOKENFS_CHANGES"));
         }
         supervisor.command = command;
 }
