@@ -23,6 +23,14 @@ static bool is_cut_handshake(const char *text)
         return false;
 }
 
+/* True once anything of the answer has come, be it less than a line. */
+static bool was_heard(CURL *easy, const HttpAnswer *answer)
+{
+        curl_off_t first_byte_us = 0;
+        (void)curl_easy_getinfo(easy, CURLINFO_STARTTRANSFER_TIME_T, &first_byte_us);
+        return answer->heard_ns || first_byte_us > 0;
+}
+
 HttpError http_error_of(CURL *easy, CURLcode result, const HttpAnswer *answer, const char *text)
 {
         if (answer->error)
@@ -53,7 +61,7 @@ HttpError http_error_of(CURL *easy, CURLcode result, const HttpAnswer *answer, c
         case CURLE_FILESIZE_EXCEEDED: return HTTP_E_TOO_LARGE;
         case CURLE_OUT_OF_MEMORY:
                 /* libcurl says so of a header line beyond its own limit, too. */
-                return answer->heard_ns && !answer->header_ended ? HTTP_E_TOO_LARGE : HTTP_E_MEMORY;
+                return was_heard(easy, answer) && !answer->header_ended ? HTTP_E_TOO_LARGE : HTTP_E_MEMORY;
         case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 */
         case CURLE_WEIRD_SERVER_REPLY:
         case CURLE_PARTIAL_FILE:
