@@ -31,6 +31,7 @@
 #define READ_EVERY_S 10
 
 typedef struct Wait {
+        int exit_status;
         const char *path;
         struct stat status; /* of the file that was read last */
         Buf content; /* at the start */
@@ -121,14 +122,14 @@ static int read_first(Wait *wait)
         }
 }
 
-/* The thread: returns the exit status. */
+/* The thread: leaves the exit status in the Wait. */
 static void *look(void *userdata)
 {
         Wait *wait = userdata;
         int r = read_first(wait);
         if (r < 0) {
                 log_error("%s: %s", wait->path, describe(r));
-                return (void *)(intptr_t)EXIT_FAILURE;
+                return NULL;
         }
         for (unsigned second = 1;; second++) {
                 (void)sleep(1);
@@ -138,14 +139,17 @@ static void *look(void *userdata)
                         note_error(wait, -errno);
                 bool is_suspect = is_there && !is_same_file(&status, &wait->status);
                 if ((is_suspect || second % READ_EVERY_S == 0 || wait->error) && has_changed(wait))
-                        return (void *)(intptr_t)EXIT_SUCCESS;
+                        break;
         }
+        wait->exit_status = EXIT_SUCCESS;
+        return NULL;
 }
 
 int wait_run(const Options *options)
 {
         static Wait wait; /* the thread may outlive this call */
-        wait = (Wait){.path = options->wait_path, .content = BUF_INIT(SIZE_MOST)};
+        wait = (Wait){
+                .path = options->wait_path, .content = BUF_INIT(SIZE_MOST), .exit_status = EXIT_FAILURE};
         struct timespec until = {.tv_sec = INT32_MAX};
         if (options->wait_ns != CLOCK_NEVER && clock_gettime(CLOCK_MONOTONIC, &until) == 0) {
                 uint64_t ns = (uint64_t)until.tv_nsec + options->wait_ns;
@@ -159,11 +163,10 @@ int wait_run(const Options *options)
                 log_error("can't wait: %s", strerror(r));
                 return EXIT_FAILURE;
         }
-        void *status = NULL;
-        r = pthread_clockjoin_np(thread, &status, CLOCK_MONOTONIC, &until);
+        r = pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until);
         if (r == 0) {
                 buf_deinit(&wait.content);
-                return (int)(intptr_t)status;
+                return wait.exit_status;
         }
         log_error("%s: %s", wait.path, r == ETIMEDOUT ? "not changed in that time" : strerror(r));
         return r == ETIMEDOUT ? WAIT_TIMED_OUT : EXIT_FAILURE;

@@ -21,9 +21,9 @@ const char *field_file_name(uint8_t field)
 
 uint8_t field_from_file_name(const char *name)
 {
-        for (uint8_t field = NODE_FIELD; field <= NODE_JSON; field++)
-                if (strcmp(field_file_name(field), name) == 0)
-                        return field;
+        for (unsigned field = NODE_FIELD; field <= NODE_JSON; field++)
+                if (strcmp(field_file_name((uint8_t)field), name) == 0)
+                        return (uint8_t)field;
         return strcmp(name, DOH_URL_FILE_NAME) == 0 ? NODE_DOH_URL : 0;
 }
 

@@ -30,7 +30,7 @@ static int get_token(Request *request, const char *id, CacheAnswer *ret_answer)
                 return r;
         if (error != API_OK)
                 return fs_errno(error);
-        CacheAnswer answer;
+        CacheAnswer answer = {0};
         r = cache_get(fs->settings.cache, id, request->came_ns, request->give_up, &request->wait, &answer);
         bool is_cold = r == -EINPROGRESS || (r == 0 && answer.hit == CACHE_HIT_PREFETCHED);
         if (is_cold && !request->is_noted) {
@@ -116,7 +116,7 @@ int content_get(Request *request, uint32_t index, Version **ret_version, uint64_
         if (slot->kind == SLOT_FIXED)
                 return EISDIR;
         bool is_url = slot->kind == SLOT_TOKEN_URL || slot->kind == SLOT_NAME_URL;
-        CacheAnswer answer;
+        CacheAnswer answer = {0};
         int r = slot_kind_is_name((SlotKind)slot->kind) ? get_name(request, slot->key, &answer)
                                                         : get_token(request, slot->key, &answer);
         if (r == 0) {

@@ -68,9 +68,9 @@ void requests_end(Fs *fs, bool answer);
 
 /* content.c */
 /* Brings the content of a token's, a name's or a service slot up to date. 0, -EINPROGRESS, or an errno. */
-int content_get(Request *request, uint32_t slot, Version **ret_version, uint64_t *ret_keep_ns);
+int content_get(Request *request, uint32_t index, Version **ret_version, uint64_t *ret_keep_ns);
 /* The content of a slot as it is held now, without the network; NULL if none is. */
-Version *content_peek(Fs *fs, uint32_t slot, uint64_t *ret_keep_ns);
+Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns);
 /* The slot of the .doh_url in the directory of a token or a name. Errors as slots_take. */
 int url_slot_of(Tree *tree, uint32_t directory, uint32_t *ret_slot);
 /* What is known of the token of a slot without GetAccessToken: from its document, or from the listing.

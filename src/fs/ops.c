@@ -88,7 +88,7 @@ static int reply_bytes(Request *request, const Version *version)
         size_t offset = (size_t)request->offset;
         char last[] = "\n";
         struct iovec parts[2] = {
-                {.iov_base = (void *)(uintptr_t)(data + (offset < len ? offset : len)),
+                {.iov_base = (void *)(data + (offset < len ? offset : len)),
                         .iov_len = offset < len ? len - offset : 0},
                 {.iov_base = last, .iov_len = newline && offset <= len},
         };

@@ -225,7 +225,8 @@ static int fill_token(Request *request, Entries *entries)
         }
         const Slot *entry = slots_get(fs->settings.slots, slot);
         add_dots(entries, slot, entry->kind == SLOT_NAME ? SLOT_BY_NAME : SLOT_ROOT);
-        for (uint8_t field = NODE_FIELD; field <= NODE_JSON; field++) {
+        for (unsigned number = NODE_FIELD; number <= NODE_JSON; number++) {
+                uint8_t field = (uint8_t)number;
                 size_t len;
                 bool has = true;
                 if (field < NODE_JSON && doc)

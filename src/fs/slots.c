@@ -397,9 +397,9 @@ bool slots_note_old(Slots *slots, uint32_t index, uint32_t generation)
 static void visit_files(
         const Slot *slot, uint32_t index, uint32_t generation, SlotsNodeVisitor *visitor, void *userdata)
 {
-        for (uint8_t field = NODE_FIELD; field < NODE_KIND_COUNT; field++)
+        for (unsigned field = NODE_FIELD; field < NODE_KIND_COUNT; field++)
                 if (slot->fields_looked_up & 1u << (field - NODE_FIELD))
-                        visitor(node_id((Node){index, generation, field}), userdata);
+                        visitor(node_id((Node){index, generation, (uint8_t)field}), userdata);
 }
 
 void slots_visit_nodes(const Slots *slots, SlotsNodeVisitor *visitor, void *userdata)

@@ -249,7 +249,7 @@ static int write_url(const TokenDoc *doc, const char *dns_name, Buf *out)
 int tree_set_url(Tree *tree, uint32_t slot, TokenDoc *doc, const char *dns_name, uint64_t due_ns,
         Version **ret_version)
 {
-        Version *version;
+        Version *version = NULL;
         Buf url = BUF_INIT(TREE_URL_MAX);
         int r = write_url(doc, dns_name, &url);
         uint64_t fingerprint = fingerprint_of(token_doc_fingerprint(doc), dns_name, strlen(dns_name));
