@@ -142,7 +142,7 @@ def test_gone_id_chooses_again_at_once(mount, resolver):
 
 def test_last_id_gone(mount, resolver, token):
     """The only token of a name was deleted: ENOENT, and with a successor its files."""
-    fs = mount(ttl=60, negative_ttl=0)
+    fs = mount(ttl=2, negative_ttl=0)
     assert fs.tokens() == [token["id"]]
     resolver.delete_token(token["id"])
     until(lambda: fs.read_error(".by_name", "web", "value") == "ENOENT", "the end")
