@@ -1,0 +1,145 @@
+/* What the kernel, or a worker that was taken over, may say: names, node ids, the table of slots; and the text that one
+ * binary hands to the next. The first byte says which. */
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "daemon/handover.h"
+#include "fs/fs-private.h"
+#include "fs/slots-private.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Where the slots begin, or a little behind it: with a damaged header the whole table is looked through, which is slow. */
+#define HEADER_BYTES 128
+
+static void require(bool condition)
+{
+        if (!condition)
+                abort();
+}
+
+/* A name has one form as a directory, and a directory one name. */
+static void check_name(const char *text)
+{
+        char name[TOKEN_NAME_MAX + 1], encoded[FS_NAME_MAX + 1];
+        if (name_decode(text, name) == 0) {
+                require(name_encode(name, encoded) == 0 && strcmp(encoded, text) == 0);
+                require(strchr(encoded, '/') == NULL && strcmp(encoded, ".") != 0 &&
+                        strcmp(encoded, "..") != 0);
+        }
+        if (name_encode(text, encoded) == 0)
+                require(name_decode(encoded, name) == 0 && strcmp(name, text) == 0);
+        uint8_t field = field_from_file_name(text);
+        require(field == 0 || strcmp(field_file_name(field), text) == 0);
+        if (token_id_is_valid(text))
+                require(strlen(text) <= TOKEN_ID_MAX && !strchr(text, '/') && !strchr(text, '_') &&
+                        strcmp(text, ".") != 0 && strcmp(text, "..") != 0);
+}
+
+static void check_node(uint64_t id)
+{
+        Node node = node_from_id(id);
+        require(node_id(node) == id);
+        (void)field_file_name(node.field);
+        (void)field_is_secret(node.field);
+}
+
+/* The table lives on from run to run, as the mapping is the dear part. */
+static Slots *table(uint8_t **ret_bytes)
+{
+        static Slots *slots;
+        static uint8_t *bytes, pristine[65536];
+        if (!slots) {
+                require(slots_new(&slots) == 0);
+                bytes = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, slots_fd(slots), 0);
+                require(bytes != MAP_FAILED);
+                memcpy(pristine, bytes, sizeof pristine);
+        }
+        memcpy(bytes, pristine, sizeof pristine);
+        *ret_bytes = bytes;
+        return slots;
+}
+
+static void visit(uint64_t id, void *userdata)
+{
+        Node node = node_from_id(id);
+        require(node.slot < slots_capacity(userdata));
+}
+
+/* Noise over a table in use: a look-up finds what it was asked for, and no key stands twice. */
+static void check_table(const uint8_t *noise, size_t size, bool with_header)
+{
+        uint8_t *bytes;
+        Slots *slots = table(&bytes);
+        uint32_t index = 0;
+        (void)slots_repair(slots);
+        static const char *const keys[] = {"at-1", "at-2", "at-3", "at-4"};
+        for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+                require(slots_take(slots, i % 2 ? SLOT_NAME : SLOT_TOKEN, keys[i], &index) == 0);
+                slots_add_lookup(slots, index, NODE_FIELD + 1);
+                (void)slots_next_generation(slots, index, i + 1);
+        }
+        for (size_t i = 0; i + 3 <= size; i += 3) /* where (2 bytes), and what */
+                bytes[(noise[i] | noise[i + 1] << 8) % 2048 + (with_header ? 0 : HEADER_BYTES)] ^=
+                        noise[i + 2];
+        (void)slots_repair(slots);
+        require(slots_repair(slots) == 0);
+        for (uint32_t i = SLOT_FIXED_COUNT; i < slots_end(slots) && i < 64; i++) {
+                const Slot *slot = slots_get(slots, i);
+                uint32_t found = 0;
+                if (!slot)
+                        continue;
+                require(slot->kind > SLOT_FIXED && slot->kind < SLOT_KIND_COUNT);
+                require(memchr(slot->key, '\0', sizeof slot->key));
+                require(slots_find(slots, slot->kind, slot->key, &found) == 0 && found == i);
+        }
+        for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+                int r = slots_take(slots, i % 2 ? SLOT_NAME : SLOT_TOKEN, keys[i], &index);
+                require(r == 0 ? strcmp(slots_get(slots, index)->key, keys[i]) == 0 : r < 0);
+        }
+        slots_visit_nodes(slots, visit, slots);
+}
+
+static void check_handover(const char *text)
+{
+        Handover handover = HANDOVER_INIT;
+        if (handover_read(text, &handover) < 0)
+                return;
+        require(handover.fuse_fd >= 0 && handover.init_fd >= 0 && handover.slots_fd >= 0 &&
+                *handover.mountpoint);
+        Buf again = BUF_INIT(1 << 20);
+        Handover copy = HANDOVER_INIT;
+        require(handover_write(&handover, &again) == 0 && handover_read(buf_str(&again), &copy) == 0);
+        require(strcmp(copy.mountpoint, handover.mountpoint) == 0 && copy.fuse_fd == handover.fuse_fd);
+        free(copy.mountpoint); /* the numbers are no descriptors of ours */
+        free(handover.mountpoint);
+        buf_deinit(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+        if (size == 0)
+                return 0;
+        char *text = malloc(size);
+        require(text);
+        memcpy(text, data + 1, size - 1);
+        text[size - 1] = '\0';
+        uint64_t id = 0;
+        switch (data[0]) {
+        case 'n': check_name(text); break;
+        case 'i':
+                memcpy(&id, text, size - 1 < sizeof id ? size - 1 : sizeof id);
+                check_node(id);
+                break;
+        case 't': check_table((const uint8_t *)text, size - 1, false); break;
+        case 'T': check_table((const uint8_t *)text, size - 1, true); break;
+        case 'h': check_handover(text); break;
+        default: break;
+        }
+        free(text);
+        return 0;
+}
