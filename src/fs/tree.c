@@ -255,7 +255,7 @@ int tree_set_url(Tree *tree, uint32_t slot, TokenDoc *doc, const char *dns_name,
         uint64_t fingerprint = fingerprint_of(token_doc_fingerprint(doc), dns_name, strlen(dns_name));
         if (r == 0)
                 r = set_doc(tree, slot, doc, fingerprint, due_ns, &version);
-        if (r < 0) {
+        if (r != 0) {
                 buf_deinit(&url);
                 return r;
         }
