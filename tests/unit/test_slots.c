@@ -202,6 +202,44 @@ static void test_visit(void **state)
         assert_int_equal(visited_files, 3);
 }
 
+static void visit_name(const char *name)
+{
+        visited_directories = visited_files = 0;
+        slots_visit_name(slots, name, count_node, &slots);
+}
+
+/* The files of a name and of its address, of now and of lately; of no token and no other name. */
+static void test_visit_name(void **state)
+{
+        (void)state;
+        uint32_t name = take(SLOT_NAME, "web"), url = take(SLOT_NAME_URL, "web");
+        const uint32_t others[] = {
+                take(SLOT_NAME, "webs"), take(SLOT_TOKEN, "web"), take(SLOT_TOKEN_URL, "web")};
+        for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+                (void)slots_next_generation(slots, others[i], 1);
+                slots_add_lookup(slots, others[i], NODE_JSON);
+        }
+        visit_name("web");
+        assert_int_equal(visited_files, 0);
+        (void)slots_next_generation(slots, name, 1);
+        slots_add_lookup(slots, name, NODE_JSON);
+        slots_add_lookup(slots, name, NODE_FIELD + TOKEN_VALUE);
+        visit_name("web");
+        assert_int_equal(visited_files, 2);
+        (void)slots_next_generation(slots, name, 2);
+        visit_name("web");
+        assert_int_equal(visited_files, 4);
+        (void)slots_next_generation(slots, url, 1);
+        slots_add_lookup(slots, url, NODE_DOH_URL);
+        visit_name("web");
+        assert_int_equal(visited_files, 5);
+        for (uint64_t i = 0; i < 100; i++)
+                (void)slots_next_generation(slots, name, 3 + i);
+        visit_name("web");
+        assert_int_equal(visited_files, 8 * 2 + 1);
+        assert_int_equal(visited_directories, 0);
+}
+
 static void test_root_is_the_kernels(void **state)
 {
         (void)state;
@@ -457,6 +495,7 @@ int main(void)
                 TEST(test_old_generations),
                 TEST(test_lookups),
                 TEST(test_visit),
+                TEST(test_visit_name),
                 TEST(test_root_is_the_kernels),
                 TEST(test_adopt),
                 TEST(test_adopt_what_is_none),
