@@ -60,7 +60,7 @@ def test_another_user(mount, token):
             status = check_locked_in(pid, entry.pw_uid)
             assert status["Gid"] == [str(entry.pw_gid)] * 4
             assert set(status["Groups"]) <= {str(entry.pw_gid)}
-        assert status_of(fs.worker)["Seccomp"] == ["2"]
+        assert status_of(fs.worker)["Seccomp"] == ["0" if SANITIZED else "2"]
         old = fs.worker
         kill(old)
         until(lambda old=old: fs.worker != old and fs.read_error(".service_status") == "OK", "the next worker")
@@ -68,6 +68,7 @@ def test_another_user(mount, token):
     assert status_of(fs.pid)["Uid"] == ["0"] * 4
 
 
+@pytest.mark.skipif(SANITIZED, reason="the sanitizers' build is run without the sandbox")
 def test_root_without_its_powers(mount, token):
     """Without user=: the same user, and not one capability; system calls filtered; in .service_status."""
     fs = mount()
