@@ -172,13 +172,24 @@ class Nspawn(Engine):
     programs = ("systemd-nspawn",)
     who = {ROOT: (0, 0), MAPPED_ROOT: (0, FIRST)}
 
+    def __init__(self, rootfs):
+        super().__init__(rootfs)
+        self.environ["SYSTEMD_NSPAWN_LOCK"] = "0"       # other tests use the same root directory
+
     def argv(self, identity, binds):
         words = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--machine={self.label}", "--pipe",
-                 f"--directory={self.rootfs}", "--volatile=no", "--setenv=PATH=/bin"]
+                 f"--directory={self.rootfs}", "--as-pid2", "--setenv=PATH=/bin",
+                 "--resolv-conf=off", "--timezone=off"]
         if identity == MAPPED_ROOT:
             words += [f"--private-users={FIRST}:{COUNT}", "--private-users-ownership=off"]
         words += [f"--bind-ro={path}:{place}" for place, path in binds.items()]
         return [*words, "/bin/sh"]
+
+    def clean(self):
+        try:
+            os.rmdir(f"/run/systemd/nspawn/propagate/{self.label}")
+        except OSError:
+            pass
 
 
 class Podman(Engine):
@@ -197,7 +208,7 @@ class Podman(Engine):
         """Imports the root directory as an image."""
         archive = self.directory / "image.tar"
         if not archive.exists():
-            subprocess.run(["tar", "-C", self.rootfs, "-cf", archive, "."], check=True, timeout=HANG)
+            subprocess.run(["tar", "--owner=0", "--group=0", "-C", self.rootfs, "-cf", archive, "."], check=True, timeout=HANG)
             archive.chmod(0o644)
             done = subprocess.run([*self.command(), "import", "-q", archive, "localhost/tokenfs-test:1"], check=False,
                                   capture_output=True, text=True, timeout=HANG, env=self.environ, cwd="/")
