@@ -16,8 +16,13 @@ packages_test=(
         "${packages_demo[@]}"
         clang llvm libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck valgrind
         python3-pytest python3-pytest-timeout python3-pytest-xdist python3-botocore python3-prometheus-client
-        attr acl rsync tar findutils git
+        attr acl rsync tar findutils git gettext-base inotify-tools
         systemd man-db mandoc dpkg-dev debhelper lintian
+)
+
+# Containers and configuration management: large, and not everywhere; each is installed by itself, if it can be.
+packages_containers=(
+        busybox-static bubblewrap crun runc uidmap podman systemd-container python3-yaml ansible-core puppet-agent
 )
 
 packages_missing() # PACKAGE… → their names, one a line
@@ -42,6 +47,17 @@ packages_ensure() # PACKAGE…
         local -a install=(apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}")
         # The package list may be missing (a fresh machine) or too old to be served any more.
         "${install[@]}" </dev/null >/dev/null 2>&1 || { apt-get update -q </dev/null && "${install[@]}" </dev/null; }
+}
+
+# Installs what can be; says loudly what can't.
+packages_try() # PACKAGE…
+{
+        local name
+        packages_ensure "$@" >/dev/null 2>&1 && return
+        for name in "$@"; do
+                packages_ensure "$name" >/dev/null 2>&1 || echo "*** CAN'T INSTALL $name: what needs it is skipped ***"
+        done
+        return 0
 }
 
 # True where FUSE can be used; tries to load the module.
