@@ -37,6 +37,9 @@
 /* A version is kept for a while after its attributes have run out: a task that was given them may still have to
  * wait for a processor before it reads. */
 #define TREE_SLACK_NS (5 * NS_PER_S)
+/* Each look at a service file makes a version, and each is held for seconds: whoever looks all the time may not fill the
+ * memory with them. */
+#define TREE_TEXT_HELD_MAX ((size_t)8 * 1024 * 1024)
 #define TREE_URL_MAX 4096
 
 /* A node of an old generation that was told a later version. */
@@ -67,8 +70,10 @@ int tree_init(Tree *tree, Loop *loop, Slots *slots, bool newline)
 
 static void version_free(Version *version)
 {
-        if (version->superseded_ns)
+        if (version->superseded_ns) {
                 version->dir->tree->superseded_count--;
+                version->dir->tree->text_held -= version->text.len;
+        }
         loop_timer_cancel(&version->drop);
         list_unlink(&version->link);
         token_doc_unref(version->doc);
@@ -182,6 +187,7 @@ static Version *dir_add_version(Dir *dir, uint64_t fingerprint)
         if (before) {
                 before->superseded_ns = clock_now_ns();
                 tree->superseded_count++;
+                tree->text_held += before->text.len;
                 version_plan_drop(before);
         }
         return version;
@@ -272,7 +278,8 @@ int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_vers
                 return -ENOMEM;
         uint64_t fingerprint = fingerprint_of(0, buf_str(text), text->len);
         Version *version = tree_current(tree, slot);
-        if (!version || slots_get(tree->slots, slot)->fingerprint != fingerprint) {
+        bool is_new = !version || slots_get(tree->slots, slot)->fingerprint != fingerprint;
+        if (is_new && !(version && tree->text_held > TREE_TEXT_HELD_MAX)) {
                 Buf copy = BUF_INIT(SIZE_MAX / 2);
                 version = buf_append(&copy, buf_str(text), text->len) == 0 ? dir_add_version(dir, fingerprint)
                                                                            : NULL;

@@ -38,6 +38,7 @@ typedef struct Tree {
         ListLink name_dirs; /* those of names */
         bool newline;
         uint32_t superseded_count;
+        size_t text_held; /* bytes of superseded service files */
 } Tree;
 
 int tree_init(Tree *tree, Loop *loop, Slots *slots, bool newline);
@@ -51,7 +52,7 @@ int tree_set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t due_ns, Vers
 /* As tree_set_doc, for the address under which the token is used at the resolver of that name. */
 int tree_set_url(Tree *tree, uint32_t slot, TokenDoc *doc, const char *dns_name, uint64_t due_ns,
         Version **ret_version);
-/* As tree_set_doc, for the text of a service file (copied). */
+/* As tree_set_doc, for the text of a service file (copied). While too much is held of older ones, it stays as it was. */
 int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_version);
 /* NULL if none is held. */
 Version *tree_current(const Tree *tree, uint32_t slot);

@@ -245,7 +245,7 @@ def at_rest(fs, readers):
     old = fs.worker
     kill(old)
     until(lambda: not is_alive(old), "its end")
-    readers.advance(100)
+    readers.advance(15)
     until(lambda: len(children_of(fs.pid)) == 1 and fs.read_error(".service_status") == "OK", "one worker")
     return figures(fs.pid), figures(fs.worker)
 

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from mounting import HANG, SANITIZED, background, error_of, read_file, until
+from readers import Readers, errors_in
 
 pytestmark = pytest.mark.core
 # What the worker may hold more at its peak, however large the answers are: the limits of a body, a few times (its text,
@@ -96,6 +97,18 @@ def test_lists(mount, resolver, effect):
     fs.forget()
     until(lambda: fs.tokens() == sorted(one["id"] for one in tokens), "the list", pause=0.2)
     assert fs.ls(".by_name") == sorted(one["name"] for one in tokens)
+
+
+def test_readers_of_the_status(mount, resolver):
+    """Whoever may look at .service_status, and does so all the time, fills no memory with what it was at each look."""
+    fs = mount(ttl=600)
+    for one in resolver.add_tokens(1000):
+        fs.read(one["id"], "status")
+    assert fs.stat(".service_status").st_size > 200_000
+    with bounded_memory(fs, 32 * 1024), Readers({str(i): ("read", fs.at(".service_status")) for i in range(4)}) as readers:
+        until(lambda: sum(one["looks"] for one in readers.look().values()) > 120, "looks", pause=0.1)
+        assert not errors_in(readers.stop())
+    until(lambda: fs.status()["cache"]["directories"] >= 1000, "what it is now", limit=15)
 
 
 class Trap:
