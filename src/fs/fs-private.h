@@ -3,6 +3,7 @@
 
 #include <fuse_lowlevel.h>
 
+#include "access.h"
 #include "node.h"
 #include "session-private.h"
 #include "tokenfs/base/clock.h"
@@ -20,6 +21,7 @@ struct Fs {
         struct fuse_buf message;
         ListLink requests; /* parked */
         Prefetch prefetch;
+        Accesses accesses;
 
         /* Which slots the root and .by_name show: marks[slot] equals the mark of its directory. */
         uint32_t *marks;
@@ -52,6 +54,7 @@ struct Request {
         size_t size; /* read, readdir */
         off_t offset;
         bool for_read; /* getattr: a read is about to use the answer */
+        bool joins_read; /* getattr for stat, while a read of the same node waits: see read_waits_for */
         uint32_t read_generation; /* read with `audit`: the version that was opened; 0: none */
         uint32_t first_generation; /* read: the slot's when the request came, if it had to wait; else 0 */
 };

@@ -41,20 +41,15 @@ static int getattr_directory(Request *request)
         return reply_attributes(request, &stat, keep_ns);
 }
 
-/* Opening and reading ask one after the other: what was right for the one is right for the other, however short the
- * ttl, or slow the API. */
-#define FS_ACCESS_NS (NS_PER_S / 20)
+#define FS_GIVE_WAY_NS (2 * NS_PER_MS)
 
 /* Brings the content up to date for a read, or, for `stat`, looks whether some is held at all. */
 static int current_content(Request *request, uint64_t *ret_keep_ns)
 {
-        const Fs *fs = request->fs;
-        Version *version = tree_current(&fs->tree, request->node.slot);
-        bool is_one_access = version && version->generation == request->node.generation &&
-                             clock_now_ns() < version->given_ns + FS_ACCESS_NS;
-        if ((!request->for_read || is_one_access) &&
+        if (!request->for_read && !request->joins_read &&
                 content_peek(request->fs, request->node.slot, ret_keep_ns))
                 return 0;
+        Version *version;
         return content_get(request, request->node.slot, &version, ret_keep_ns);
 }
 
@@ -94,19 +89,52 @@ static int reply_file_attributes(Request *request, Version *version, uint64_t ke
         return reply_attributes(request, &stat, tree_note_told(&fs->tree, request->node, version, keep_ns));
 }
 
-int step_getattr(Request *request)
+/* The question about the same node that came last, if one came after `request`. */
+static Request *later_question(const Request *request)
+{
+        const Fs *fs = request->fs;
+        Request *latest = NULL;
+        for (ListLink *link = fs->requests.next; link != &fs->requests; link = link->next) {
+                Request *other = list_entry(link, Request, link);
+                if (other->step == request->step && node_id(other->node) == node_id(request->node) &&
+                        other->came_ns > (latest ? latest->came_ns : request->came_ns))
+                        latest = other;
+        }
+        return latest;
+}
+
+/* A node's switch to another version is told first to the question that came last: it came after the kernel had taken
+ * in whatever was told before, so that the answer is not ignored. The others come again in a moment. */
+static bool gives_way(Request *request)
+{
+        Request *later = request->give_up ? NULL : later_question(request);
+        return later && request_wait_until(later, clock_now_ns()) == -EINPROGRESS;
+}
+
+/* The version that the task goes on with, since its access to the file is under way; NULL if it begins one, or if the
+ * node has been told another version meanwhile. */
+static Version *follow(const Request *request)
 {
         Fs *fs = request->fs;
         Node node = request->node;
-        if (!slots_get(fs->settings.slots, node.slot))
-                return ESTALE;
-        if (node.field == NODE_DIRECTORY)
-                return getattr_directory(request);
-        if (!node_is_file(node))
-                return ESTALE;
-        if (!request->is_parked && !request->for_read)
-                request->for_read = read_waits_for(fs, node);
-        Version *version;
+        uint32_t generation = access_follow(&fs->accesses, node_id(node), fuse_req_ctx(request->fuse)->pid);
+        if (generation == 0 || generation != tree_told_generation(&fs->tree, node))
+                return NULL;
+        return tree_find_version(&fs->tree, node.slot, generation);
+}
+
+static int getattr_file(Request *request)
+{
+        Fs *fs = request->fs;
+        Node node = request->node;
+        pid_t task = fuse_req_ctx(request->fuse)->pid;
+        Version *version = request->for_read ? follow(request) : NULL;
+        if (version)
+                return reply_file_attributes(request, version, 0);
+        if (!request->for_read && !request->is_parked) {
+                access_open(&fs->accesses, node_id(node), task);
+                request->joins_read = read_waits_for(fs, node);
+        }
         uint64_t keep_ns = 0, until_ns;
         TreeTell tell = tree_tell_known(&fs->tree, node, request->came_ns, &version, &until_ns);
         if (tell == TREE_LEARN) {
@@ -117,5 +145,20 @@ int step_getattr(Request *request)
         }
         if (tell == TREE_WAIT && !request->give_up)
                 return request_wait_until(request, until_ns);
-        return version ? reply_file_attributes(request, version, keep_ns) : ESTALE;
+        if (!version)
+                return ESTALE;
+        if (version->generation != tree_told_generation(&fs->tree, node) && gives_way(request))
+                return request_wait_until(request, clock_now_ns() + FS_GIVE_WAY_NS);
+        if (request->for_read)
+                access_begin(&fs->accesses, node_id(node), task, version->generation, false);
+        return reply_file_attributes(request, version, keep_ns);
+}
+
+int step_getattr(Request *request)
+{
+        if (!slots_get(request->fs->settings.slots, request->node.slot))
+                return ESTALE;
+        if (request->node.field == NODE_DIRECTORY)
+                return getattr_directory(request);
+        return node_is_file(request->node) ? getattr_file(request) : ESTALE;
 }

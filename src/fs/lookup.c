@@ -42,6 +42,8 @@ static int reply_file(Request *request, uint32_t slot, uint8_t field, Version *v
         if (!version_has_field(version, field))
                 return ENOENT;
         Node node = {slot, version->generation, field};
+        access_begin(
+                &fs->accesses, node_id(node), fuse_req_ctx(request->fuse)->pid, version->generation, true);
         struct stat stat;
         attributes_of_file(fs, node, version, &stat);
         return reply_entry(request, node, &stat, tree_note_told(&fs->tree, node, version, keep_ns));

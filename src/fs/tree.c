@@ -223,7 +223,6 @@ static int set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t fingerprin
                 version->doc = token_doc_ref(doc);
         }
         version->due_ns = due_ns;
-        version->given_ns = clock_now_ns();
         version->is_dropped = false;
         *ret_version = version;
         return 0;

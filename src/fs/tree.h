@@ -25,7 +25,6 @@ typedef struct Version {
         uint64_t superseded_ns; /* 0: current */
         uint64_t told_until_ns; /* the kernel may hold attributes of it until then */
         uint64_t due_ns; /* until then it is promised */
-        uint64_t given_ns; /* when it was last found to be what is current */
         uint32_t opens; /* audit: open files that read this version */
         bool is_dropped; /* it goes with the last of them */
         LoopTimer drop;

@@ -1,0 +1,61 @@
+/* Accesses under way: see access.h. */
+
+#include "access.h"
+
+#include <stddef.h>
+
+static size_t access_row(uint64_t node_id, pid_t task)
+{
+        uint64_t hash = (node_id ^ (uint64_t)(uint32_t)task << 20) * UINT64_C(0x9E3779B97F4A7C15);
+        return (size_t)(hash >> 32) % ACCESS_ROWS;
+}
+
+/* The place of the access, or NULL. */
+static Access *access_find(Accesses *accesses, uint64_t node_id, pid_t task)
+{
+        Access *row = accesses->table[access_row(node_id, task)];
+        for (size_t i = 0; i < ACCESS_COLUMNS; i++)
+                if (row[i].node_id == node_id && row[i].task == task)
+                        return &row[i];
+        return NULL;
+}
+
+/* As access_find; else the place of the oldest access in its row. */
+static Access *access_take(Accesses *accesses, uint64_t node_id, pid_t task)
+{
+        Access *found = access_find(accesses, node_id, task);
+        if (found)
+                return found;
+        Access *row = accesses->table[access_row(node_id, task)];
+        Access *oldest = &row[0];
+        for (size_t i = 1; i < ACCESS_COLUMNS; i++)
+                if (row[i].began_ns < oldest->began_ns)
+                        oldest = &row[i];
+        return oldest;
+}
+
+void access_begin(Accesses *accesses, uint64_t node_id, pid_t task, uint32_t generation, bool is_by_path)
+{
+        *access_take(accesses, node_id, task) = (Access){
+                .node_id = node_id,
+                .began_ns = clock_now_ns(),
+                .task = task,
+                .generation = generation,
+                .is_by_path = is_by_path,
+        };
+}
+
+void access_open(Accesses *accesses, uint64_t node_id, pid_t task)
+{
+        Access *access = access_find(accesses, node_id, task);
+        if (access && access->is_by_path)
+                access->is_by_path = false;
+        else if (access)
+                access->generation = 0;
+}
+
+uint32_t access_follow(Accesses *accesses, uint64_t node_id, pid_t task)
+{
+        const Access *access = access_find(accesses, node_id, task);
+        return access && clock_now_ns() < access->began_ns + ACCESS_NS ? access->generation : 0;
+}

@@ -1,0 +1,36 @@
+#!/usr/bin/python3
+"""Reads a file over and over, each time in pieces until its end.
+
+    whole_reader.py PATH PAUSE      prints `whole N` for each new version; anything else it saw, as it was
+"""
+
+import os
+import sys
+import time
+
+from hammer import is_whole
+
+
+def main(path, pause):
+    """Until it is ended."""
+    last = None
+    while True:
+        text = b""
+        try:
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                while piece := os.read(fd, 7):
+                    text += piece
+            finally:
+                os.close(fd)
+        except OSError as error:
+            print(f"error {error}", flush=True)
+            continue
+        if text != last:
+            last = text
+            print(f"whole {text[:8].decode()}" if is_whole(text.decode()) else f"torn {text!r}", flush=True)
+        time.sleep(pause)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))
