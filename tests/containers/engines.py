@@ -36,7 +36,8 @@ class Engine:
         if os.geteuid() != 0:
             pytest.skip("needs root")
         self.rootfs = str(rootfs)
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tokenfs-engine-"))
+        # podman takes no long paths.
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tokenfs-engine-", dir="/tmp"))
         self.directory.chmod(0o755)
         self.label = f"tokenfs-{uuid.uuid4().hex[:12]}"
         self.environ = {"PATH": PATH, "HOME": str(self.directory), "LC_ALL": "C.UTF-8"}
