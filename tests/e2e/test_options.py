@@ -160,8 +160,9 @@ def daemon_of(fs):
             continue
         if os.path.basename(words[0]) == "tokenfs" and fs.path in words:
             found.append(int(entry))
-    parents = {pid for pid in found if any(child in found for child in children_of(pid))}
-    return parents.pop() if parents else None
+    below = {child for pid in found for child in children_of(pid)}      # the worker, and its helper
+    heads = [pid for pid in found if pid not in below and children_of(pid)]
+    return heads[0] if heads else None
 
 
 def start_in_background(fs, options):
