@@ -117,10 +117,9 @@ static Version *follow(const Request *request)
 {
         Fs *fs = request->fs;
         Node node = request->node;
-        uint32_t generation = access_follow(&fs->accesses, node_id(node), fuse_req_ctx(request->fuse)->pid);
-        if (generation == 0 || generation != tree_told_generation(&fs->tree, node))
-                return NULL;
-        return tree_find_version(&fs->tree, node.slot, generation);
+        uint32_t begun = access_follow(&fs->accesses, node_id(node), fuse_req_ctx(request->fuse)->pid);
+        uint32_t generation = begun ? tree_followed_generation(&fs->tree, node, begun) : 0;
+        return generation ? tree_find_version(&fs->tree, node.slot, generation) : NULL;
 }
 
 static int getattr_file(Request *request)

@@ -45,6 +45,7 @@
 /* A node of an old generation that was told a later version. */
 typedef struct OldNode {
         uint32_t generation, told;
+        uint32_t before; /* what it was told before that */
         uint64_t told_ns; /* when it was told that last */
         uint64_t switched_ns; /* when it was told that first */
         uint8_t field;
@@ -354,6 +355,16 @@ uint32_t tree_told_generation(const Tree *tree, Node node)
         return told_generation(tree->dirs[node.slot], node);
 }
 
+uint32_t tree_followed_generation(const Tree *tree, Node node, uint32_t begun)
+{
+        const OldNode *old = dir_find_old(tree->dirs[node.slot], node);
+        if (!old)
+                return begun == node.generation ? begun : 0;
+        if (begun != old->told)
+                return 0;
+        return old->is_read ? begun : old->before;
+}
+
 TreeTell tree_tell_known(
         Tree *tree, Node node, uint64_t came_ns, Version **ret_version, uint64_t *ret_until_ns)
 {
@@ -407,6 +418,7 @@ static int dir_note_old(Dir *dir, Node node, uint32_t told)
                 if (old->told != told) {
                         old->switched_ns = clock_now_ns();
                         old->is_read = false;
+                        old->before = old->told;
                 }
                 old->told = told;
                 old->told_ns = clock_now_ns();
@@ -421,7 +433,14 @@ static int dir_note_old(Dir *dir, Node node, uint32_t told)
                 dir->old_capacity = capacity;
         }
         uint64_t now = clock_now_ns();
-        dir->old_nodes[dir->old_count++] = (OldNode){node.generation, told, now, now, node.field, false};
+        dir->old_nodes[dir->old_count++] = (OldNode){
+                .generation = node.generation,
+                .told = told,
+                .before = node.generation,
+                .told_ns = now,
+                .switched_ns = now,
+                .field = node.field,
+        };
         return 0;
 }
 
@@ -429,7 +448,7 @@ uint64_t tree_note_told(Tree *tree, Node node, Version *version, uint64_t keep_n
 {
         if (version->superseded_ns)
                 keep_ns = 0;
-        if (version->generation != node.generation) {
+        if (version->generation != node.generation || dir_find_old(version->dir, node)) {
                 if (dir_note_old(version->dir, node, version->generation) < 0 ||
                         !slots_note_old(tree->slots, node.slot, node.generation))
                         keep_ns = 0;

@@ -80,6 +80,10 @@ Version *tree_told(Tree *tree, Node node);
 /* True if `generation`, which has been current for a while, is what the node was last told (by this worker, or by one
  * before it). */
 bool tree_was_told(Tree *tree, Node node, uint32_t generation);
+/* What a task goes on with that began with the generation `begun`; 0: it must begin anew, since the node has been told
+ * another meanwhile. If nobody has asked for bytes since the node was told `begun`, the kernel has ignored that answer:
+ * then the task reads what was told before. */
+uint32_t tree_followed_generation(const Tree *tree, Node node, uint32_t begun);
 /* Notes that attributes of `version` were told for `node`, valid for `keep_ns`; returns how long they may be valid. */
 uint64_t tree_note_told(Tree *tree, Node node, Version *version, uint64_t keep_ns);
 /* The generation that the node was told last; its own at first. */

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Reads a file over and over, each time in pieces until its end.
+"""Reads a file over and over, each time until its end, as cat does.
 
     whole_reader.py PATH PAUSE      prints `whole N` for each new version; anything else it saw, as it was
 """
@@ -19,7 +19,7 @@ def main(path, pause):
         try:
             fd = os.open(path, os.O_RDONLY)
             try:
-                while piece := os.read(fd, 7):
+                while piece := os.read(fd, 4096):
                     text += piece
             finally:
                 os.close(fd)
