@@ -1,6 +1,7 @@
 """An answer on its way to the client, whole or with a fault of the wire."""
 
 import functools
+import threading
 import zlib
 
 from . import wire
@@ -21,8 +22,16 @@ def packed(status, headers, body, keep, content_type="application/json", length=
     return wire.head(status, fields) + body
 
 
-@functools.lru_cache(maxsize=4)
+_bomb_lock = threading.Lock()     # many connections want the same at once, and making it takes a while
+
+
 def _bomb(size):
+    with _bomb_lock:
+        return _make_bomb(size)
+
+
+@functools.lru_cache(maxsize=4)
+def _make_bomb(size):
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     parts = [packer.compress(b'{"padding":"')]
     parts += [packer.compress(_CHUNK) for _ in range(size // len(_CHUNK))]
