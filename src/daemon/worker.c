@@ -256,14 +256,14 @@ static void worker_is_warm(void *userdata)
         control_send(worker->settings->control, CONTROL_WARM);
 }
 
-/* What the worker before left: its waiting requests are asked for again. */
+/* What the worker before left: its waiting requests are asked for again, or refused. */
 static void worker_take_over(const WorkerSettings *settings)
 {
-        int r = fs_session_resend(settings->session);
-        if (r < 0)
-                log_warning("this kernel can't send requests again (%s): those that the worker before was "
-                            "answering are lost",
-                        strerror(-r));
+        unsigned refused = fs_session_recover(settings->session, settings->slots, settings->can_resend);
+        if (refused > 0)
+                log_warning("%u requests that the worker before was answering are refused (EIO): this kernel "
+                            "can't send them again",
+                        refused);
 }
 
 static void worker_announce(Worker *worker)

@@ -60,6 +60,7 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
         }
         cache_on_change(settings->cache, content_on_change, fs);
         settings->session->handlers_userdata = fs;
+        settings->session->shared = slots_shared(settings->slots);
         *ret_fs = fs;
         return 0;
 }
@@ -72,6 +73,7 @@ Fs *fs_free(Fs *fs, bool answer_waiting)
         if (fs->settings.session->handlers_userdata == fs)
                 cache_on_change(fs->settings.cache, NULL, NULL);
         fs->settings.session->handlers_userdata = NULL;
+        fs->settings.session->shared = NULL;
         loop_fd_free(fs->source);
         tree_deinit(&fs->tree);
         free(fs->message.mem);

@@ -4,6 +4,7 @@
 #include <fuse_lowlevel.h>
 
 #include "tokenfs/fs/session.h"
+#include "tokenfs/fs/slots.h"
 
 struct FsSession {
         struct fuse_session *fuse;
@@ -15,6 +16,7 @@ struct FsSession {
         void *init_message;
         size_t init_len;
         void *handlers_userdata; /* the Fs, once one serves */
+        SlotsShared *shared; /* where requests under way are noted; NULL: nobody serves yet */
 };
 
 /* ops.c: what the session is made with. */

@@ -21,6 +21,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include "taken.h"
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/log.h"
 
@@ -119,13 +120,27 @@ static ssize_t session_writev(int fd, struct iovec *parts, int count, void *user
                 if (session->wants_parallel_lookups)
                         set_init_flags(parts, count);
         }
-        return writev(fd, parts, count);
+        struct fuse_out_header out = {0};
+        if (count > 0 && parts[0].iov_len == sizeof out)
+                memcpy(&out, parts[0].iov_base, sizeof out);
+        ssize_t written = writev(fd, parts, count);
+        /* After the answer: whoever dies in between leaves a number that the kernel doesn't know any more. */
+        if (session->shared && out.unique != 0)
+                taken_drop(session->shared, out.unique);
+        return written;
 }
 
 static ssize_t session_read(int fd, void *data, size_t size, void *userdata)
 {
-        (void)userdata;
-        return read(fd, data, size);
+        FsSession *session = userdata;
+        struct fuse_in_header in;
+        ssize_t len = read(fd, data, size);
+        if (session->shared && len >= (ssize_t)sizeof in) {
+                memcpy(&in, data, sizeof in);
+                if (in.opcode != FUSE_FORGET && in.opcode != FUSE_BATCH_FORGET && in.opcode != FUSE_INTERRUPT)
+                        taken_note(session->shared, in.unique);
+        }
+        return len;
 }
 
 static int use_own_io(FsSession *session)
@@ -273,6 +288,21 @@ int fs_session_resend(FsSession *session)
         if (write(fuse_session_fd(session->fuse), &header, sizeof header) < 0)
                 return errno == EINVAL ? -ENOSYS : -errno;
         return 0;
+}
+
+unsigned fs_session_recover(FsSession *session, Slots *slots, bool can_resend)
+{
+        /* What is sent again comes with a number of its own, and is noted anew. */
+        bool is_sent_again = can_resend && fs_session_resend(session) == 0;
+        unsigned refused = 0;
+        uint64_t unique;
+        while ((unique = taken_take(slots_shared(slots))) != 0) {
+                if (is_sent_again)
+                        continue;
+                const struct fuse_out_header out = {.len = sizeof out, .error = -EIO, .unique = unique};
+                refused += write(fuse_session_fd(session->fuse), &out, sizeof out) == (ssize_t)sizeof out;
+        }
+        return refused;
 }
 
 int fs_session_invalidate(FsSession *session, uint64_t node_id)

@@ -18,7 +18,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define SLOTS_MAGIC UINT64_C(0x32736c6f74736674) /* changes with the layout */
+#define SLOTS_MAGIC UINT64_C(0x33736c6f74736674) /* changes with the layout */
 #define SLOTS_CAPACITY (UINT32_C(1) << 18)
 
 typedef struct SlotsHeader {

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "tokenfs/base/cleanup.h"
+#include "tokenfs/fs/slots.h"
 
 typedef struct FsSession FsSession;
 
@@ -38,6 +39,9 @@ void fs_session_unmount(FsSession *session);
 /* Asks the kernel to send again what was read but not answered (by a process that died).
  * 0; -ENOSYS or -EINVAL where the kernel has no FUSE_NOTIFY_RESEND. */
 int fs_session_resend(FsSession *session);
+/* Sees to the requests that a worker took and didn't answer before it died: the kernel sends them again or, where it
+ * can't (`can_resend` false, or it says so), they are answered with EIO. Returns how many were. */
+unsigned fs_session_recover(FsSession *session, Slots *slots, bool can_resend);
 /* Tells the kernel that a node's attributes are out of date. Blocks while that node's pages are locked: never call it
  * from the process that serves (daemon/notify has one of its own). */
 int fs_session_invalidate(FsSession *session, uint64_t node_id);

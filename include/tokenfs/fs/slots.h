@@ -29,6 +29,8 @@ void slots_visit_nodes(const Slots *slots, SlotsNodeVisitor *visitor, void *user
 /* The same for the files of a name alone, those that it had lately as well. */
 void slots_visit_name(const Slots *slots, const char *name, SlotsNodeVisitor *visitor, void *userdata);
 
+#define SLOTS_TAKEN_MAX 1024
+
 /* Figures that outlive a worker: shown in .service_status and .service_metrics. Written by the supervisor. */
 typedef struct SlotsShared {
         int64_t started_wall_ns; /* of the mount */
@@ -37,6 +39,7 @@ typedef struct SlotsShared {
         int64_t restart_wall_ns; /* the last one; 0: none */
         int32_t restart_status; /* its wait status */
         uint32_t crash_loop; /* 1 while restarts back off */
+        uint64_t taken[SLOTS_TAKEN_MAX]; /* requests under way: fs/taken.h */
         uint64_t heartbeat_ns; /* written by the worker at least every second while it is busy (watchdog) */
 } SlotsShared;
 SlotsShared *slots_shared(Slots *slots);
