@@ -297,7 +297,7 @@ def test_readdir_while_the_set_changes(mount, resolver):
     documents = resolver.add_tokens(2000)
     stay = {d["id"] for d in documents[::2]}
     leave = [d["id"] for d in documents[1::2]]
-    fs = mount(ttl=0.05)
+    fs = mount(ttl=0.2)
     assert len(fs.tokens()) == 2000
 
     def change():
@@ -306,11 +306,11 @@ def test_readdir_while_the_set_changes(mount, resolver):
                 resolver.delete_token(leave.pop())
             resolver.add_token()
 
-    for size in (1024, 8192):
+    for size in (2048, 16384):
         found = bounded(names, fs.path, size, change)
         assert len(set(found)) == len(found), "a name twice"
         assert stay <= set(found), f"{len(stay - set(found))} lost"
-    found = bounded(lambda: [background(names, fs.path, 2048, change) for _ in range(2)])
+    found = bounded(lambda: [background(names, fs.path, 8192, change) for _ in range(2)])
     for one in found:
         listed = one.result(HANG)
         assert len(set(listed)) == len(listed) and stay <= set(listed)
