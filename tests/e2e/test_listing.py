@@ -297,14 +297,16 @@ def test_readdir_while_the_set_changes(mount, resolver):
     documents = resolver.add_tokens(2000)
     stay = {d["id"] for d in documents[::2]}
     leave = [d["id"] for d in documents[1::2]]
-    fs = mount(ttl=0.2)
+    fs = mount(ttl=0.5)
     assert len(fs.tokens()) == 2000
 
+    changes = iter(range(150))
+
     def change():
-        for _ in range(8):
-            if leave:
+        if next(changes, None) is not None:
+            for _ in range(6):
                 resolver.delete_token(leave.pop())
-            resolver.add_token()
+                resolver.add_token()
 
     for size in (2048, 16384):
         found = bounded(names, fs.path, size, change)
