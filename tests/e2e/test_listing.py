@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 
 import pytest
 from dirents import chunk, names
@@ -297,7 +298,7 @@ def test_readdir_while_the_set_changes(mount, resolver):
     documents = resolver.add_tokens(2000)
     stay = {d["id"] for d in documents[::2]}
     leave = [d["id"] for d in documents[1::2]]
-    fs = mount(ttl=0.5)
+    fs = mount(ttl=0.1)
     assert len(fs.tokens()) == 2000
 
     changes = iter(range(150))
@@ -307,6 +308,7 @@ def test_readdir_while_the_set_changes(mount, resolver):
             for _ in range(6):
                 resolver.delete_token(leave.pop())
                 resolver.add_token()
+        time.sleep(0.02)
 
     for size in (2048, 16384):
         found = bounded(names, fs.path, size, change)
@@ -316,6 +318,7 @@ def test_readdir_while_the_set_changes(mount, resolver):
     for one in found:
         listed = one.result(HANG)
         assert len(set(listed)) == len(listed) and stay <= set(listed)
+    assert resolver.count("ListGlobalResolvers") >= 4, "the set was learnt anew while it was listed"
 
 
 @pytest.mark.core
