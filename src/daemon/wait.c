@@ -32,7 +32,7 @@
 
 typedef struct Wait {
         int exit_status;
-        const char *path;
+        char *path; /* its own copy: the thread may outlive the options */
         struct stat status; /* of the file that was read last */
         Buf content; /* at the start */
         int error; /* why it can't be looked at now; 0: it can */
@@ -148,8 +148,13 @@ static void *look(void *userdata)
 int wait_run(const Options *options)
 {
         static Wait wait; /* the thread may outlive this call */
-        wait = (Wait){
-                .path = options->wait_path, .content = BUF_INIT(SIZE_MOST), .exit_status = EXIT_FAILURE};
+        wait = (Wait){.path = strdup(options->wait_path),
+                .content = BUF_INIT(SIZE_MOST),
+                .exit_status = EXIT_FAILURE};
+        if (!wait.path) {
+                log_error("out of memory");
+                return EXIT_FAILURE;
+        }
         struct timespec until = {.tv_sec = INT32_MAX};
         if (options->wait_ns != CLOCK_NEVER && clock_gettime(CLOCK_MONOTONIC, &until) == 0) {
                 uint64_t ns = (uint64_t)until.tv_nsec + options->wait_ns;
@@ -166,6 +171,7 @@ int wait_run(const Options *options)
         r = pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until);
         if (r == 0) {
                 buf_deinit(&wait.content);
+                free(wait.path);
                 return wait.exit_status;
         }
         log_error("%s: %s", wait.path, r == ETIMEDOUT ? "not changed in that time" : strerror(r));
