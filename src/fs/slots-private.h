@@ -45,7 +45,6 @@ int slots_find(const Slots *slots, SlotKind kind, const char *key, uint32_t *ret
 int slots_take(Slots *slots, SlotKind kind, const char *key, uint32_t *ret_index);
 /* The files of the slot have new content. Returns the new generation. */
 uint32_t slots_next_generation(Slots *slots, uint32_t index, uint64_t fingerprint);
-void slots_set_fingerprint(Slots *slots, uint32_t index, uint64_t fingerprint);
 /* The kernel was given an entry of the slot (field NODE_DIRECTORY or a file), or forgot some. */
 void slots_add_lookup(Slots *slots, uint32_t index, uint8_t field);
 void slots_drop_lookups(Slots *slots, uint32_t index, uint64_t count);

@@ -18,7 +18,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define SLOTS_MAGIC UINT64_C(0x33736c6f74736674) /* changes with the layout */
+#define SLOTS_MAGIC UINT64_C(0x34736c6f74736674) /* changes with the layout */
 #define SLOTS_CAPACITY (UINT32_C(1) << 18)
 
 typedef struct SlotsHeader {
@@ -338,12 +338,6 @@ uint32_t slots_next_generation(Slots *slots, uint32_t index, uint64_t fingerprin
         slot->fingerprint = fingerprint;
         slot_seal(slot);
         return slot->generation;
-}
-
-void slots_set_fingerprint(Slots *slots, uint32_t index, uint64_t fingerprint)
-{
-        slots->slots[index].fingerprint = fingerprint;
-        slot_seal(&slots->slots[index]);
 }
 
 void slots_add_lookup(Slots *slots, uint32_t index, uint8_t field)

@@ -11,6 +11,3 @@ typedef struct CacheSource {
         void (*health)(void *userdata, ApiHealth *ret_health);
         void *userdata;
 } CacheSource;
-
-/* The source that is an ApiClient (borrowed). */
-CacheSource cache_source_from_client(ApiClient *client);

@@ -40,6 +40,5 @@ typedef struct SlotsShared {
         int32_t restart_status; /* its wait status */
         uint32_t crash_loop; /* 1 while restarts back off */
         uint64_t taken[SLOTS_TAKEN_MAX]; /* requests under way: fs/taken.h */
-        uint64_t heartbeat_ns; /* written by the worker at least every second while it is busy (watchdog) */
 } SlotsShared;
 SlotsShared *slots_shared(Slots *slots);
