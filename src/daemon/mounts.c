@@ -168,18 +168,20 @@ MountLife mounts_look_for_life(const char *path)
                 return MOUNT_SERVED;
         if (pid == 0) {
                 struct statfs status;
+                (void)close_range(
+                        0, ~0U, 0); /* it may stay for long: nobody else's output is to wait for it */
                 _exit(statfs(path, &status) == 0 || !is_dead(errno) ? MOUNT_SERVED : MOUNT_DEAD);
         }
         int fd CLEANUP(cleanup_close) = pidfd_open(pid, 0);
         struct pollfd ended = {.fd = fd, .events = POLLIN};
         bool is_answered = poll(&ended, 1, LIFE_MS) > 0;
-        if (!is_answered)
+        if (!is_answered) { /* nor is its end waited for: it may not come before the answer */
                 (void)kill(pid, SIGKILL);
+                return MOUNT_SILENT;
+        }
         int wait_status = 0;
         while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
                 ;
-        if (!is_answered)
-                return MOUNT_SILENT;
         return WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == MOUNT_DEAD ? MOUNT_DEAD : MOUNT_SERVED;
 }
 

@@ -7,18 +7,22 @@
  * of a file that is bound by itself shows what is known and asks for nothing. That a file can't be read for a while, or
  * isn't there, is no change of its content.
  *
- * A filesystem that hangs mustn't make the time-out hang: so a thread looks at the file, and the process ends without
- * it. */
+ * A filesystem that hangs mustn't make the time-out hang: so a child looks at the file, and nobody waits for its end. A
+ * thread wouldn't do: a process doesn't end while one of its threads is in a call that can't be interrupted. The child
+ * keeps nothing open that others may wait for the end of; it tells the parent what there is to say. */
 
 #include "tokenfs/daemon/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tokenfs/base/buf.h"
@@ -31,8 +35,8 @@
 #define READ_EVERY_S 10
 
 typedef struct Wait {
-        int exit_status;
-        char *path; /* its own copy: the thread may outlive the options */
+        const char *path;
+        int parent_fd; /* takes each change of `error` */
         struct stat status; /* of the file that was read last */
         Buf content; /* at the start */
         int error; /* why it can't be looked at now; 0: it can */
@@ -78,11 +82,11 @@ static const char *describe(int error)
         }
 }
 
-/* Says each trouble once. */
+/* Each trouble is told once. */
 static void note_error(Wait *wait, int error)
 {
-        if (error < 0 && error != wait->error)
-                log_warning("%s: %s; waiting on", wait->path, describe(error));
+        if (error != wait->error && write(wait->parent_fd, &error, sizeof error) < 0)
+                _exit(EXIT_FAILURE); /* nobody wants to know any more */
         wait->error = error;
 }
 
@@ -122,15 +126,12 @@ static int read_first(Wait *wait)
         }
 }
 
-/* The thread: leaves the exit status in the Wait. */
-static void *look(void *userdata)
+/* Comes back once the content is another. 0, or a negative errno: it can't be read. */
+static int look(Wait *wait)
 {
-        Wait *wait = userdata;
         int r = read_first(wait);
-        if (r < 0) {
-                log_error("%s: %s", wait->path, describe(r));
-                return NULL;
-        }
+        if (r < 0)
+                return r;
         for (unsigned second = 1;; second++) {
                 (void)sleep(1);
                 struct stat status;
@@ -139,41 +140,77 @@ static void *look(void *userdata)
                         note_error(wait, -errno);
                 bool is_suspect = is_there && !is_same_file(&status, &wait->status);
                 if ((is_suspect || second % READ_EVERY_S == 0 || wait->error) && has_changed(wait))
-                        break;
+                        return 0;
         }
-        wait->exit_status = EXIT_SUCCESS;
-        return NULL;
+}
+
+/* Doesn't return: its exit status is an errno. */
+static void be_child(const char *path, pid_t parent, int parent_fd)
+{
+        Wait wait = {.path = path, .parent_fd = STDIN_FILENO, .content = BUF_INIT(SIZE_MOST)};
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+                _exit(ESRCH);
+        if (dup2(parent_fd, wait.parent_fd) < 0 || close_range(STDOUT_FILENO, ~0U, 0) < 0)
+                _exit(errno);
+        int r = look(&wait);
+        buf_deinit(&wait.content);
+        _exit(-r);
+}
+
+/* Logs what the child tells. True: it has ended. */
+static bool listen_to_child(int child_fd, const char *path, uint64_t until_ns)
+{
+        struct pollfd told = {.fd = child_fd, .events = POLLIN};
+        for (;;) {
+                uint64_t now_ns = clock_now_ns();
+                if (now_ns >= until_ns)
+                        return false;
+                uint64_t left_ms = (until_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS;
+                if (poll(&told, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX) <= 0)
+                        continue;
+                int error;
+                if (read(child_fd, &error, sizeof error) != sizeof error)
+                        return true;
+                if (error < 0)
+                        log_warning("%s: %s; waiting on", path, describe(error));
+        }
+}
+
+/* The exit status for that of a child that has ended. */
+static int judge(pid_t pid, const char *path)
+{
+        int status = 0;
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        if (!WIFEXITED(status))
+                log_error("%s: whoever looked at it was ended by signal %d", path, WTERMSIG(status));
+        else if (WEXITSTATUS(status) != 0)
+                log_error("%s: %s", path, describe(-WEXITSTATUS(status)));
+        else
+                return EXIT_SUCCESS;
+        return EXIT_FAILURE;
 }
 
 int wait_run(const Options *options)
 {
-        static Wait wait; /* the thread may outlive this call */
-        wait = (Wait){.path = strdup(options->wait_path),
-                .content = BUF_INIT(SIZE_MOST),
-                .exit_status = EXIT_FAILURE};
-        if (!wait.path) {
-                log_error("out of memory");
-                return EXIT_FAILURE;
-        }
-        struct timespec until = {.tv_sec = INT32_MAX};
-        if (options->wait_ns != CLOCK_NEVER && clock_gettime(CLOCK_MONOTONIC, &until) == 0) {
-                uint64_t ns = (uint64_t)until.tv_nsec + options->wait_ns;
-                until.tv_sec += (time_t)(ns / NS_PER_S);
-                until.tv_nsec = (long)(ns % NS_PER_S);
-        }
+        const char *path = options->wait_path;
+        uint64_t until_ns = clock_add_ns(clock_now_ns(), options->wait_ns);
         log_open(options->log_level, false);
-        pthread_t thread;
-        int r = pthread_create(&thread, NULL, look, &wait);
-        if (r != 0) {
-                log_error("can't wait: %s", strerror(r));
+        int ends[2];
+        pid_t parent = getpid();
+        pid_t pid = pipe2(ends, O_CLOEXEC) < 0 ? -1 : fork();
+        if (pid < 0) {
+                log_error("can't wait: %s", strerror(errno));
                 return EXIT_FAILURE;
         }
-        r = pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until);
-        if (r == 0) {
-                buf_deinit(&wait.content);
-                free(wait.path);
-                return wait.exit_status;
-        }
-        log_error("%s: %s", wait.path, r == ETIMEDOUT ? "not changed in that time" : strerror(r));
-        return r == ETIMEDOUT ? WAIT_TIMED_OUT : EXIT_FAILURE;
+        if (pid == 0)
+                be_child(path, parent, ends[1]);
+        (void)close(ends[1]);
+        bool has_ended = listen_to_child(ends[0], path, until_ns);
+        (void)close(ends[0]);
+        if (has_ended)
+                return judge(pid, path);
+        (void)kill(pid, SIGKILL);
+        log_error("%s: not changed in that time", path);
+        return WAIT_TIMED_OUT;
 }

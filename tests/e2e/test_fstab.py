@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 import boxed
-from mounting import until
+from mounting import BINARY, HANG, until
+from mute_mount import MuteMount
 
 pytestmark = pytest.mark.skipif(boxed.why_not() is not None, reason=f"NOTHING OF fstab WAS TESTED: {boxed.why_not()}")
 NOBODY = 65534
@@ -106,6 +107,17 @@ def test_dead_mount_is_repaired(box, token, cached):
     assert box.run("cat", f"{box.path}/{token['id']}/value").stdout == token["value"]
     box.run("umount", box.path)
     assert box.mounts() == []
+
+
+def test_mute_mount_is_left_alone(directory):
+    """Whether a mount is dead is found out without waiting for who serves it: one that is wedged is in use."""
+    mute = MuteMount(directory)
+    try:
+        done = subprocess.run([BINARY, directory], capture_output=True, text=True, timeout=HANG, check=False)
+        assert done.returncode != 0 and "mounted already" in done.stderr
+        assert mute.taken > 0
+    finally:
+        mute.close()
 
 
 def test_binds_outlive_umount(box, token, directory):

@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from mounting import BINARY, HANG, kill, until
+from mute_mount import MuteMount
 
 pytestmark = pytest.mark.core
 
@@ -45,12 +47,11 @@ def wait():
 
 
 def has_read(pid):
-    """Its thread sleeps between two looks: the first read is done."""
+    """Its child sleeps between two looks: the first read is done."""
     def condition():
         try:
-            names = os.listdir(f"/proc/{pid}/task")
-            return len(names) > 1 and any("nanosleep" in open(f"/proc/{pid}/task/{name}/wchan", encoding="ascii").read()
-                                          for name in names)
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+            return any("nanosleep" in Path(f"/proc/{child}/wchan").read_text("ascii") for child in children)
         except OSError:
             return False
     until(condition, "the first read")
@@ -120,6 +121,18 @@ def test_time_out_though_the_mount_hangs(mount, resolver, token, wait):
         assert status == 2
     finally:
         os.kill(worker, signal.SIGCONT)
+
+
+def test_time_out_though_nothing_can_be_killed(wait, directory):
+    """A request that was taken, and isn't answered, can't be given up: the time-out holds, and so does the end of the
+    output."""
+    mute = MuteMount(directory)
+    try:
+        status, text = wait(directory / "file", "--timeout=1").status()
+        assert status == 2 and "not changed" in text
+        assert mute.taken > 0
+    finally:
+        mute.close()
 
 
 @pytest.mark.parametrize("what,says", [("at-nobody/value", "No such file"), ("", "directory"), (".by_name", "directory"),
