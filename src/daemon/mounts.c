@@ -168,8 +168,8 @@ MountLife mounts_look_for_life(const char *path)
                 return MOUNT_SERVED;
         if (pid == 0) {
                 struct statfs status;
-                (void)close_range(
-                        0, ~0U, 0); /* it may stay for long: nobody else's output is to wait for it */
+                /* It may stay for long: nobody is to wait for the end of its output. */
+                (void)close_range(0, ~0U, 0);
                 _exit(statfs(path, &status) == 0 || !is_dead(errno) ? MOUNT_SERVED : MOUNT_DEAD);
         }
         int fd CLEANUP(cleanup_close) = pidfd_open(pid, 0);
