@@ -27,6 +27,7 @@ struct Fs {
         uint32_t *marks;
         uint32_t root_mark, names_mark, last_mark;
         uint64_t root_listing_version;
+        bool root_is_whole; /* what that listing lacks isn't there */
         int64_t changed_wall_ns; /* the root's and .by_name's mtime: when what they show changed */
 
         FsCounters counters;

@@ -76,6 +76,7 @@ static void mark_slot(Fs *fs, SlotKind kind, const char *key, uint32_t mark, boo
 /* Marks the slots of all tokens that the listing shows. */
 static void mark_root(Fs *fs, const ListingAnswer *answer)
 {
+        fs->root_is_whole = answer->complete && answer->error == API_OK;
         if (fs->root_mark && fs->root_listing_version == answer->version)
                 return;
         bool changed = false;
@@ -98,7 +99,7 @@ static void mark_root(Fs *fs, const ListingAnswer *answer)
 
 /* Shown in the root: what the listing gives, and what is known since somebody asked for it by its id. A listing that
  * is whole has the last word over copies that nobody promises any more: what it lacks was deleted. */
-static bool root_shows(Fs *fs, uint32_t index, const Slot *slot, bool is_whole)
+static bool root_shows(Fs *fs, uint32_t index, const Slot *slot)
 {
         if (slot->kind != SLOT_TOKEN)
                 return false;
@@ -106,29 +107,33 @@ static bool root_shows(Fs *fs, uint32_t index, const Slot *slot, bool is_whole)
         if (cache_peek(fs->settings.cache, slot->key, &answer) == 0) {
                 if (!listing_admits_doc(fs->settings.listing, answer.doc))
                         return false;
-                if (answer.hit == CACHE_HIT_FRESH || !is_whole)
+                if (answer.hit == CACHE_HIT_FRESH || !fs->root_is_whole)
                         return true;
         }
         return fs->root_mark && fs->marks[index] == fs->root_mark;
 }
 
+/* A reader goes on with the listing that was there when it began, or one that others have asked for since: the end of a
+ * long directory isn't to wait for more list calls. */
 static int fill_root(Request *request, Entries *entries)
 {
         Fs *fs = request->fs;
-        ListingAnswer answer;
-        int r = listing_get(
-                fs->settings.listing, request->came_ns, request->give_up, &request->wait, &answer);
-        if (r < 0)
-                return r;
-        /* A listing that can't be had is no error here: what is known is shown, and the log says why. */
-        mark_root(fs, &answer);
+        if (entries->after == 0 || fs->root_mark == 0) {
+                ListingAnswer answer;
+                int r = listing_get(
+                        fs->settings.listing, request->came_ns, request->give_up, &request->wait, &answer);
+                if (r < 0)
+                        return r;
+                /* A listing that can't be had is no error here: what is known is shown, and the log says why. */
+                mark_root(fs, &answer);
+        }
         add_dots(entries, SLOT_ROOT, SLOT_ROOT);
         (void)entries_add(entries, 3, ".by_name", node_directory(SLOT_BY_NAME), S_IFDIR);
         (void)entries_add(entries, 4, ".service_status", node_directory(SLOT_STATUS), S_IFREG);
         (void)entries_add(entries, 5, ".service_metrics", node_directory(SLOT_METRICS), S_IFREG);
         for (uint32_t i = first_slot(entries); i < slots_end(fs->settings.slots); i++) {
                 const Slot *slot = slots_get(fs->settings.slots, i);
-                if (slot && root_shows(fs, i, slot, answer.complete && answer.error == API_OK) &&
+                if (slot && root_shows(fs, i, slot) &&
                         !entries_add(entries, (off_t)i + OFFSET_BASE, slot->key, node_directory(i), S_IFDIR))
                         break;
         }

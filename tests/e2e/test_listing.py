@@ -294,7 +294,7 @@ def test_seekdir(mount, resolver):
 
 @pytest.mark.core
 def test_readdir_while_the_set_changes(mount, resolver):
-    """2,000 tokens, listed slowly while others come and go: what stays is given once, nothing twice."""
+    """2,000 tokens, listed slowly while others come and go, and others list them: what stays is given once, nothing twice."""
     documents = resolver.add_tokens(2000)
     stay = {d["id"] for d in documents[::2]}
     leave = [d["id"] for d in documents[1::2]]
@@ -304,10 +304,13 @@ def test_readdir_while_the_set_changes(mount, resolver):
     changes = iter(range(150))
 
     def change():
-        if next(changes, None) is not None:
+        number = next(changes, None)
+        if number is not None:
             for _ in range(6):
                 resolver.delete_token(leave.pop())
                 resolver.add_token()
+            if number % 10 == 0:
+                os.listdir(fs.path)
         time.sleep(0.02)
 
     for size in (2048, 16384):
@@ -319,6 +322,17 @@ def test_readdir_while_the_set_changes(mount, resolver):
         listed = one.result(HANG)
         assert len(set(listed)) == len(listed) and stay <= set(listed)
     assert resolver.count("ListGlobalResolvers") >= 4, "the set was learnt anew while it was listed"
+
+
+def test_a_reader_goes_on_with_its_listing(mount, resolver):
+    """However many pieces a directory is read in, and however old its listing grows meanwhile: it is asked for once."""
+    ids = sorted(t["id"] for t in resolver.add_tokens(300))
+    fs = mount(ttl=0.1)
+    found = bounded(names, fs.path, 2048, lambda: time.sleep(0.05))
+    assert sorted(found) == sorted([*ids, *CONTROL])
+    assert resolver.count("ListGlobalResolvers") == 1
+    assert fs.tokens() == ids
+    assert resolver.count("ListGlobalResolvers") == 2
 
 
 @pytest.mark.core
