@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -243,6 +244,13 @@ static int parse_mount(int count, char **words, Options *options, Buf *error)
         }
         if (options->on_change && options->watch_names.count == 0 && options->token_ids.count == 0) {
                 (void)buf_append_str(error, "option on_change needs names to watch: watch=NAME, or token=ID");
+                return -EINVAL;
+        }
+        size_t kept = options->token_ids.count + options->watch_names.count;
+        if (kept > options->max_tokens) {
+                (void)buf_appendf(error,
+                        "option max_tokens=%" PRIu64 " is too few for the %zu tokens of token= and watch=",
+                        options->max_tokens, kept);
                 return -EINVAL;
         }
         const char *mountpoint = words[count - 1];
