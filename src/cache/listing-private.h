@@ -8,7 +8,7 @@
 #include "tokenfs/cache/listing.h"
 
 typedef struct IdSet {
-        char **ids;
+        char **ids; /* sorted */
         size_t count;
 } IdSet;
 

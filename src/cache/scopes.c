@@ -8,6 +8,11 @@
 
 #include "listing-private.h"
 
+static int compare_ids(const void *a, const void *b)
+{
+        return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 static int id_set_copy(IdSet *set, const char *const *ids, size_t count)
 {
         if (count == 0)
@@ -20,6 +25,7 @@ static int id_set_copy(IdSet *set, const char *const *ids, size_t count)
                 if (!set->ids[set->count])
                         return -ENOMEM;
         }
+        qsort(set->ids, set->count, sizeof *set->ids, compare_ids);
         return 0;
 }
 
@@ -33,10 +39,13 @@ static void id_set_deinit(IdSet *set)
 
 static bool id_set_has(const IdSet *set, const char *id, size_t len)
 {
-        for (size_t i = 0; i < set->count; i++)
-                if (strlen(set->ids[i]) == len && memcmp(set->ids[i], id, len) == 0)
-                        return true;
-        return false;
+        char text[TOKEN_ID_MAX + 1];
+        const char *key = text;
+        if (len >= sizeof text)
+                return false;
+        memcpy(text, id, len);
+        text[len] = '\0';
+        return set->count && bsearch(&key, set->ids, set->count, sizeof *set->ids, compare_ids);
 }
 
 int listing_scopes_copy(ListingScopes *scopes, const ListingSettings *settings)
