@@ -17,9 +17,6 @@ struct ApiClient {
         bool is_waiting; /* for credentials */
         int64_t skew_s;
         char open_detail[API_DETAIL_MAX]; /* of what opened the circuit, or of the last probe */
-        bool announced_open;
-        ApiHealthHandler *on_health;
-        void *on_health_userdata;
         ApiCounters counters;
 };
 

@@ -159,18 +159,6 @@ static bool client_get_keys(
         }
 }
 
-static void client_announce(ApiClient *client)
-{
-        bool is_open = retry_is_open(&client->retry);
-        if (is_open == client->announced_open)
-                return;
-        client->announced_open = is_open;
-        ApiHealth health;
-        api_client_health(client, &health);
-        if (client->on_health)
-                client->on_health(&health, client->on_health_userdata);
-}
-
 /* Sends what may be sent. */
 static void client_send(ApiClient *client)
 {
@@ -205,7 +193,6 @@ void api_client_pump(ApiClient *client)
                 api_call_refuse(call);
         client_send(client);
         client_keep_waiting(client);
-        client_announce(client);
         if (loop_timer_set(&client->timer, client_ready_ns(client)) < 0) {
                 fail_all(&client->fresh, API_E_MEMORY, "out of memory");
                 fail_all(&client->retries, API_E_MEMORY, "out of memory");
@@ -338,12 +325,6 @@ void api_client_health(const ApiClient *client, ApiHealth *ret_health)
                 .in_flight = client->in_flight,
                 .queued = client->calls - client->in_flight,
         };
-}
-
-void api_client_on_health(ApiClient *client, ApiHealthHandler *handler, void *userdata)
-{
-        client->on_health = handler;
-        client->on_health_userdata = userdata;
 }
 
 void api_client_forget(ApiClient *client)

@@ -213,13 +213,6 @@ const char *aws_config_get(const AwsConfig *config, const char *profile, const c
         return value ? value : aws_config_get_from_config(config, profile, key);
 }
 
-const char *aws_config_get_nested(
-        const AwsConfig *config, const char *profile, const char *key, const char *sub)
-{
-        const char *value = config_file_get(&config->credentials, CONFIG_PROFILE, profile, key, sub);
-        return value ? value : config_file_get(&config->config, CONFIG_PROFILE, profile, key, sub);
-}
-
 bool aws_config_has_sso_session(const AwsConfig *config, const char *name)
 {
         return config_file_has(&config->config, CONFIG_SSO_SESSION, name);

@@ -136,9 +136,6 @@ static void test_other_sections(void **state)
                 "[profile a]\ns3 =\n  Style = path\n  b=c\n[sso-session corp]\nsso_region = r\n"
                 "[services local]\nsts =\n  endpoint_url = http://x\nplain = y\n[a]\nregion = z\n");
         AwsConfig *config = load(file, path_of("credentials"), NULL);
-        assert_string_equal(aws_config_get_nested(config, "a", "S3", "Style"), "path");
-        assert_null(aws_config_get_nested(config, "a", "s3", "style"));
-        assert_null(aws_config_get_nested(config, "a", "s4", "b"));
         assert_null(aws_config_get(config, "a", "s3"));
         assert_null(aws_config_get(config, "a", "region"));
         assert_string_equal(aws_config_get_sso_session(config, "corp", "SSO_Region"), "r");

@@ -84,9 +84,6 @@ typedef struct ApiHealth {
         unsigned in_flight, queued;
 } ApiHealth;
 void api_client_health(const ApiClient *client, ApiHealth *ret_health);
-/* Called from the loop when the circuit opens or closes. One a client. */
-typedef void ApiHealthHandler(const ApiHealth *health, void *userdata);
-void api_client_on_health(ApiClient *client, ApiHealthHandler *handler, void *userdata);
 /* Forgets backoff, circuit and clock skew (SIGHUP); calls queued go out at once. */
 void api_client_forget(ApiClient *client);
 

@@ -45,10 +45,6 @@ const char *aws_config_get_from_config(const AwsConfig *config, const char *prof
 /* A key in `[sso-session NAME]`; NULL if not there. */
 const char *aws_config_get_sso_session(const AwsConfig *config, const char *name, const char *key);
 bool aws_config_has_sso_session(const AwsConfig *config, const char *name);
-/* A nested key: `s3 =\n  addressing_style = path` is (profile, "s3", "addressing_style"); `sub` in its
- * own case. NULL if not there. */
-const char *aws_config_get_nested(
-        const AwsConfig *config, const char *profile, const char *key, const char *sub);
 bool aws_config_has_services(const AwsConfig *config, const char *name);
 /* `[services NAME]`, nested: `route53globalresolver =\n  endpoint_url = …`. NULL if not there. */
 const char *aws_config_get_service(
