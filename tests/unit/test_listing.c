@@ -1,64 +1,8 @@
 /* The listing: walks over the API, whole or denied or failing, and what is served meanwhile. */
 
-#include "fake_source.h"
-
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "listing_fixture.h"
 
 #include "api/page.h"
-#include "tokenfs/base/log.h"
-#include "tokenfs/cache/listing.h"
-
-#define TTL_NS (100 * NS_PER_S)
-#define STALE_NS (1000 * NS_PER_S)
-#define NEGATIVE_TTL_NS (5 * NS_PER_S)
-#define TIMEOUT_NS (10 * NS_PER_S)
-
-static Loop *loop;
-static FakeSource fake;
-static Cache *cache;
-static Listing *listing;
-
-static int set_up(void **state)
-{
-        (void)state;
-        fake_source_init(&fake);
-        log_open(LOG_LEVEL_ERROR, false);
-        assert_int_equal(loop_new(&loop), 0);
-        CacheSettings settings = {.loop = loop,
-                .source = fake_source(&fake),
-                .ttl_ns = TTL_NS,
-                .negative_ttl_ns = NEGATIVE_TTL_NS,
-                .stale_ns = STALE_NS,
-                .timeout_ns = TIMEOUT_NS,
-                .max_tokens = 100};
-        assert_int_equal(cache_new(&settings, &cache), 0);
-        return 0;
-}
-
-static int tear_down(void **state)
-{
-        (void)state;
-        listing = listing_free(listing);
-        cache = cache_free(cache);
-        loop = loop_free(loop);
-        fake_source_deinit(&fake);
-        return 0;
-}
-
-static void make_listing(ListingSettings settings)
-{
-        settings.loop = loop;
-        settings.source = fake_source(&fake);
-        settings.cache = cache;
-        settings.timeout_ns = TIMEOUT_NS;
-        settings.negative_ttl_ns = NEGATIVE_TTL_NS;
-        settings.ttl_ns = TTL_NS;
-        settings.stale_ns = STALE_NS;
-        assert_int_equal(listing_new(&settings, &listing), 0);
-}
 
 static const char *const one_view[] = {"dnsv-1"};
 static const char *const two_views[] = {"dnsv-1", "dnsv-2"};

@@ -1,69 +1,16 @@
 /* Which token a name means: over rotation, expiry, rejection and scopes. */
 
-#include "fake_source.h"
-
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "tokenfs/base/log.h"
-#include "tokenfs/cache/listing.h"
-
-#define TTL_NS (100 * NS_PER_S)
-#define TIMEOUT_NS (10 * NS_PER_S)
-
-static Loop *loop;
-static FakeSource fake;
-static Cache *cache;
-static Listing *listing;
-static uint64_t negative_ttl_ns;
-
-static int set_up(void **state)
-{
-        (void)state;
-        fake_source_init(&fake);
-        log_open(LOG_LEVEL_ERROR, false);
-        negative_ttl_ns = 5 * NS_PER_S;
-        assert_int_equal(loop_new(&loop), 0);
-        CacheSettings settings = {.loop = loop,
-                .source = fake_source(&fake),
-                .ttl_ns = TTL_NS,
-                .negative_ttl_ns = 5 * NS_PER_S,
-                .stale_ns = 1000 * NS_PER_S,
-                .timeout_ns = TIMEOUT_NS,
-                .max_tokens = 100};
-        assert_int_equal(cache_new(&settings, &cache), 0);
-        return 0;
-}
-
-static int tear_down(void **state)
-{
-        (void)state;
-        listing = listing_free(listing);
-        cache = cache_free(cache);
-        loop = loop_free(loop);
-        fake_source_deinit(&fake);
-        return 0;
-}
+#include "listing_fixture.h"
 
 static const char *const view[] = {"dnsv-1"};
 static const char *const tokens[] = {"t-1", "t-2"};
 
 static void make(size_t view_count, size_t token_count)
 {
-        ListingSettings settings = {.loop = loop,
-                .source = fake_source(&fake),
-                .cache = cache,
-                .ttl_ns = TTL_NS,
-                .negative_ttl_ns = negative_ttl_ns,
-                .stale_ns = 1000 * NS_PER_S,
-                .timeout_ns = TIMEOUT_NS,
-                .dns_view_ids = view,
+        make_listing((ListingSettings){.dns_view_ids = view,
                 .dns_view_id_count = view_count,
                 .token_ids = tokens,
-                .token_id_count = token_count};
-        assert_int_equal(listing_new(&settings, &listing), 0);
+                .token_id_count = token_count});
 }
 
 static int get_since(const char *name, uint64_t since_ns, NameAnswer *ret_answer)

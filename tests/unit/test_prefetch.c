@@ -1,21 +1,11 @@
 /* Scans are seen, and fetched ahead of; single reads aren't. */
 
-#include "fake_source.h"
+#include "listing_fixture.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "tokenfs/base/log.h"
 #include "tokenfs/cache/prefetch.h"
 
 #define COUNT 100
 
-static Loop *loop;
-static FakeSource fake;
-static Cache *cache;
-static Listing *listing;
 static Prefetch prefetch;
 static char ids[COUNT][16];
 
@@ -32,43 +22,15 @@ static void list(int first, int count)
         free(tokens);
 }
 
-static int set_up(void **state)
+static int set_up_scan(void **state)
 {
-        (void)state;
         static const char *const views[] = {"v-1"};
-        fake_source_init(&fake);
-        log_open(LOG_LEVEL_ERROR, false);
         prefetch = (Prefetch){0};
         for (int i = 0; i < COUNT; i++)
                 (void)snprintf(ids[i], sizeof ids[i], "t-%03d", i);
-        assert_int_equal(loop_new(&loop), 0);
-        CacheSettings settings = {.loop = loop,
-                .source = fake_source(&fake),
-                .ttl_ns = 100 * NS_PER_S,
-                .negative_ttl_ns = NS_PER_S,
-                .timeout_ns = 10 * NS_PER_S,
-                .max_tokens = 1000};
-        assert_int_equal(cache_new(&settings, &cache), 0);
-        ListingSettings listing_settings = {.loop = loop,
-                .source = fake_source(&fake),
-                .cache = cache,
-                .ttl_ns = 100 * NS_PER_S,
-                .negative_ttl_ns = NS_PER_S,
-                .timeout_ns = 10 * NS_PER_S,
-                .dns_view_ids = views,
-                .dns_view_id_count = 1};
-        assert_int_equal(listing_new(&listing_settings, &listing), 0);
+        (void)set_up(state);
+        make_listing((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 1});
         list(0, COUNT);
-        return 0;
-}
-
-static int tear_down(void **state)
-{
-        (void)state;
-        listing = listing_free(listing);
-        cache = cache_free(cache);
-        loop = loop_free(loop);
-        fake_source_deinit(&fake);
         return 0;
 }
 
@@ -189,7 +151,7 @@ static void test_scan_that_stops(void **state)
         assert_int_equal(loop_turn(loop, 0), 0);
         assert_int_equal(fake.started, started);
         assert_true(started <= 1 + 20 + API_IN_FLIGHT_MAX);
-        clock_advance_fake(1000 * NS_PER_S);
+        clock_advance_fake(TTL_NS + STALE_NS);
         assert_int_equal(loop_turn(loop, 0), 0);
         assert_int_equal(cache_counters(cache)->prefetches_wasted, started - 21);
 }
@@ -209,13 +171,13 @@ static void test_listing_changes(void **state)
 {
         (void)state;
         note(1);
-        clock_advance_fake(100 * NS_PER_S);
+        clock_advance_fake(TTL_NS);
         list(1, COUNT - 1);
         note(3); /* the position after the one before, in another listing */
         assert_int_equal(prefetched(), 0);
         note(4);
         assert_int_equal(prefetched(), 1);
-        clock_advance_fake(100 * NS_PER_S);
+        clock_advance_fake(TTL_NS);
         list(0, 2);
         note(1);
         note(0);
@@ -235,7 +197,7 @@ static void test_failing_endpoint(void **state)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up_scan, tear_down)
         const struct CMUnitTest tests[] = {
                 TEST(test_single_reads),
                 TEST(test_window_grows),

@@ -1,47 +1,6 @@
 /* The scopes: which tokens exist for a mount. */
 
-#include "fake_source.h"
-
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "tokenfs/base/log.h"
-#include "tokenfs/cache/listing.h"
-
-#define TTL_NS (100 * NS_PER_S)
-
-static Loop *loop;
-static FakeSource fake;
-static Listing *listing;
-
-static int set_up(void **state)
-{
-        (void)state;
-        fake_source_init(&fake);
-        log_open(LOG_LEVEL_ERROR, false);
-        assert_int_equal(loop_new(&loop), 0);
-        return 0;
-}
-
-static int tear_down(void **state)
-{
-        (void)state;
-        listing = listing_free(listing);
-        loop = loop_free(loop);
-        fake_source_deinit(&fake);
-        return 0;
-}
-
-static void make(ListingSettings settings)
-{
-        settings.loop = loop;
-        settings.source = fake_source(&fake);
-        settings.ttl_ns = TTL_NS;
-        settings.negative_ttl_ns = 5 * NS_PER_S;
-        settings.timeout_ns = 10 * NS_PER_S;
-        assert_int_equal(listing_new(&settings, &listing), 0);
-}
+#include "listing_fixture.h"
 
 static int admits(const char *id, bool give_up, ApiError *ret_error)
 {
@@ -71,7 +30,7 @@ static bool admits_doc(FakeToken token)
 static void test_none(void **state)
 {
         (void)state;
-        make((ListingSettings){0});
+        make_listing((ListingSettings){0});
         assert_false(listing_has_scopes(listing));
         assert_admits("anything", API_OK);
         assert_int_equal(fake.started, 0); /* any id is reached without a right to list */
@@ -86,7 +45,7 @@ static void test_tokens(void **state)
         (void)state;
         char first[] = "t-1", second[] = "t-2";
         const char *ids[] = {first, second};
-        make((ListingSettings){.token_ids = ids, .token_id_count = 2});
+        make_listing((ListingSettings){.token_ids = ids, .token_id_count = 2});
         memset(first, 'x', 3); /* scopes are copied */
         assert_true(listing_has_scopes(listing));
         assert_admits("t-1", API_OK);
@@ -114,7 +73,7 @@ static void test_view(void **state)
 {
         (void)state;
         static const char *const views[] = {"dnsv-7"};
-        make((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 1});
+        make_listing((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 1});
         ApiError error;
         assert_int_equal(admits("a", false, &error), -EINPROGRESS);
         assert_string_equal(fake_call(&fake, API_LIST_ACCESS_TOKENS, NULL)->id, "dnsv-7");
@@ -133,7 +92,7 @@ static void test_resolver(void **state)
 {
         (void)state;
         static const char *const resolvers[] = {"gr-7"};
-        make((ListingSettings){.resolver_ids = resolvers, .resolver_id_count = 1});
+        make_listing((ListingSettings){.resolver_ids = resolvers, .resolver_id_count = 1});
         ApiError error;
         assert_int_equal(admits("a", false, &error), -EINPROGRESS);
         fake_answer_ids(&fake, API_LIST_DNS_VIEWS, "gr-7", (const char *const[]){"v-1"}, 1, NULL);
@@ -150,7 +109,7 @@ static void test_mixed(void **state)
 {
         (void)state;
         static const char *const ids[] = {"t-1"}, *const views[] = {"v-1"}, *const resolvers[] = {"gr-1"};
-        make((ListingSettings){.token_ids = ids,
+        make_listing((ListingSettings){.token_ids = ids,
                 .token_id_count = 1,
                 .dns_view_ids = views,
                 .dns_view_id_count = 1,
@@ -178,7 +137,7 @@ static void test_listing_does_not_tell(void **state)
         static const char *const views[] = {"v-1", "v-2"};
         static const ApiError errors[] = {API_E_ACCESS_DENIED, API_E_MALFORMED, API_E_SERVER};
         for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
-                make((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 2});
+                make_listing((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 2});
                 ApiError error;
                 assert_int_equal(admits("b", false, &error), -EINPROGRESS);
                 fake_answer_tokens(&fake, "v-1", (const FakeToken[]){{.id = "a"}}, 1, NULL);
@@ -187,7 +146,7 @@ static void test_listing_does_not_tell(void **state)
                 listing = listing_free(listing);
         }
         /* Nor does one that never comes. */
-        make((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 2});
+        make_listing((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 2});
         ApiError error;
         assert_int_equal(admits("b", true, &error), 0);
         assert_int_equal(error, API_OK);
