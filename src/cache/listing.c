@@ -284,6 +284,9 @@ static void branch_on_result(const ApiResult *result, void *userdata)
         ApiError error = result->error;
         if (error == API_OK) {
                 error = branch_on_page(branch, result->page, &detail);
+        } else if (error == API_E_NOT_FOUND && branch->next_token) {
+                /* Its first page was there: what is refused is the page's token, and the rest is not known. */
+                error = API_E_MALFORMED;
         } else if (error == API_E_ACCESS_DENIED || error == API_E_NOT_FOUND) {
                 /* A branch that is denied, or was deleted meanwhile, leaves the rest standing. */
                 if (error == API_E_ACCESS_DENIED && walk->denied == API_OK) {
