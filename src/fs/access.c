@@ -59,3 +59,16 @@ uint32_t access_follow(Accesses *accesses, uint64_t node_id, pid_t task)
         const Access *access = access_find(accesses, node_id, task);
         return access && clock_now_ns() < access->began_ns + ACCESS_NS ? access->generation : 0;
 }
+
+void access_cut_all(Accesses *accesses)
+{
+        for (size_t i = 0; i < ACCESS_ROWS; i++)
+                for (size_t j = 0; j < ACCESS_COLUMNS; j++)
+                        accesses->table[i][j].is_cut = true;
+}
+
+uint32_t access_cut_generation(Accesses *accesses, uint64_t node_id, pid_t task)
+{
+        const Access *access = access_find(accesses, node_id, task);
+        return access && access->is_cut ? access_follow(accesses, node_id, task) : 0;
+}

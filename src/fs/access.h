@@ -23,6 +23,7 @@ typedef struct Access {
         pid_t task;
         uint32_t generation;
         bool is_by_path; /* begun by a look-up: the opening that follows is part of it */
+        bool is_cut; /* its version was forgotten meanwhile */
 } Access;
 
 typedef struct Accesses {
@@ -33,5 +34,9 @@ typedef struct Accesses {
 void access_begin(Accesses *accesses, uint64_t node_id, pid_t task, uint32_t generation, bool is_by_path);
 /* The task opens the node: an access that it began by reading has ended. */
 void access_open(Accesses *accesses, uint64_t node_id, pid_t task);
+/* Versions are forgotten: no access can go on, but with the same bytes. */
+void access_cut_all(Accesses *accesses);
+/* The task is in an access that can't go on: the generation that it began with. Else 0. */
+uint32_t access_cut_generation(Accesses *accesses, uint64_t node_id, pid_t task);
 /* The generation that the task goes on with; 0: it begins. */
 uint32_t access_follow(Accesses *accesses, uint64_t node_id, pid_t task);

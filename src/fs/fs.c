@@ -85,6 +85,7 @@ Fs *fs_free(Fs *fs, bool answer_waiting)
 void fs_forget(Fs *fs)
 {
         tree_forget(&fs->tree);
+        access_cut_all(&fs->accesses);
         fs->prefetch = (Prefetch){0};
 }
 

@@ -1,8 +1,8 @@
 /* Attributes of nodes.
  *
- * The kernel asks for them for `stat`, which is answered from what is held, and on behalf of a read, before it uses
- * its page cache: then they decide whether the pages are still right, so that such a question waits for the API where
- * a read would. Which version an old node is told is tree.c's. */
+ * The kernel asks for them for `stat` and for an opening, which are answered from what is held as long as it is fresh,
+ * and on behalf of a read, before it uses its page cache: then they decide whether the pages are still right, so that
+ * such a question waits for the API where a read would. Which version an old node is told is tree.c's. */
 
 #include "fs-private.h"
 
@@ -43,11 +43,15 @@ static int getattr_directory(Request *request)
 
 #define FS_GIVE_WAY_NS (2 * NS_PER_MS)
 
-/* Brings the content up to date for a read, or, for `stat`, looks whether some is held at all. */
+/* Brings the content up to date. */
 static int current_content(Request *request, uint64_t *ret_keep_ns)
 {
-        if (!request->for_read && !request->joins_read &&
-                content_peek(request->fs, request->node.slot, ret_keep_ns))
+        const Version *held = request->for_read || request->joins_read
+                                      ? NULL
+                                      : content_peek(request->fs, request->node.slot, ret_keep_ns);
+        /* What is no longer promised is asked for: an opening looks like `stat`, and who reads by sendfile or mmap never
+         * asks on behalf of a read. */
+        if (held && clock_now_ns() < held->due_ns)
                 return 0;
         Version *version;
         return content_get(request, request->node.slot, &version, ret_keep_ns);
@@ -144,7 +148,8 @@ static int getattr_file(Request *request)
         }
         if (tell == TREE_WAIT && !request->give_up)
                 return request_wait_until(request, until_ns);
-        if (!version)
+        uint32_t cut = request->for_read ? access_cut_generation(&fs->accesses, node_id(node), task) : 0;
+        if (!version || (cut && cut != version->generation))
                 return ESTALE;
         if (version->generation != tree_told_generation(&fs->tree, node) && gives_way(request))
                 return request_wait_until(request, clock_now_ns() + FS_GIVE_WAY_NS);

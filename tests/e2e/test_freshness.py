@@ -1,10 +1,12 @@
 """How old an answer may be: expiry, negative answers, the bound on tokens, refresh-ahead, SIGHUP."""
 
+import os
 import threading
 import time
 
 import pytest
-from mounting import HANG, background, bounded, read_file, until
+from mounting import HANG, background, bounded, error_of, read_file, until
+from reading import WAYS
 
 pytestmark = pytest.mark.core
 # Between the daemon's look at the clock and ours lies what a busy machine puts there.
@@ -41,6 +43,43 @@ def test_expiry(mount, resolver, token):
         check_age(resolver, token["id"], start, time.monotonic(), value, ttl)
         time.sleep(0.01)
     assert resolver.count("GetAccessToken") >= 3
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_whatever_reads(mount, resolver, token, directory, is_bound, how):
+    """By path and through a file that is bound by itself: a change is seen, and an end, whichever system call asks."""
+    fs = mount(ttl=0.5, negative_ttl=0)
+    path = fs.at(token["id"], "value")
+    if is_bound:
+        (directory / "bound").touch()
+        path = fs.bind(f"{token['id']}/value", directory / "bound")
+    read = WAYS[how]
+    assert bounded(read, path).decode() == token["value"]
+    for value in ("a longer value " + "x" * 40, "short"):
+        resolver.update_token(token["id"], value=value)
+        until(lambda value=value: bounded(read, path).decode() == value, "the change")
+    resolver.delete_token(token["id"])
+    until(lambda: error_of(read, path) == "ENOENT", "the end")
+
+
+def test_stat_follows_through_a_bound_file(mount, resolver, token, directory):
+    """Who looks at size and time alone sees the change, too."""
+    fs = mount(ttl=0.5)
+    (directory / "bound").touch()
+    path = fs.bind(f"{token['id']}/value", directory / "bound")
+    before = os.stat(path)
+    resolver.update_token(token["id"], value="a longer value " + "x" * 40)
+    until(lambda: bounded(os.stat, path).st_size == 55, "the change")
+    assert bounded(os.stat, path).st_mtime_ns != before.st_mtime_ns
+
+
+def test_directory_of_a_deleted_token(mount, resolver, token):
+    """Whether a token is there is asked anew once its copy is no longer promised."""
+    fs = mount(ttl=0.5)
+    fs.read(token["id"], "value")
+    resolver.delete_token(token["id"])
+    until(lambda: not bounded(os.path.isdir, fs.at(token["id"])), "the end")
 
 
 def test_ttl_zero(mount, resolver, token):

@@ -21,6 +21,7 @@ import random
 import time
 
 import pytest
+import reading
 from mounting import bounded, error_of, read_file
 
 TTL = 0.3
@@ -167,11 +168,11 @@ class Walk:
 
     # Steps
 
-    def read(self, way, path, ids_of, what, extra=0):
+    def read(self, way, path, ids_of, what, extra=0, how=read_file):
         """One read and its check."""
         start = time.monotonic()
         data = []
-        error = error_of(lambda: data.append(read_file(path)))
+        error = error_of(lambda: data.append(how(path)))
         end = time.monotonic()
         ids = ids_of(self.since(start, end, extra) - TTL, end)
         self.note(f"{way} {what} of {sorted(map(str, ids))} → {error} {data[0][:24] if data else ''}")
@@ -203,7 +204,8 @@ class Walk:
         path, id = self.binds[way]
         extra = GRACE if way.startswith("file") else 0
         ids_of = (lambda a, b: {id}) if id else (lambda a, b: self.meant("web", a, b))
-        self.read(way, path, ids_of, "value", extra)
+        how = self.random.choice(["read", "sendfile", "direct"])
+        self.read(f"{way} by {how}", path, ids_of, "value", extra, reading.WAYS[how])
 
     def step_stat(self):
         """A size, by id."""

@@ -64,6 +64,22 @@ static void test_a_look_up_and_its_opening(void **state)
         assert_int_equal(access_follow(&accesses, NODE, 7), 0);
 }
 
+/* What was begun before can't go on; what begins afterwards can. */
+static void test_versions_are_forgotten(void **state)
+{
+        (void)state;
+        access_begin(&accesses, NODE, 7, 3, false);
+        assert_int_equal(access_cut_generation(&accesses, NODE, 7), 0);
+        access_cut_all(&accesses);
+        assert_int_equal(access_cut_generation(&accesses, NODE, 7), 3);
+        assert_int_equal(access_cut_generation(&accesses, NODE, 8), 0);
+        access_begin(&accesses, NODE, 7, 4, false);
+        assert_int_equal(access_cut_generation(&accesses, NODE, 7), 0);
+        access_cut_all(&accesses);
+        clock_advance_fake(ACCESS_NS);
+        assert_int_equal(access_cut_generation(&accesses, NODE, 7), 0);
+}
+
 static void test_the_newest_are_kept(void **state)
 {
         (void)state;
@@ -86,6 +102,7 @@ int main(void)
                 TEST(test_a_task_goes_on),
                 TEST(test_opening_ends_it),
                 TEST(test_a_look_up_and_its_opening),
+                TEST(test_versions_are_forgotten),
                 TEST(test_the_newest_are_kept),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
