@@ -533,6 +533,11 @@ void cache_visit(Cache *cache, CacheEntryVisitor *visitor, void *userdata)
         twalk_r(cache->entries, visit_node, &context);
 }
 
+uint32_t cache_max_tokens(const Cache *cache)
+{
+        return cache->settings.max_tokens;
+}
+
 const CacheCounters *cache_counters(const Cache *cache)
 {
         return &cache->counters;

@@ -41,6 +41,10 @@ void prefetch_note(Prefetch *prefetch, Cache *cache, Listing *listing, const cha
                 return;
         size_t window = prefetch->run - PREFETCH_RUN_MIN < 4 ? (size_t)1 << (prefetch->run - PREFETCH_RUN_MIN)
                                                              : API_IN_FLIGHT_MAX;
+        /* No more than can be held until they are read. */
+        size_t room = cache_max_tokens(cache) / 2;
+        if (window > room)
+                window = room;
         size_t left = direction > 0 ? answer.item_count - 1 - position : position;
         for (; prefetch->ahead < window && prefetch->ahead < left; prefetch->ahead++) {
                 size_t distance = prefetch->ahead + 1;

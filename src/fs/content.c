@@ -19,17 +19,48 @@
 #define CONTENT_CHOICES_MAX 8
 #define CONTENT_SERVICE_MAX ((size_t)16 * 1024 * 1024)
 
+/* When a request waits no longer for the listing: an access is several requests, and list calls that hang leave most of
+ * the time to GetAccessToken. */
+static uint64_t listing_deadline_ns(const Request *request)
+{
+        return clock_add_ns(request->came_ns, request->fs->settings.timeout_ns / 4);
+}
+
+int content_admit(Request *request, const char *id)
+{
+        uint64_t until_ns = listing_deadline_ns(request);
+        bool give_up = request->give_up || clock_now_ns() >= until_ns;
+        ApiError error;
+        int r = listing_admits(
+                request->fs->settings.listing, id, request->came_ns, give_up, &request->wait, &error);
+        if (r == -EINPROGRESS)
+                return request_wait_until(request, until_ns);
+        return r == 0 && error != API_OK ? fs_errno(error) : r;
+}
+
+int content_choose(Request *request, const char *name, NameAnswer *ret_chosen)
+{
+        Listing *listing = request->fs->settings.listing;
+        uint64_t until_ns = listing_deadline_ns(request);
+        bool is_late = clock_now_ns() >= until_ns;
+        /* An old listing will do now, where there is one. */
+        if (is_late && listing_get_name(listing, name, request->came_ns, true, NULL, ret_chosen) == 0 &&
+                ret_chosen->error == API_OK)
+                return 0;
+        int r = listing_get_name(
+                listing, name, request->came_ns, request->give_up, &request->wait, ret_chosen);
+        if (r == -EINPROGRESS && !is_late)
+                return request_wait_until(request, until_ns);
+        return r == 0 && ret_chosen->error != API_OK ? fs_errno(ret_chosen->error) : r;
+}
+
 /* The document of a token within the scopes. 0, -EINPROGRESS, or an errno; *ret_answer only with 0. */
 static int get_token(Request *request, const char *id, CacheAnswer *ret_answer)
 {
         Fs *fs = request->fs;
-        ApiError error;
-        int r = listing_admits(
-                fs->settings.listing, id, request->came_ns, request->give_up, &request->wait, &error);
-        if (r < 0)
+        int r = content_admit(request, id);
+        if (r != 0)
                 return r;
-        if (error != API_OK)
-                return fs_errno(error);
         CacheAnswer answer = {0};
         r = cache_get(fs->settings.cache, id, request->came_ns, request->give_up, &request->wait, &answer);
         bool is_cold = r == -EINPROGRESS || (r == 0 && answer.hit == CACHE_HIT_PREFETCHED);
@@ -50,12 +81,9 @@ static int get_name(Request *request, const char *name, CacheAnswer *ret_answer)
         Fs *fs = request->fs;
         for (int i = 0; i < CONTENT_CHOICES_MAX; i++) {
                 NameAnswer chosen;
-                int r = listing_get_name(fs->settings.listing, name, request->came_ns, request->give_up,
-                        &request->wait, &chosen);
-                if (r < 0)
+                int r = content_choose(request, name, &chosen);
+                if (r != 0)
                         return r;
-                if (chosen.error != API_OK)
-                        return fs_errno(chosen.error);
                 r = get_token(request, chosen.id, ret_answer);
                 if (r == ENOENT) {
                         listing_reject(fs->settings.listing, chosen.id);

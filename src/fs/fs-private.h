@@ -73,6 +73,11 @@ void requests_end(Fs *fs, bool answer);
 /* content.c */
 /* Brings the content of a token's, a name's or a service slot up to date. 0, -EINPROGRESS, or an errno. */
 int content_get(Request *request, uint32_t index, Version **ret_version, uint64_t *ret_keep_ns);
+/* Is a token within the scopes, as far as can be told without its document? 0 (yes, or perhaps), -EINPROGRESS, or an
+ * errno. */
+int content_admit(Request *request, const char *id);
+/* The token that a name means now. 0, -EINPROGRESS, or an errno. */
+int content_choose(Request *request, const char *name, NameAnswer *ret_chosen);
 /* The content of a slot as it is held now, without the network; NULL if none is. */
 Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns);
 /* The slot of the .doh_url in the directory of a token or a name. Errors as slots_take. */

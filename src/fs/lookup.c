@@ -55,18 +55,16 @@ static int lookup_token(Request *request, const char *id)
         Fs *fs = request->fs;
         if (!token_id_is_valid(id))
                 return ENOENT;
-        ApiError error;
-        int r = listing_admits(
-                fs->settings.listing, id, request->came_ns, request->give_up, &request->wait, &error);
-        if (r < 0)
+        int r = content_admit(request, id);
+        if (r != 0)
                 return r;
-        if (error != API_OK)
-                return fs_errno(error);
         TokenItem item;
         uint64_t keep_ns;
         uint32_t slot;
-        if (!content_peek_item(fs, id, &item, &keep_ns)) {
-                CacheAnswer answer;
+        CacheAnswer answer;
+        /* A copy that is no longer promised doesn't prove that the token is still there. */
+        bool is_due = cache_peek(fs->settings.cache, id, &answer) == 0 && answer.hit != CACHE_HIT_FRESH;
+        if (is_due || !content_peek_item(fs, id, &item, &keep_ns)) {
                 r = cache_get(
                         fs->settings.cache, id, request->came_ns, request->give_up, &request->wait, &answer);
                 if (r < 0)
@@ -90,12 +88,9 @@ static int lookup_name(Request *request, const char *encoded)
         if (name_decode(encoded, name) < 0 || !token_name_is_valid(name))
                 return ENOENT;
         NameAnswer chosen;
-        int r = listing_get_name(
-                fs->settings.listing, name, request->came_ns, request->give_up, &request->wait, &chosen);
-        if (r < 0)
+        int r = content_choose(request, name, &chosen);
+        if (r != 0)
                 return r;
-        if (chosen.error != API_OK)
-                return fs_errno(chosen.error);
         uint32_t slot;
         TokenItem item;
         uint64_t ignored_ns;

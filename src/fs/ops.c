@@ -120,9 +120,11 @@ static int step_read(Request *request)
         int r = content_get(request, node.slot, &version, &keep_ns);
         if (r != 0)
                 return r;
-        bool was_told = version->generation == request->first_generation &&
-                        tree_was_told(&fs->tree, node, version->generation);
-        return was_told || fs->settings.audit ? reply_bytes(request, version) : ESTALE;
+        bool was_told = request->read_generation
+                                ? version->generation == request->read_generation
+                                : version->generation == request->first_generation &&
+                                          tree_was_told(&fs->tree, node, version->generation);
+        return was_told ? reply_bytes(request, version) : ESTALE;
 }
 
 static void handle_read(
@@ -187,6 +189,8 @@ static int step_open(Request *request)
                 audit_open(request, slot);
         struct fuse_file_info file = {.fh = version->generation, .direct_io = 1};
         version_open(version);
+        if (version->generation != tree_told_generation(&fs->tree, node))
+                (void)tree_note_told(&fs->tree, node, version, 0);
         if (fuse_reply_open(request->fuse, &file) < 0)
                 version_close(version);
         return 0;

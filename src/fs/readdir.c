@@ -184,10 +184,7 @@ static int id_of_directory(Request *request, uint32_t index, char ret_id[static 
                 return 0;
         }
         NameAnswer chosen;
-        int r = listing_get_name(request->fs->settings.listing, slot->key, request->came_ns, request->give_up,
-                &request->wait, &chosen);
-        if (r == 0 && chosen.error != API_OK)
-                return fs_errno(chosen.error);
+        int r = content_choose(request, slot->key, &chosen);
         if (r == 0)
                 memcpy(ret_id, chosen.id, sizeof chosen.id);
         return r;

@@ -335,6 +335,58 @@ def test_a_reader_goes_on_with_its_listing(mount, resolver):
     assert resolver.count("ListGlobalResolvers") == 2
 
 
+@pytest.mark.parametrize("scoped", [False, True])
+def test_a_later_page_that_is_refused(mount, resolver, scoped):
+    """What the rest of a listing would have shown isn't "not there": the one before, or the documents, decide."""
+    documents = [resolver.add_token(name=f"name-{number}") for number in range(150)]
+    fault = {"status": 400, "code": "ValidationException", "message": "Invalid nextToken", "operation": "ListAccessTokens",
+             "after": 1, "count": 1}
+    fs = mount(ttl=0.5, dns_view=resolver.model.view_id if scoped else None)
+    if not scoped:
+        assert len(fs.ls(".by_name")) == 150
+    resolver.add_fault("status", **fault)
+    time.sleep(0.6)
+    for document in documents:
+        path = (document["id"],) if scoped else (".by_name", document["name"])
+        assert fs.text(*path, "id") == document["id"]
+    until(lambda: len(fs.tokens()) == 150, "recovery")
+
+
+@pytest.mark.parametrize("effect", [{"effect": "hang"}, {"effect": "status", "status": 500}])
+def test_scoped_reads_while_list_calls_fail(mount, resolver, token, effect):
+    """GetAccessToken works, and its document says that the token is in scope: a cold read gets its value, and a warm one
+    doesn't wait."""
+    for operation in LISTS:
+        resolver.add_fault(**effect, operation=operation)
+    fs = mount(dns_view=resolver.model.view_id, timeout=4)
+    assert fs.text(token["id"], "value") == token["value"]
+    assert fs.text(token["id"], "arn") == token["arn"]
+    outside = resolver.add_token(view=resolver.add_view()["id"])
+    assert fs.read_error(outside["id"], "value") != "OK"
+
+
+def test_names_while_list_calls_hang(mount, resolver, token):
+    """An old listing does for the choice, before the time is over: the fields are the newest."""
+    fs = mount(ttl=0.2, timeout=4, stale=3600)
+    assert fs.text(".by_name", "web", "value") == token["value"]
+    for operation in LISTS:
+        resolver.add_fault("hang", operation=operation)
+    resolver.update_token(token["id"], value="another")
+    time.sleep(1.3)
+    assert fs.text(".by_name", "web", "value") == "another"
+
+
+def test_scan_with_few_tokens_held(mount, resolver):
+    """No more is fetched ahead than can be held until it is read."""
+    ids = sorted(t["id"] for t in resolver.add_tokens(100))
+    resolver.latency = 0.01
+    fs = mount(max_tokens=8)
+    assert fs.tokens() == ids
+    for id in ids:
+        assert fs.text(id, "status") == "OPERATIONAL"
+    assert resolver.count("GetAccessToken") == 100
+
+
 @pytest.mark.core
 def test_prefetch_on_a_scan(mount, resolver):
     """cat */status: exactly one call a token, several at once; a single read fetches nothing ahead."""

@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from mounting import bounded, read_file, until
+from mounting import bounded, error_of, read_file, until
 from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.core
@@ -155,6 +155,58 @@ def test_audit(mount, resolver, token):
         assert f"{token['id']}/value" in line and "cat" in line
     assert "1234" in lines[3] and "4321" in lines[3] and ".by_name/web/.json" in lines[3]
     assert str(os.getuid()) in lines[0]
+
+
+def test_audit_of_an_open_file(mount, resolver, token):
+    """An open file goes on with its version, over a change; where that was forgotten, with an error."""
+    resolver.update_token(token["id"], value="A" * 20)
+    fs = mount(audit=True, ttl=0.2)
+    for forget, rest in ((False, b"A" * 10), (True, None)):
+        fd = bounded(os.open, fs.at(token["id"], "value"), os.O_RDONLY)
+        try:
+            before = bounded(os.read, fd, 10)
+            resolver.update_token(token["id"], value="B" * 40)
+            until(lambda: fs.text(token["id"], "value") == "B" * 40, "the change")
+            if forget:
+                fs.forget()
+            if rest is not None:
+                assert before + bounded(os.read, fd, 100) == b"A" * 20
+                assert bounded(os.read, fd, 100) == b""
+            else:
+                assert error_of(os.read, fd, 100) == "ESTALE"
+        finally:
+            os.close(fd)
+        resolver.update_token(token["id"], value="A" * 20)
+        until(lambda: fs.text(token["id"], "value") == "A" * 20, "the change back")
+
+
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_audit_sizes(mount, resolver, token, directory, is_bound):
+    """An open file's size is that of the bytes it gives."""
+    fs = mount(audit=True, ttl=0.2)
+    path = fs.at(token["id"], "value")
+    if is_bound:
+        (directory / "bound").touch()
+        path = fs.bind(f"{token['id']}/value", directory / "bound")
+
+    def read_size():
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            return os.read(fd, os.fstat(fd).st_size).decode()
+        finally:
+            os.close(fd)
+
+    values = [token["value"]]
+    for number in range(5):
+        values.append(f"value {number} " + "x" * 20 * (number % 3))
+        resolver.update_token(token["id"], value=values[-1])
+
+        def has_changed():
+            found = bounded(read_size)
+            assert found in values
+            return found == values[-1]
+
+        until(has_changed, "the change")
 
 
 def test_audit_names_are_printable(mount, resolver, token, directory):

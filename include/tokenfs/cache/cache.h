@@ -88,3 +88,4 @@ typedef struct CacheCounters {
         uint32_t tokens, negatives; /* entries with a document, and without */
 } CacheCounters;
 const CacheCounters *cache_counters(const Cache *cache);
+uint32_t cache_max_tokens(const Cache *cache);
