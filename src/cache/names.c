@@ -101,6 +101,11 @@ static int scope_items_get(
                         free(TAKE(items->items));
                         return r;
                 }
+                if (answer.error != API_OK) {
+                        /* One that can't be had for long mustn't keep all names from the kernel. */
+                        answer.keep_ns = listing->settings.negative_ttl_ns;
+                        answer.due_ns = clock_add_ns(clock_now_ns(), answer.keep_ns);
+                }
                 if (answer.keep_ns < items->keep_ns)
                         items->keep_ns = answer.keep_ns;
                 if (answer.due_ns < items->due_ns)

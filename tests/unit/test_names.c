@@ -307,6 +307,9 @@ static void test_token_scope_that_fails(void **state)
         fake_answer_error(fake_get_call(&fake, "t-2"), API_E_ACCESS_DENIED);
         assert_means("web", "t-1");
         assert_missing("mail", API_E_ACCESS_DENIED); /* it may be t-2's */
+        assert_int_equal(get("web", &answer), 0);
+        assert_int_equal(answer.keep_ns, negative_ttl_ns);
+        assert_int_equal(answer.due_ns, clock_now_ns() + negative_ttl_ns);
 }
 
 /* With ttl=0 and no stale copies all documents must be at hand at once, though none of them is kept. */
