@@ -156,12 +156,9 @@ static bool check_helper(CheckReport *report, const Options *options, char *path
                         "start it without no_new_privs (NoNewPrivileges= of systemd, security options of a "
                         "container), or as root",
                         "%s can't get the right to mount: no_new_privs is set", path);
-        const char *wide = find_mount_option(options, "allow_other");
-        if (!wide)
-                wide = find_mount_option(options, "allow_root");
-        if (wide && getuid() != 0 && !conf_allows_other())
+        if (find_mount_option(options, "allow_other") && getuid() != 0 && !conf_allows_other())
                 return fail(report, "add a line user_allow_other to " CONF ", or leave the option out",
-                        "%s is for root only here: " CONF " doesn't say user_allow_other", wide);
+                        "allow_other is for root only here: " CONF " doesn't say user_allow_other");
         return true;
 }
 

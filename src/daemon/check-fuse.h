@@ -8,5 +8,5 @@
 
 void check_fuse(CheckReport *report, const Options *options);
 
-/* True if a text of /etc/fuse.conf lets users say allow_other and allow_root. Lines are read as fusermount3 does. */
+/* True if a text of /etc/fuse.conf lets users say allow_other. Lines are read as fusermount3 does. */
 bool check_conf_allows_other(char *text);

@@ -85,8 +85,11 @@ static const OptionSpec table[] = {
         {"log_level", OPTION_LOG_LEVEL, AT(log_level), 0, 0, "LEVEL", "error, warning, info or debug (info)"},
         TEXT("fsname", source, "NAME", "the source that df and mount show (tokenfs)"),
         FUSE("allow_other", NULL, "other users may look in too, as the modes allow"),
-        FUSE("allow_root", NULL, "root may look in too"),
         FUSE("auto_unmount", NULL, "fusermount3 unmounts if the daemon is gone"),
+        {"allow_root", OPTION_REFUSED, 0, 0, 0, NULL,
+                "the kernel answers others from its cache, without asking who they are; use allow_other, "
+                "with "
+                "uid=, mode= and secret_mode= that leave them out"},
         FUSE("max_read", "BYTES", NULL),
         FUSE("context", "CONTEXT", NULL),
         FUSE("fscontext", "CONTEXT", NULL),
@@ -148,6 +151,11 @@ static const OptionSpec table[] = {
         MOUNT("_netdev"),
 };
 
+static bool is_shown(const OptionSpec *spec)
+{
+        return spec->help && spec->kind != OPTION_REFUSED;
+}
+
 /* `x-…` and `X-…` are whoever's: systemd's, a graphical shell's, an administrator's notes. */
 static const OptionSpec foreign = MOUNT("x-");
 
@@ -203,7 +211,7 @@ const char *option_nearest(const char *name)
         const char *nearest = NULL;
         unsigned best = 2 + (unsigned)strlen(name) / 5;
         for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-                if (!table[i].help)
+                if (!is_shown(&table[i]))
                         continue;
                 unsigned far = is_extended(name, table[i].name) ? 1 : distance(name, table[i].name);
                 /* A name of which all letters would change isn't like the other. */
@@ -242,7 +250,7 @@ void options_help(Buf *out)
         (void)buf_append_str(out, usage);
         for (size_t i = 0; i < ARRAY_LEN(table); i++) {
                 const OptionSpec *spec = &table[i];
-                if (!spec->help)
+                if (!is_shown(spec))
                         continue;
                 char left[64];
                 int len = snprintf(left, sizeof left, "%s%s%s", spec->name, spec->argument ? "=" : "",

@@ -24,6 +24,7 @@ typedef enum OptionKind {
         OPTION_ID, /* OptionList: a token's, view's or resolver's id; repeatable */
         OPTION_FUSE, /* FUSE's own: into mount_options as written */
         OPTION_MOUNT, /* a word of mount(8)'s, read over: with or without a value */
+        OPTION_REFUSED, /* libfuse's, but not ours: the help says why, and what to use */
 } OptionKind;
 
 typedef struct OptionSpec {
@@ -32,7 +33,7 @@ typedef struct OptionSpec {
         size_t offset; /* in Options */
         uint64_t min, max;
         const char *argument; /* how the help names the value; NULL: none */
-        const char *help; /* NULL: not shown */
+        const char *help; /* NULL: not shown. That of a refused one is shown to who asks for it. */
 } OptionSpec;
 
 /* NULL if there is none. */

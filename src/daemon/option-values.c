@@ -228,6 +228,12 @@ static int set_command(const OptionSpec *spec, const char *value, char **ret_com
         return r < 0 ? r : set_text(value, ret_command);
 }
 
+static int refuse_option(const OptionSpec *spec, Buf *error)
+{
+        (void)buf_appendf(error, "option %s isn't supported: %s", spec->name, spec->help);
+        return -EINVAL;
+}
+
 static int refuse_value(const OptionSpec *spec, const char *value, Buf *error)
 {
         (void)buf_appendf(error, "option %s takes no value ('" SHOWN "')", spec->name, value);
@@ -304,6 +310,7 @@ int option_set(const OptionSpec *spec, const char *value, Options *options, Buf 
         case OPTION_COMMAND: return set_command(spec, value, target, error);
         case OPTION_FUSE: return set_fuse(spec, value, &options->mount_options, error);
         case OPTION_MOUNT: return 0;
+        case OPTION_REFUSED: return refuse_option(spec, error);
         }
         return -EINVAL;
 }

@@ -184,17 +184,16 @@ def test_device_is_not_for_all(nobody):
 
 
 @needs_root
-@pytest.mark.parametrize("option", ["allow_other", "allow_root"])
-def test_allow_other_is_for_root(nobody, directory, option):
+def test_allow_other_is_for_root(nobody, directory):
     """Unless /etc/fuse.conf says user_allow_other; root may always."""
-    nobody("-o", option).ok("fuse")
+    nobody("-o", "allow_other").ok("fuse")
     conf = directory / "fuse.conf"
     bind = f"{OPEN_DEV}; mount --bind {conf} /etc/fuse.conf"
     conf.write_text("# user_allow_other\nmount_max = 7\n")
-    outcome = nobody("-o", option, prefix=namespace(bind) + NOBODY)
-    assert "user_allow_other" in outcome.failed("fuse", option, "/etc/fuse.conf")
+    outcome = nobody("-o", "allow_other", prefix=namespace(bind) + NOBODY)
+    assert "user_allow_other" in outcome.failed("fuse", "allow_other", "/etc/fuse.conf")
     conf.write_text("mount_max = 7\n  user_allow_other # all of them\n")
-    nobody("-o", option, prefix=namespace(bind) + NOBODY).ok("fuse")
+    nobody("-o", "allow_other", prefix=namespace(bind) + NOBODY).ok("fuse")
 
 
 @needs_root

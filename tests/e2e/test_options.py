@@ -43,6 +43,7 @@ WRONG = {
     "dns_view=a/b": "dns_view", "resolver=%": "resolver", "log_level=loud": "log_level", "audit=yes": "audit",
     "use_fips=maybe": "use_fips", "endpoint_url=": "endpoint_url", "region=": "region", "newline=1": "newline",
     "max_tokens=1,token=a,token=b": "max_tokens", "watch=web,max_tokens=1,token=a": "max_tokens",
+    "allow_root": "use allow_other",
 }
 
 

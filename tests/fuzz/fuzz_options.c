@@ -32,7 +32,7 @@ static void check_ids(const OptionList *ids)
 /* An option of libfuse's must stay one when libfuse splits it at its commas. */
 static void check_mount_options(const OptionList *options)
 {
-        static const char *const known[] = {"allow_other", "allow_root", "auto_unmount",
+        static const char *const known[] = {"allow_other", "auto_unmount",
                 "max_read=", "context=", "fscontext=", "defcontext=", "rootcontext="};
         for (size_t i = 0; i < options->count; i++) {
                 const char *text = options->items[i];

@@ -310,6 +310,7 @@ static void test_refuses_values(void **state)
         REFUSE("tokenfs -o sandbox=disabled /mnt", "sandbox", "'disabled'");
         REFUSE("tokenfs -o allow_other=1 /mnt", "allow_other", "no value");
         REFUSE("tokenfs -o region= /mnt", "region", "needs a value");
+        REFUSE("tokenfs -o allow_root /mnt", "allow_root", "use allow_other");
 }
 
 static void test_nearest(void **state)
