@@ -1,5 +1,6 @@
 """The command line: what is refused before the mount, going into the background, signals, mount(8) and fstab."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -295,6 +296,29 @@ def test_log_levels(mount, resolver, token):
         fs.stop()
         sizes.append(len(fs.log()))
     assert sizes[0] <= sizes[1]
+
+
+def test_log_that_nobody_reads(mount, token):
+    """Standard error is a pipe that is full: the mount serves on, and later the log says that lines are missing."""
+    ours, theirs = os.pipe()
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+    fs = mount(start=False)
+    fs.process = subprocess.Popen(fs.command({"ttl": 0, "log_level": "debug"}), env=fs.environ,
+                                  stdin=subprocess.DEVNULL, stderr=theirs)
+    fs.pid = fs.process.pid
+    os.close(theirs)
+    try:
+        until(fs.is_mounted, "the mount")
+        for number in range(100):
+            assert fs.read_error(f"at-{number}", "value") == "ENOENT"
+        assert os.read(ours, 1 << 20)
+        assert fs.text(token["id"], "value") == token["value"]
+        said = b""
+        while b"they are lost" not in said:
+            said += bounded(os.read, ours, 1 << 20)
+        fs.stop()
+    finally:
+        os.close(ours)
 
 
 def test_no_zombies_nor_descriptors(mount, resolver, token):

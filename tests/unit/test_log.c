@@ -1,12 +1,18 @@
 /* The log: what gets through, and in which form. */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -112,6 +118,92 @@ static void test_syslog_instead(void **state)
         assert_string_equal(written(), "");
 }
 
+#define MANY 5000 /* more than a pipe or a socket's queue takes */
+
+static void test_pipe_that_nobody_reads(void **state)
+{
+        (void)state;
+        int ends[2];
+        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+        assert_int_equal(dup2(ends[1], 2), 2);
+        for (int i = 0; i < MANY; i++)
+                log_error("%d", i);
+        assert_int_equal(fcntl(ends[1], F_GETFL) & O_NONBLOCK, 0); /* it is others' as well */
+
+        /* From line to line: none is cut, and what is missing is told. */
+        assert_int_equal(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+        FILE *lines = fdopen(ends[0], "r");
+        assert_non_null(lines);
+        char line[256], expected[256];
+        int taken = 0;
+        for (; fgets(line, sizeof line, lines); taken++) {
+                (void)snprintf(expected, sizeof expected, "tokenfs: error: %d\n", taken);
+                assert_string_equal(line, expected);
+        }
+        assert_in_range(taken, 1, MANY - 1);
+        clearerr(lines);
+        log_info("the next");
+        (void)snprintf(expected, sizeof expected,
+                "tokenfs: warning: log: nobody took %d lines before this one: they are lost\n", MANY - taken);
+        assert_non_null(fgets(line, sizeof line, lines));
+        assert_string_equal(line, expected);
+        assert_non_null(fgets(line, sizeof line, lines));
+        assert_string_equal(line, "tokenfs: info: the next\n");
+        assert_null(fgets(line, sizeof line, lines));
+        assert_int_equal(fclose(lines), 0);
+        (void)close(ends[1]);
+}
+
+/* In a mount namespace of its own: a daemon of syslog that takes nothing, and then something. Its exit status. */
+static int be_syslog(int type)
+{
+        const struct sockaddr_un address = {AF_UNIX, "/dev/log"};
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
+                mount("tmpfs", "/dev", "tmpfs", 0, NULL) < 0)
+                return 77;
+        int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+        if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) < 0 ||
+                (type == SOCK_STREAM && listen(fd, 1) < 0))
+                return 1;
+        log_open(LOG_LEVEL_INFO, true);
+        for (int i = 0; i < MANY; i++)
+                log_error("%d", i);
+        char text[2048];
+        for (bool is_told = false; !is_told;) {
+                int from = type == SOCK_STREAM ? accept4(fd, NULL, NULL, SOCK_CLOEXEC) : fd;
+                ssize_t len = recv(from, text, sizeof text - 1, 0);
+                if (len <= 0)
+                        return 2;
+                text[len] = '\0';
+                if (strncmp(text, "<27>", 4) != 0 && strncmp(text, "<28>", 4) != 0)
+                        return 3;
+                is_told = strstr(text, "]: log: nobody took ");
+                if (type == SOCK_STREAM)
+                        (void)close(from);
+                if (!is_told)
+                        log_error("the next");
+        }
+        return 0;
+}
+
+static void test_syslog_that_takes_nothing(void **state)
+{
+        (void)state;
+        static const int types[] = {SOCK_DGRAM, SOCK_STREAM};
+        for (size_t i = 0; i < 2; i++) {
+                int wait_status = 0;
+                pid_t pid = fork();
+                assert_true(pid >= 0);
+                if (pid == 0)
+                        _exit(be_syslog(types[i]));
+                assert_int_equal(waitpid(pid, &wait_status, 0), pid);
+                assert_true(WIFEXITED(wait_status));
+                if (WEXITSTATUS(wait_status) == 77)
+                        skip();
+                assert_int_equal(WEXITSTATUS(wait_status), 0);
+        }
+}
+
 static void test_silence(void **state)
 {
         (void)state;
@@ -151,6 +243,8 @@ int main(void)
                 log_test(test_long_messages_are_cut),
                 log_test(test_keeps_errno),
                 log_test(test_syslog_instead),
+                log_test(test_pipe_that_nobody_reads),
+                log_test(test_syslog_that_takes_nothing),
                 log_test(test_silence),
                 cmocka_unit_test(test_parse),
         };

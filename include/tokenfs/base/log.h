@@ -1,5 +1,6 @@
 #pragma once
-/* The log: stderr in the foreground, syslog otherwise. A log line never holds a secret; Secret has no way in. */
+/* The log: stderr in the foreground, syslog otherwise. A log line never holds a secret; Secret has no way in.
+ * Nothing here waits: what nobody takes is lost, and counted in the next line that somebody takes. */
 
 #include <stdbool.h>
 
