@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,16 +33,30 @@
 #define PATIENCE_MS 20
 
 static LogLevel current_level = LOG_LEVEL_INFO;
-static bool use_syslog, is_silent;
+static bool use_syslog, is_silent, has_prefix;
 static unsigned lost_lines; /* since the last one that was taken */
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
 
+/* The journal takes a line's level from "<3>" at its beginning. It names its socket as standard error had it when the
+ * service was started; whoever redirected that since doesn't write to the journal. */
+static bool is_journal(void)
+{
+        const char *journal = secure_getenv("JOURNAL_STREAM");
+        struct stat status;
+        char own[64];
+        if (!journal || fstat(STDERR_FILENO, &status) < 0)
+                return false;
+        (void)snprintf(own, sizeof own, "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
+        return strcmp(journal, own) == 0;
+}
+
 void log_open(LogLevel level, bool to_syslog)
 {
         current_level = level;
         use_syslog = to_syslog;
+        has_prefix = !to_syslog && is_journal();
         is_silent = false;
         lost_lines = 0;
 }
@@ -95,8 +110,10 @@ static bool write_to_syslog(LogLevel level, const char *message)
 /* Standard error is a socket (the journal's), a pipe, a terminal or a file. */
 static bool write_to_stderr(LogLevel level, const char *message)
 {
-        char line[LINE_MAX_BYTES];
-        int len = snprintf(line, sizeof line, "tokenfs: %s: %s\n", level_names[level], message);
+        char line[LINE_MAX_BYTES], prefix[8] = "";
+        if (has_prefix)
+                (void)snprintf(prefix, sizeof prefix, "<%d>", priorities[level]);
+        int len = snprintf(line, sizeof line, "%stokenfs: %s: %s\n", prefix, level_names[level], message);
         struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
         if (len < 0 || poll(&room, 1, lost_lines > 0 ? 0 : PATIENCE_MS) <= 0 || !(room.revents & POLLOUT))
                 return false;

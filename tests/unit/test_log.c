@@ -8,9 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -116,6 +118,29 @@ static void test_syslog_instead(void **state)
         log_open(LOG_LEVEL_DEBUG, true);
         log_debug("a message of the unit tests");
         assert_string_equal(written(), "");
+}
+
+static void test_levels_for_the_journal(void **state)
+{
+        (void)state;
+        struct stat status;
+        char stream[64];
+        assert_int_equal(fstat(2, &status), 0);
+        (void)snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
+        assert_int_equal(setenv("JOURNAL_STREAM", stream, 1), 0);
+        log_open(LOG_LEVEL_DEBUG, false);
+        log_error("e");
+        log_warning("w");
+        log_info("i");
+        log_debug("d");
+        assert_string_equal(written(),
+                "<3>tokenfs: error: e\n<4>tokenfs: warning: w\n<6>tokenfs: info: i\n<7>tokenfs: debug: d\n");
+        /* Redirected since. */
+        assert_int_equal(setenv("JOURNAL_STREAM", "1:1", 1), 0);
+        log_open(LOG_LEVEL_INFO, false);
+        log_error("e");
+        assert_string_equal(written(), "tokenfs: error: e\n");
+        assert_int_equal(unsetenv("JOURNAL_STREAM"), 0);
 }
 
 #define MANY 5000 /* more than a pipe or a socket's queue takes */
@@ -243,6 +268,7 @@ int main(void)
                 log_test(test_long_messages_are_cut),
                 log_test(test_keeps_errno),
                 log_test(test_syslog_instead),
+                log_test(test_levels_for_the_journal),
                 log_test(test_pipe_that_nobody_reads),
                 log_test(test_syslog_that_takes_nothing),
                 log_test(test_silence),

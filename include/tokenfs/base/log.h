@@ -6,7 +6,7 @@
 
 typedef enum LogLevel { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG } LogLevel;
 
-/* Sets where and how much is logged. At the start: stderr, info. */
+/* Sets where and how much is logged. At the start: stderr, info. Lines for the journal begin with their level. */
 void log_open(LogLevel level, bool to_syslog);
 /* From now on nothing is logged, errors neither: for who tells them in another way. */
 void log_silence(void);
