@@ -120,6 +120,19 @@ static int receive(Request *ret_request)
         return 1;
 }
 
+/* What means something to the supervisor reaches the helper too, when it is sent by name (pkill -HUP tokenfs), to a unit,
+ * or by a terminal; and an end of the helper is one for good. The programs have their defaults again (process_spawn). */
+static void ignore_signals(void)
+{
+        static const int others[] = {SIGHUP, SIGINT, SIGUSR1, SIGUSR2};
+        for (size_t i = 0; i < ARRAY_LEN(others); i++)
+                (void)signal(others[i], SIG_IGN);
+        (void)signal(SIGCHLD, SIG_IGN); /* runners need no waiting for */
+        sigset_t none;
+        (void)sigemptyset(&none);
+        (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /* Doesn't return. */
 static void be_helper(int socket_fd)
 {
@@ -131,10 +144,7 @@ static void be_helper(int socket_fd)
         (void)close_range(HELPER_SOCKET + 1, ~0U, 0);
         (void)fcntl(HELPER_SOCKET, F_SETFD, FD_CLOEXEC);
         (void)prctl(PR_SET_NAME, "tokenfs-helper", 0, 0, 0);
-        (void)signal(SIGCHLD, SIG_IGN); /* runners need no waiting for */
-        sigset_t none;
-        (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
+        ignore_signals();
         for (;;) {
                 Request request = {.output_fd = -1, .lifeline = -1};
                 int r = receive(&request);

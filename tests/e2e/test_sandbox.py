@@ -103,6 +103,23 @@ def test_helper_has_nothing(mount, token):
     until(lambda: not os.path.exists(f"/proc/{helper}/fd") or not os.listdir(f"/proc/{helper}/fd"), "its end")
 
 
+def test_helper_outlives_signals(mount, token):
+    """What `pkill -HUP tokenfs` and a unit's `kill -s` send to all leaves the helper alive; its program has the defaults."""
+    fs = mount(start=False, environ=NO_KEYS)
+    configure_process(fs, f"grep SigIgn /proc/$$/status >>{fs.directory}/ignored\n" + prints())
+    fs.start({"ttl": 0.2})
+    assert fs.text(token["id"], "value") == token["value"]
+    helper, = children_of(fs.worker)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        os.kill(helper, number)
+    fs.forget()     # with credentials
+    assert fs.text(token["id"], "value") == token["value"]
+    assert children_of(fs.worker) == [helper]
+    ignored = [int(line.split()[1], 16) for line in (fs.directory / "ignored").read_text().splitlines()]
+    # (The C library has posix_spawn ignore the two that it uses itself, 32 and 33.)
+    assert [mask & 0x7fffffff for mask in ignored] == [0, 0]
+
+
 def test_off(mount, token):
     """sandbox=off: neither filter nor helper."""
     fs = mount(sandbox="off")
