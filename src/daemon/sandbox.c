@@ -9,8 +9,8 @@
  * No program can be started from inside. credential_process is run by a helper that was forked before (aws/launcher),
  * and that runs what the configuration says, not what it is told.
  *
- * What the configuration names after the start, elsewhere, isn't reachable; a hot upgrade (SIGUSR2), or a restart, makes
- * a new worker with a new sandbox. */
+ * What the configuration names after the start, elsewhere, isn't reachable, nor is a directory that is made later, or
+ * that a link in the path leads to later; a hot upgrade (SIGUSR2), or a restart, makes a new worker with a new sandbox. */
 
 #include "sandbox.h"
 
@@ -47,20 +47,17 @@ static const char *home_directory(void)
         return users_find_by_uid(geteuid(), &user) == 0 ? user.home : "";
 }
 
-/* The path itself or, as long as nothing lies there, what it will lie in; the root directory is too much for that.
- * Cuts `path`. NULL: nothing of the kind. */
-static const char *nearest_existing(char *path)
+/* The root directory is too much to be allowed, however it is called. */
+static int allow_directory(Landlock *landlock, const char *directory, bool write)
 {
-        while (strcmp(path, "/") != 0 && strcmp(path, ".") != 0) {
-                if (access(path, F_OK) == 0 || errno != ENOENT)
-                        return path;
-                path = dirname(path);
-        }
-        return NULL;
+        char resolved[PATH_MAX];
+        bool is_allowed = realpath(directory, resolved) && strcmp(resolved, "/") != 0;
+        return is_allowed ? landlock_allow(landlock, resolved, write) : 0;
 }
 
-/* The directory that a file lies in, and, where the path is a link, the one that it points to: files are replaced. A
- * mount may be there before the configuration is: what the directory will be made in may be read until then. */
+/* The directory that a file lies in, and, where the path is a link, the one that it points to: files are replaced. One
+ * that isn't there can't be allowed before it is made, and what it will be made in is too much: a home holds more than
+ * .aws. */
 static int allow_directory_of(Landlock *landlock, const char *file, bool write)
 {
         if (!file || !*file)
@@ -71,15 +68,11 @@ static int allow_directory_of(Landlock *landlock, const char *file, bool write)
                 (int)sizeof path)
                 return 0;
         bool is_resolved = realpath(path, resolved) != NULL;
-        char *directory = dirname(path);
-        bool is_there = access(directory, F_OK) == 0;
-        const char *allowed = nearest_existing(directory);
-        int r = allowed ? landlock_allow(landlock, allowed, write && is_there) : 0;
+        int r = allow_directory(landlock, dirname(path), write);
         if (r == 0 && is_resolved) /* in the root directory: the file alone */
                 r = landlock_allow(landlock, resolved, write);
-        const char *resolved_directory = dirname(resolved);
-        if (r == 0 && is_resolved && strcmp(resolved_directory, "/") != 0)
-                r = landlock_allow(landlock, resolved_directory, write);
+        if (r == 0 && is_resolved)
+                r = allow_directory(landlock, dirname(resolved), write);
         return r;
 }
 

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import time
 
 import pytest
@@ -386,14 +387,26 @@ def test_keys_are_revoked_then_replaced(mount, resolver, token):
 
 
 def test_keys_come_later(mount, resolver, token):
-    """ENOKEY until the file is there; then it works."""
-    fs = mount(environ=NO_KEYS, negative_ttl=0, timeout=3)
+    """ENOKEY until the file is there, in a directory that was; then it works."""
+    fs = mount(environ=NO_KEYS, start=False)
+    os.mkdir(f"{fs.home}/.aws")
+    fs.start({"negative_ttl": 0, "timeout": 3})
     assert fs.read_error(token["id"], "value") == "ENOKEY"
     assert fs.read_error(token["id"], "value") == "ENOKEY"
     assert len(lines_with(fs, "error: credentials: none found", "AWS_ACCESS_KEY_ID")) == 1, fs.log()
     write_home(fs, ".aws/credentials", keys_text())
     until(lambda: fs.read_error(token["id"], "value") == "OK", "the keys")
     assert len(lines_with(fs, "credentials: ", "shared credentials file")) == 1, fs.log()
+
+
+def test_keys_come_later_in_a_new_directory(mount, token):
+    """The sandbox doesn't reach a directory that was made after it; a new worker does."""
+    fs = mount(environ=NO_KEYS, negative_ttl=0, timeout=3)
+    assert fs.read_error(token["id"], "value") == "ENOKEY"
+    write_home(fs, ".aws/credentials", keys_text())
+    fs.signal(signal.SIGUSR2)
+    until(lambda: "took over the mount" in fs.log(), "the new worker")
+    until(lambda: fs.read_error(token["id"], "value") == "OK", "the keys")
 
 
 @needs_root
