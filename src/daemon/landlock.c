@@ -1,8 +1,9 @@
 /* Landlock, by its system calls: there is no library for it, and the header of Debian 12 knows less than kernels do.
  *
  * The set handles every kind of access that the kernel's version knows, so what no rule allows is denied, executing
- * included. From version 4 on no port can be bound, from version 6 on no process outside can be signalled. Source:
- * the kernel's Documentation/userspace-api/landlock.rst. */
+ * included. From version 4 on no port can be bound, from version 6 on no process outside can be signalled, and no
+ * abstract UNIX socket of one connected to. (UNIX sockets that have a path aren't its business.) Source: the kernel's
+ * Documentation/userspace-api/landlock.rst. */
 
 #include "landlock.h"
 
@@ -30,6 +31,7 @@ typedef struct RulesetAttributes {
 #define FS_BITS_V5 16 /* IOCTL_DEV */
 #define ACCESS_TRUNCATE (UINT64_C(1) << 14)
 #define NET_BIND_TCP (UINT64_C(1) << 0)
+#define SCOPE_ABSTRACT_UNIX_SOCKET (UINT64_C(1) << 0)
 #define SCOPE_SIGNAL (UINT64_C(1) << 1)
 
 static uint64_t handled_access(int abi)
@@ -46,7 +48,7 @@ int landlock_begin(Landlock *ret_landlock)
         const RulesetAttributes attributes = {
                 .handled_access_fs = handled_access(abi),
                 .handled_access_net = abi >= 4 ? NET_BIND_TCP : 0,
-                .scoped = abi >= 6 ? SCOPE_SIGNAL : 0,
+                .scoped = abi >= 6 ? SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL : 0,
         };
         size_t size = abi >= 6   ? sizeof attributes
                       : abi >= 4 ? offsetof(RulesetAttributes, scoped)

@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -323,6 +324,38 @@ static void test_files(void **state)
         assert_int_equal(run_in_sandbox("bare", look_around_bare_home), 0);
 }
 
+/* An address in the abstract namespace, which needs no file. */
+static const struct sockaddr_un *abstract_address(void)
+{
+        static struct sockaddr_un address = {.sun_family = AF_UNIX};
+        (void)snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "%s", directory);
+        return &address;
+}
+
+static int connect_outside(void)
+{
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return 1;
+        return connect(fd, (const struct sockaddr *)abstract_address(), sizeof(struct sockaddr_un)) < 0 &&
+                               errno == EPERM
+                       ? 0
+                       : 2;
+}
+
+static void test_abstract_sockets(void **state)
+{
+        (void)state;
+        if (landlock_version() < 6)
+                skip();
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        assert_true(fd >= 0);
+        assert_int_equal(
+                bind(fd, (const struct sockaddr *)abstract_address(), sizeof(struct sockaddr_un)), 0);
+        assert_int_equal(run_in_sandbox("home", connect_outside), 0);
+        assert_int_equal(close(fd), 0);
+}
+
 static void test_off(void **state)
 {
         (void)state;
@@ -369,6 +402,7 @@ int main(void)
                 cmocka_unit_test(test_attackers_calls_kill),
                 cmocka_unit_test(test_others_are_unknown),
                 cmocka_unit_test(test_files),
+                cmocka_unit_test(test_abstract_sockets),
                 cmocka_unit_test(test_off),
         };
         return cmocka_run_group_tests(tests, set_up, tear_down);
