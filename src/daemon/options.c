@@ -201,8 +201,34 @@ static int parse_switches(int argc, char **argv, Options *options, Buf *error)
         }
 }
 
+/* What no single option shows. A mount and --check refuse the same. */
+static int parse_together(const Options *options, Buf *error)
+{
+        if (options->remount) {
+                (void)buf_append_str(error,
+                        "option remount: the options of a mount can't be changed while it serves; umount it, "
+                        "then mount it again (SIGHUP reads configuration and credentials anew)");
+                return -EINVAL;
+        }
+        if (options->on_change && options->watch_names.count == 0 && options->token_ids.count == 0) {
+                (void)buf_append_str(error, "option on_change needs names to watch: watch=NAME, or token=ID");
+                return -EINVAL;
+        }
+        size_t kept = options->token_ids.count + options->watch_names.count;
+        if (kept > options->max_tokens) {
+                (void)buf_appendf(error,
+                        "option max_tokens=%" PRIu64 " is too few for the %zu tokens of token= and watch=",
+                        options->max_tokens, kept);
+                return -EINVAL;
+        }
+        return 0;
+}
+
 static int parse_check(int count, char **words, Options *options, Buf *error)
 {
+        int r = parse_together(options, error);
+        if (r < 0)
+                return r;
         if (count > 1) {
                 (void)buf_append_str(error, "--check takes one token id at most");
                 return -EINVAL;
@@ -242,17 +268,9 @@ static int parse_mount(int count, char **words, Options *options, Buf *error)
                         error, "'%.80s' is too much (tokenfs [-o OPTIONS] [SOURCE] MOUNTPOINT)", words[2]);
                 return -EINVAL;
         }
-        if (options->on_change && options->watch_names.count == 0 && options->token_ids.count == 0) {
-                (void)buf_append_str(error, "option on_change needs names to watch: watch=NAME, or token=ID");
-                return -EINVAL;
-        }
-        size_t kept = options->token_ids.count + options->watch_names.count;
-        if (kept > options->max_tokens) {
-                (void)buf_appendf(error,
-                        "option max_tokens=%" PRIu64 " is too few for the %zu tokens of token= and watch=",
-                        options->max_tokens, kept);
-                return -EINVAL;
-        }
+        int r = parse_together(options, error);
+        if (r < 0)
+                return r;
         const char *mountpoint = words[count - 1];
         if (!*mountpoint) {
                 (void)buf_append_str(error, "the mount point is empty");

@@ -104,7 +104,9 @@ def test_nothing_is_changed(check, token):
 
 @pytest.mark.parametrize("words, said", [
     (["-o", "ttl=never"], ["ttl", "never"]), (["-o", "tttl=1"], ["tttl", "ttl"]), (["-x"], ["-x"]),
-    (["one", "two"], ["one token id"]), (["not/an/id"], ["not/an/id"]), (["-o", "ca_bundle="], ["ca_bundle"])])
+    (["one", "two"], ["one token id"]), (["not/an/id"], ["not/an/id"]), (["-o", "ca_bundle="], ["ca_bundle"]),
+    (["-o", "on_change=/bin/true"], ["on_change", "watch="]), (["-o", "remount"], ["remount"]),
+    (["-o", "max_tokens=1,token=at-a,token=at-b"], ["max_tokens", "too few"]), (["-o", "allow_root"], ["allow_root"])])
 def test_options_are_refused(check, resolver, words, said):
     """What is wrong with the command line is the first step, for machines too; nothing else is tried."""
     outcome = check(*words)

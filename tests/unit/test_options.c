@@ -191,9 +191,6 @@ static void test_words_of_mount(void **state)
         assert_string_equal(options.mountpoint, "/mnt");
         options_deinit(&options);
 
-        options = accept("tokenfs -o remount,ro /mnt");
-        assert_true(options.remount);
-        options_deinit(&options);
         options = accept("tokenfs  /mnt"); /* fstab's empty source */
         assert_null(options.source);
         options_deinit(&options);
@@ -313,6 +310,26 @@ static void test_refuses_values(void **state)
         REFUSE("tokenfs -o allow_root /mnt", "allow_root", "use allow_other");
 }
 
+static void test_what_does_not_go_together(void **state)
+{
+        (void)state;
+        static const char *const cases[][2] = {
+                {"remount,ro", "option remount: the options of a mount can't be changed"},
+                {"on_change=/bin/true", "on_change needs names"},
+                {"max_tokens=1,token=a,token=b", "max_tokens=1 is too few for the 2 tokens"},
+                {"max_tokens=1,token=a,watch=b", "max_tokens=1 is too few for the 2 tokens"},
+        };
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+                char line[128];
+                (void)snprintf(line, sizeof line, "tokenfs -o %s /mnt", cases[i][0]);
+                REFUSE(line, cases[i][1]);
+                (void)snprintf(line, sizeof line, "tokenfs --check -o %s", cases[i][0]);
+                REFUSE(line, cases[i][1]);
+        }
+        Options options = accept("tokenfs -o max_tokens=2,token=a,watch=b,on_change=true /mnt");
+        options_deinit(&options);
+}
+
 static void test_nearest(void **state)
 {
         (void)state;
@@ -354,6 +371,7 @@ int main(void)
                 cmocka_unit_test(test_actions),
                 cmocka_unit_test(test_refuses_words),
                 cmocka_unit_test(test_refuses_values),
+                cmocka_unit_test(test_what_does_not_go_together),
                 cmocka_unit_test(test_nearest),
                 cmocka_unit_test(test_texts),
         };
