@@ -179,8 +179,11 @@ static int set_user(const OptionSpec *spec, const char *value, char **ret_user, 
                         spec->name, value);
                 return -EINVAL;
         }
-        if (geteuid() == user.uid)
+        if (geteuid() == user.uid) {
+                free(*ret_user); /* of an earlier user= */
+                *ret_user = NULL;
                 return 0;
+        }
         if (geteuid() != 0) {
                 (void)buf_appendf(error, "option %s: only root can run a part as another user ('" SHOWN "')",
                         spec->name, value);

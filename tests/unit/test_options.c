@@ -150,6 +150,15 @@ static void test_values(void **state)
                 assert_null(options.user); /* root is who mounts: nothing to drop */
         options_deinit(&options);
 
+        if (geteuid() == 0) {
+                options = accept("tokenfs -o user=nobody,user=root /mnt");
+                assert_null(options.user);
+                options_deinit(&options);
+                options = accept("tokenfs -o user=root,user=nobody /mnt");
+                assert_string_equal(options.user, "nobody");
+                options_deinit(&options);
+        }
+
         /* The last one counts; fsname= before the source in words. */
         options = accept("tokenfs -o ttl=5,ttl=7 -o fsname=name -d word /mnt");
         assert_int_equal(options.ttl_ns, 7 * NS_PER_S);
