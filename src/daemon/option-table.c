@@ -74,8 +74,8 @@ static const OptionSpec table[] = {
         {"user", OPTION_USER, AT(user), 0, 0, "NAME", "the part that talks and parses runs as this user"},
         {"sandbox", OPTION_SWITCH, AT(sandbox), 0, 0, "on|off",
                 "lock the worker in by seccomp and Landlock (on)"},
-        SECONDS("watchdog", watchdog_ns, 0, SECOND * 3600,
-                "a worker that hangs for so long while readers wait is replaced; 0: never (30)"),
+        {"watchdog", OPTION_SECONDS_OR_NEVER, AT(watchdog_ns), SECOND, SECOND * 3600, "SECONDS",
+                "a worker that hangs for so long while readers wait is replaced; 0: never (30)"},
         {"watch", OPTION_NAME, AT(watch_names), 0, 0, "NAME",
                 "keep this name's token fresh though nobody reads; repeatable"},
         {"on_change", OPTION_COMMAND, AT(on_change), 0, 0, "COMMAND",
@@ -90,7 +90,7 @@ static const OptionSpec table[] = {
                 "the kernel answers others from its cache, without asking who they are; use allow_other, "
                 "with "
                 "uid=, mode= and secret_mode= that leave them out"},
-        FUSE("max_read", "BYTES", NULL),
+        {"max_read", OPTION_FUSE_COUNT, 0, 0, UINT32_MAX, "BYTES", NULL},
         FUSE("context", "CONTEXT", NULL),
         FUSE("fscontext", "CONTEXT", NULL),
         FUSE("defcontext", "CONTEXT", NULL),

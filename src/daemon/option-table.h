@@ -7,12 +7,16 @@
 
 #include "tokenfs/daemon/options.h"
 
+/* Of what mount(2) is told. It takes all options in one page. */
+#define OPTION_MOUNT_TEXT_MAX 2048
+
 typedef enum OptionKind {
         OPTION_FLAG, /* bool: the word alone */
         OPTION_SWITCH, /* bool: =on or =off */
         OPTION_TEXT, /* char *: anything but empty */
-        OPTION_PATH, /* char *: made absolute */
+        OPTION_PATH, /* char *: of something that is there; made absolute */
         OPTION_SECONDS, /* uint64_t in ns; min and max in ns */
+        OPTION_SECONDS_OR_NEVER, /* the same, and 0 */
         OPTION_COUNT, /* uint64_t; min and max */
         OPTION_MODE, /* mode_t */
         OPTION_UID, /* uid_t, by number or name */
@@ -23,6 +27,7 @@ typedef enum OptionKind {
         OPTION_COMMAND, /* char *: a program and its arguments, quoted as for a shell */
         OPTION_ID, /* OptionList: a token's, view's or resolver's id; repeatable */
         OPTION_FUSE, /* FUSE's own: into mount_options as written */
+        OPTION_FUSE_COUNT, /* the same; a number; min and max */
         OPTION_MOUNT, /* a word of mount(8)'s, read over: with or without a value */
         OPTION_REFUSED, /* libfuse's, but not ours: the help says why, and what to use */
 } OptionKind;

@@ -68,15 +68,16 @@ static int set_seconds(const OptionSpec *spec, const char *value, uint64_t *ret_
 {
         uint64_t ns = 0;
         int r = parse_duration(value, &ns);
-        if (r == 0 && ns >= spec->min && ns <= spec->max) {
+        bool may_be_never = spec->kind == OPTION_SECONDS_OR_NEVER;
+        if (r == 0 && ((ns >= spec->min && ns <= spec->max) || (may_be_never && ns == 0))) {
                 *ret_ns = ns;
                 return 0;
         }
         (void)buf_appendf(error,
                 "option %s: '" SHOWN
-                "' is %s; allowed are %g to %g seconds, with a fraction or one of the units s, m, "
+                "' is %s; allowed are %s%g to %g seconds, with a fraction or one of the units s, m, "
                 "h, d (0.5, 90, 5m)",
-                spec->name, value, r == -EINVAL ? "no time" : "out of range",
+                spec->name, value, r == -EINVAL ? "no time" : "out of range", may_be_never ? "0 and " : "",
                 (double)spec->min / (double)NS_PER_S, (double)spec->max / (double)NS_PER_S);
         return -EINVAL;
 }
@@ -155,7 +156,7 @@ static int set_text(const char *value, char **ret_text)
 }
 
 /* The daemon's working directory is /, so the name is completed with today's. */
-static int set_path(const char *value, char **ret_path)
+static int make_absolute(const char *value, char **ret_path)
 {
         if (value[0] == '/')
                 return set_text(value, ret_path);
@@ -168,6 +169,14 @@ static int set_path(const char *value, char **ret_path)
         free(*ret_path);
         *ret_path = path;
         return 0;
+}
+
+static int set_path(const OptionSpec *spec, const char *value, char **ret_path, Buf *error)
+{
+        if (access(value, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
+                return make_absolute(value, ret_path);
+        (void)buf_appendf(error, "option %s: there is no file '" SHOWN "'", spec->name, value);
+        return -EINVAL;
 }
 
 /* mount(8) adds user=NAME when NAME mounts by himself what fstab lets users mount: then there is nothing to drop. */
@@ -265,7 +274,12 @@ static int set_fuse(const OptionSpec *spec, const char *value, OptionList *list,
 {
         if (!spec->argument)
                 return value ? refuse_value(spec, value, error) : option_list_add(list, spec->name);
-        Buf item = BUF_INIT(8192);
+        if (strlen(value) > OPTION_MOUNT_TEXT_MAX) {
+                (void)buf_appendf(error, "option %s: its value is too long; allowed are %d bytes", spec->name,
+                        OPTION_MOUNT_TEXT_MAX);
+                return -EINVAL;
+        }
+        Buf item = BUF_INIT(OPTION_MOUNT_TEXT_MAX * 2 + 64);
         (void)buf_appendf(&item, "%s=", spec->name);
         for (; *value; value++) {
                 if (*value == ',' || *value == '\\')
@@ -275,6 +289,13 @@ static int set_fuse(const OptionSpec *spec, const char *value, OptionList *list,
         int r = item.error ? -ENOMEM : option_list_add(list, buf_str(&item));
         buf_deinit(&item);
         return r;
+}
+
+static int set_fuse_count(const OptionSpec *spec, const char *value, OptionList *list, Buf *error)
+{
+        uint64_t count;
+        int r = set_count(spec, value, &count, error);
+        return r < 0 ? r : set_fuse(spec, value, list, error);
 }
 
 static int set_log_level(const OptionSpec *spec, const char *value, LogLevel *ret_level, Buf *error)
@@ -300,8 +321,9 @@ int option_set(const OptionSpec *spec, const char *value, Options *options, Buf 
         case OPTION_FLAG: return set_flag(spec, value, target, error);
         case OPTION_SWITCH: return set_switch(spec, value, target, error);
         case OPTION_TEXT: return set_text(value, target);
-        case OPTION_PATH: return set_path(value, target);
-        case OPTION_SECONDS: return set_seconds(spec, value, target, error);
+        case OPTION_PATH: return set_path(spec, value, target, error);
+        case OPTION_SECONDS:
+        case OPTION_SECONDS_OR_NEVER: return set_seconds(spec, value, target, error);
         case OPTION_COUNT: return set_count(spec, value, target, error);
         case OPTION_MODE: return set_mode(spec, value, target, error);
         case OPTION_UID: return set_uid(spec, value, target, error);
@@ -312,6 +334,7 @@ int option_set(const OptionSpec *spec, const char *value, Options *options, Buf 
         case OPTION_NAME: return set_name(spec, value, target, error);
         case OPTION_COMMAND: return set_command(spec, value, target, error);
         case OPTION_FUSE: return set_fuse(spec, value, &options->mount_options, error);
+        case OPTION_FUSE_COUNT: return set_fuse_count(spec, value, &options->mount_options, error);
         case OPTION_MOUNT: return 0;
         case OPTION_REFUSED: return refuse_option(spec, error);
         }

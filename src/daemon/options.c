@@ -4,7 +4,7 @@
  * option fails with a word from the kernel, after the mount was tried; and it refuses words that mount(8) passes.
  * How: getopt for the switches; the texts of all -o are cut at commas, with libfuse's escapes undone (`\,` is a comma,
  * `\040` a byte), and each word is looked up in the table. Called as mount.<something>, the switches are mount(8)'s:
- * there -f means a dry run. */
+ * there -f means a dry run, and -n, -s, -v and -t, which mean nothing to us, are known. */
 
 #include "tokenfs/daemon/options.h"
 
@@ -64,13 +64,17 @@ static bool is_octal(const char *text)
                text[2] <= '7';
 }
 
-/* Moves the next word, up to a comma, from *text to `word` (as long as the text at least), without its escapes. */
-static void take_word(const char **text, char *word)
+/* Moves the next word, up to a comma, from *text to `word` (as long as the text at least), without its escapes. False: one
+ * of them would have ended the word here. */
+static bool take_word(const char **text, char *word)
 {
         const char *c = *text;
         while (*c && *c != ',') {
                 if (c[0] == '\\' && is_octal(c + 1)) {
-                        *word++ = (char)((c[1] - '0') << 6 | (c[2] - '0') << 3 | (c[3] - '0'));
+                        char byte = (char)((c[1] - '0') << 6 | (c[2] - '0') << 3 | (c[3] - '0'));
+                        *word++ = byte;
+                        if (byte == '\0')
+                                return false;
                         c += 4;
                         continue;
                 }
@@ -80,6 +84,7 @@ static void take_word(const char **text, char *word)
         }
         *word = '\0';
         *text = *c ? c + 1 : c;
+        return true;
 }
 
 static int unknown_option(const char *name, Buf *error)
@@ -108,7 +113,10 @@ static int parse_option_text(const char *text, Options *options, Buf *error)
         if (!word)
                 return -ENOMEM;
         while (*text) {
-                take_word(&text, word);
+                if (!take_word(&text, word)) {
+                        (void)buf_appendf(error, "'%.80s\\000': a NUL can't be in an option", word);
+                        return -EINVAL;
+                }
                 int r = *word ? parse_word(word, options, error) : 0;
                 if (r < 0)
                         return r;
@@ -141,41 +149,67 @@ static bool is_mount_helper(const char *program)
         return strncmp(slash ? slash + 1 : program, "mount.", 6) == 0;
 }
 
+static bool is_long_switch(int value)
+{
+        for (const struct option *known = long_switches; known->name; known++)
+                if (known->val == value)
+                        return true;
+        return false;
+}
+
 static int bad_switch(int argc, char **argv, int given, Buf *error)
 {
-        /* getopt tells a short switch in optopt; a long one it has just passed. */
+        /* getopt tells a short switch in optopt; a long one it has just passed. One that it knows and refuses all the same
+         * is a long one with a value. */
+        const char *passed = optind > 0 && optind <= argc ? argv[optind - 1] : "";
         if (given == ':' && optopt == 'o')
                 return (void)buf_append_str(error, "-o needs options behind it (-o ttl=30)"), -EINVAL;
         if (given == ':' && optopt == SWITCH_TIMEOUT)
                 return (void)buf_append_str(error, "--timeout needs a value (--timeout=60)"), -EINVAL;
         if (given == ':')
                 return (void)buf_appendf(error, "-%c needs an argument", optopt), -EINVAL;
+        if (given == '?' && is_long_switch(optopt))
+                return (void)buf_appendf(error, "switch '%.80s' takes no value", passed), -EINVAL;
         if (optopt > ' ' && optopt < 127)
                 (void)buf_appendf(error, "unknown switch '-%c'", optopt);
         else
-                (void)buf_appendf(error, "unknown switch '%.80s'",
-                        optind > 0 && optind <= argc ? argv[optind - 1] : "");
+                (void)buf_appendf(error, "unknown switch '%.80s'", passed);
         (void)buf_append_str(error, " (tokenfs -h lists all)");
         return -EINVAL;
+}
+
+/* What is to be done is said once. `chosen`: the switch that said it, or NULL. */
+static int choose(Options *options, OptionsAction action, const char *name, const char **chosen, Buf *error)
+{
+        if (*chosen && options->action != action) {
+                (void)buf_appendf(error, "%s and %s don't go together", *chosen, name);
+                return -EINVAL;
+        }
+        options->action = action;
+        *chosen = name;
+        return 0;
 }
 
 /* All switches and options; what stands without one begins at argv[optind] afterwards. */
 static int parse_switches(int argc, char **argv, Options *options, Buf *error)
 {
         bool helper = argc > 0 && is_mount_helper(argv[0]);
+        const char *switches = helper ? ":hVfdo:nsvt:" : ":hVfdo:", *chosen = NULL;
         optind = 0; /* GNU: start anew, with what is known of an earlier command line forgotten */
         opterr = 0;
         for (;;) {
-                int r = 0, given = getopt_long(argc, argv, ":hVfdo:nsvt:", long_switches, NULL);
+                int r = 0, given = getopt_long(argc, argv, switches, long_switches, NULL);
                 if (given < 0)
                         return 0;
                 switch (given) {
                 case 'h': options->action = OPTIONS_HELP; break;
                 case 'V': options->action = OPTIONS_VERSION; break;
-                case SWITCH_CHECK: options->action = OPTIONS_CHECK; break;
+                case SWITCH_CHECK: r = choose(options, OPTIONS_CHECK, "--check", &chosen, error); break;
                 case SWITCH_JSON: options->json = true; break;
-                case SWITCH_MOUNT_ONLY: options->action = OPTIONS_MOUNT_ONLY; break;
-                case SWITCH_WAIT: options->action = OPTIONS_WAIT; break;
+                case SWITCH_MOUNT_ONLY:
+                        r = choose(options, OPTIONS_MOUNT_ONLY, "--mount-only", &chosen, error);
+                        break;
+                case SWITCH_WAIT: r = choose(options, OPTIONS_WAIT, "--wait", &chosen, error); break;
                 case SWITCH_TIMEOUT: r = option_set(&wait_timeout, optarg, options, error); break;
                 case 'o': r = parse_option_text(optarg, options, error); break;
                 case 'd':
@@ -184,11 +218,11 @@ static int parse_switches(int argc, char **argv, Options *options, Buf *error)
                         break;
                 case 'f':
                         if (helper)
-                                options->action = OPTIONS_NOTHING;
+                                r = choose(options, OPTIONS_NOTHING, "-f", &chosen, error);
                         else
                                 options->foreground = true;
                         break;
-                case 'n': /* mount(8): no mtab; sloppy; verbose; the type */
+                case 'n': /* no mtab; sloppy; verbose; the type */
                 case 's':
                 case 'v':
                 case 't': break;
@@ -212,6 +246,11 @@ static int parse_together(const Options *options, Buf *error)
         }
         if (options->on_change && options->watch_names.count == 0 && options->token_ids.count == 0) {
                 (void)buf_append_str(error, "option on_change needs names to watch: watch=NAME, or token=ID");
+                return -EINVAL;
+        }
+        if (options->source && strlen(options->source) > OPTION_MOUNT_TEXT_MAX) {
+                (void)buf_appendf(error, "option fsname: the source is too long; allowed are %d bytes",
+                        OPTION_MOUNT_TEXT_MAX);
                 return -EINVAL;
         }
         size_t kept = options->token_ids.count + options->watch_names.count;
@@ -268,9 +307,6 @@ static int parse_mount(int count, char **words, Options *options, Buf *error)
                         error, "'%.80s' is too much (tokenfs [-o OPTIONS] [SOURCE] MOUNTPOINT)", words[2]);
                 return -EINVAL;
         }
-        int r = parse_together(options, error);
-        if (r < 0)
-                return r;
         const char *mountpoint = words[count - 1];
         if (!*mountpoint) {
                 (void)buf_append_str(error, "the mount point is empty");
@@ -280,7 +316,9 @@ static int parse_mount(int count, char **words, Options *options, Buf *error)
         /* fsname= is the more explicit of the two. */
         if (count == 2 && *words[0] && !options->source)
                 options->source = strdup(words[0]);
-        return options->mountpoint && (count < 2 || options->source || !*words[0]) ? 0 : -ENOMEM;
+        if (!options->mountpoint || (count == 2 && *words[0] && !options->source))
+                return -ENOMEM;
+        return parse_together(options, error);
 }
 
 static void set_defaults(Options *options)

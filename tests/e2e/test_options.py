@@ -44,7 +44,9 @@ WRONG = {
     "dns_view=a/b": "dns_view", "resolver=%": "resolver", "log_level=loud": "log_level", "audit=yes": "audit",
     "use_fips=maybe": "use_fips", "endpoint_url=": "endpoint_url", "region=": "region", "newline=1": "newline",
     "max_tokens=1,token=a,token=b": "max_tokens", "watch=web,max_tokens=1,token=a": "max_tokens",
-    "allow_root": "use allow_other",
+    "allow_root": "use allow_other", "ca_bundle=/nonexistent/ca.pem": "'/nonexistent/ca.pem'",
+    r"ttl=30\000junk": "ttl", "watchdog=0.5": "watchdog", "max_read=abc": "max_read", "context=" + "x" * 9000: "context",
+    "fsname=" + "x" * 9000: "fsname",
 }
 
 
@@ -62,7 +64,8 @@ def test_wrong_options(mount, text):
 def test_wrong_command_lines(mount):
     """Too few words, too many, unknown switches."""
     fs = mount(start=False)
-    for words in ([], ["-x", fs.path], ["--unknown", fs.path], ["-o"], ["a", fs.path, "b"], ["-o", "ttl=1"], ["src", ""]):
+    for words in ([], ["-x", fs.path], ["--unknown", fs.path], ["-o"], ["a", fs.path, "b"], ["-o", "ttl=1"], ["src", ""],
+                  ["--help=x"], ["-t", "30", fs.path], ["-n", fs.path], ["--wait", "--mount-only", fs.path]):
         done = run_it(fs, *words)
         assert done.returncode == 1 and done.stderr, words
     assert not mounts_at(fs.path)

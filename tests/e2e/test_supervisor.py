@@ -214,7 +214,7 @@ def test_a_slow_api_is_no_hanging(mount, resolver):
                     reason="fusectl IS NOT MOUNTED HERE: nobody can see who waits, so any stopped worker is replaced")
 def test_a_worker_that_nobody_wants_is_left_alone(mount, token):
     """Stopped (by a debugger, a cgroup) while nobody waits for it: it goes on later."""
-    fs = mount(ttl=600, watchdog=0.5)
+    fs = mount(ttl=600, watchdog=1)
     assert fs.text(token["id"], "value") == token["value"]
     worker = fs.worker
     kill(worker, signal.SIGSTOP)

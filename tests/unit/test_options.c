@@ -21,7 +21,7 @@
 /* Splits at blanks ('~' stands for one inside a word) and parses. */
 static int parse(const char *line, Options *ret_options, Buf *error)
 {
-        static char text[2048];
+        static char text[4096];
         char *argv[MAX_WORDS + 1];
         int argc = 0;
         assert_true(strlen(line) < sizeof text);
@@ -100,7 +100,7 @@ static void test_every_option(void **state)
         (void)state;
         Options options = accept(
                 "tokenfs -f -o region=eu-west-1,endpoint_url=http://127.0.0.1:1/a,use_fips,profile=p~q "
-                "-o ca_bundle=/etc/ca.pem,token=a-1,token=b.2 -otoken=a-1,dns_view=v,resolver=r "
+                "-o ca_bundle=/etc/passwd,token=a-1,token=b.2 -otoken=a-1,dns_view=v,resolver=r "
                 "-o ttl=0.5,negative_ttl=0,stale=2h,timeout=1.25s,max_tokens=5,uid=1,gid=2,mode=0640 "
                 "-o secret_mode=600,audit,newline,sandbox=off,watchdog=5m,log_level=warning "
                 "-o allow_plain_http,allow_other,max_read=4096 Source /mnt/x");
@@ -108,7 +108,7 @@ static void test_every_option(void **state)
         assert_string_equal(options.region, "eu-west-1");
         assert_string_equal(options.endpoint_url, "http://127.0.0.1:1/a");
         assert_string_equal(options.profile, "p q");
-        assert_string_equal(options.ca_bundle, "/etc/ca.pem");
+        assert_string_equal(options.ca_bundle, "/etc/passwd");
         assert_true(options.use_fips && options.allow_plain_http);
         assert_int_equal(options.token_ids.count, 2); /* the repeated one once */
         assert_string_equal(options.token_ids.items[0], "a-1");
@@ -138,14 +138,15 @@ static void test_every_option(void **state)
 static void test_values(void **state)
 {
         (void)state;
+        assert_int_equal(chdir("/etc"), 0);
         Options options = accept("tokenfs -o uid=root,gid=root,ttl=1d,stale=720h,user=root,log_level=debug "
-                                 "-o ca_bundle=ca.pem /mnt");
+                                 "-o ca_bundle=passwd,watchdog=0 /mnt");
         assert_int_equal(options.uid, 0);
         assert_int_equal(options.gid, 0);
         assert_int_equal(options.ttl_ns, 86400 * NS_PER_S);
         assert_int_equal(options.stale_ns, 30 * UINT64_C(86400) * NS_PER_S);
-        assert_true(options.ca_bundle[0] == '/');
-        assert_string_equal(strrchr(options.ca_bundle, '/'), "/ca.pem");
+        assert_string_equal(options.ca_bundle, "/etc/passwd");
+        assert_int_equal(options.watchdog_ns, 0);
         if (geteuid() == 0)
                 assert_null(options.user); /* root is who mounts: nothing to drop */
         options_deinit(&options);
@@ -185,7 +186,7 @@ static void test_escapes(void **state)
 static void test_words_of_mount(void **state)
 {
         (void)state;
-        Options options = accept("tokenfs src /mnt -n -s -v -t fuse.tokenfs -o "
+        Options options = accept("/sbin/mount.tokenfs src /mnt -n -s -v -t fuse.tokenfs -o "
                                  "rw,ro,suid,nosuid,dev,nodev,exec,noexec,relatime,norelatime,noatime,"
                                  "nodiratime,strictatime,lazytime,"
                                  "iversion,mand,silent,nosymfollow,bg,nonempty,acl,user_xattr,_netdev,nofail,"
@@ -262,6 +263,15 @@ static void test_refuses_words(void **state)
         REFUSE("tokenfs a ", "mount point is empty");
         REFUSE("tokenfs -x /mnt", "'-x'");
         REFUSE("tokenfs --chekc /mnt", "'--chekc'");
+        REFUSE("tokenfs --help=x", "'--help=x'", "takes no value");
+        REFUSE("tokenfs --foreground=yes /mnt", "'--foreground=yes'", "takes no value");
+        REFUSE("tokenfs --check=at-1", "'--check=at-1'", "takes no value");
+        REFUSE("tokenfs -t 30 /mnt", "unknown switch '-t'"); /* mount(8)'s: not --timeout */
+        REFUSE("tokenfs -n /mnt", "unknown switch '-n'");
+        REFUSE("tokenfs -s /mnt", "unknown switch '-s'");
+        REFUSE("tokenfs -v /mnt", "unknown switch '-v'");
+        REFUSE("tokenfs --wait --check /mnt", "--wait and --check don't go together");
+        REFUSE("tokenfs --check --mount-only /mnt", "--check and --mount-only");
         REFUSE("tokenfs /mnt -o", "-o needs");
         REFUSE("tokenfs --json /mnt", "--json", "--check");
         REFUSE("tokenfs --check a b", "one token id");
@@ -316,7 +326,25 @@ static void test_refuses_values(void **state)
         REFUSE("tokenfs -o sandbox=disabled /mnt", "sandbox", "'disabled'");
         REFUSE("tokenfs -o allow_other=1 /mnt", "allow_other", "no value");
         REFUSE("tokenfs -o region= /mnt", "region", "needs a value");
+        REFUSE("tokenfs -o ca_bundle=/nonexistent/ca.pem /mnt", "option ca_bundle", "'/nonexistent/ca.pem'");
+        REFUSE("tokenfs -o watchdog=0.5 /mnt", "option watchdog", "'0.5'", "0 and 1 to 3600 seconds");
+        REFUSE("tokenfs -o max_read=abc /mnt", "option max_read", "'abc'");
+        REFUSE("tokenfs -o ttl=30\\000junk /mnt", "'ttl=30\\000'", "NUL");
         REFUSE("tokenfs -o allow_root /mnt", "allow_root", "use allow_other");
+}
+
+static void test_refuses_long_values(void **state)
+{
+        (void)state;
+        char longer[1500], line[2048 + 1024];
+        memset(longer, 'x', sizeof longer);
+        longer[sizeof longer - 1] = '\0';
+        (void)snprintf(line, sizeof line, "tokenfs -o context=%s%.600s /mnt", longer, longer);
+        REFUSE(line, "option context", "too long", "2048");
+        (void)snprintf(line, sizeof line, "tokenfs -o fsname=%s%.600s /mnt", longer, longer);
+        REFUSE(line, "option fsname", "too long");
+        (void)snprintf(line, sizeof line, "tokenfs %s%.600s /mnt", longer, longer);
+        REFUSE(line, "source", "too long");
 }
 
 static void test_what_does_not_go_together(void **state)
@@ -380,6 +408,7 @@ int main(void)
                 cmocka_unit_test(test_actions),
                 cmocka_unit_test(test_refuses_words),
                 cmocka_unit_test(test_refuses_values),
+                cmocka_unit_test(test_refuses_long_values),
                 cmocka_unit_test(test_what_does_not_go_together),
                 cmocka_unit_test(test_nearest),
                 cmocka_unit_test(test_texts),
