@@ -66,6 +66,9 @@ _tokenfs()
                         --help --version' -- "$word")
         elif [[ " ${COMP_WORDS[*]} " == *" --check "* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W "$(_tokenfs_ids)" -- "$word")
+        elif [[ " ${COMP_WORDS[*]} " == *" --wait "* ]]; then
+                compopt -o filenames
+                mapfile -t COMPREPLY < <(compgen -f -- "$word")
         else
                 compopt -o filenames
                 mapfile -t COMPREPLY < <(compgen -d -- "$word")

@@ -164,7 +164,7 @@ def complete(line, environ=None, words=None):
 
 
 def test_completion(directory):
-    """Options, their values, profiles of both files, switches, directories."""
+    """Options, their values, profiles of both files, switches, directories; files to wait for."""
     options = complete("tokenfs -o ")
     assert options == {name + ("=" if argument else "") for name, (argument, _) in options_of_help().items()}
     assert complete("tokenfs -o ttl=5,negative") == {"ttl=5,negative_ttl="}
@@ -179,7 +179,9 @@ def test_completion(directory):
     profiles = complete("tokenfs -o profile=", files)
     assert {"default", "web", "other"} <= profiles and "s" not in profiles and "sso-session" not in profiles
     (directory / "place").mkdir()
-    assert str(directory / "place") in complete(f"tokenfs {directory}/pl")
+    (directory / "plain").touch()
+    assert complete(f"tokenfs {directory}/pl") == {str(directory / "place")}
+    assert complete(f"tokenfs --wait {directory}/pl") == {str(directory / "place"), str(directory / "plain")}
 
 
 # The Debian package.
