@@ -16,6 +16,7 @@ import systemd_rig
 from mounting import BINARY, TREE, background, until
 
 BUILD = pathlib.Path(BINARY).parent.parent
+EXAMPLES = TREE / "src/dist/examples"
 UNIT = BUILD / "src/dist/tokenfs@.service"
 needs_systemd = pytest.mark.skipif(systemd_rig.why_not() is not None,
                                    reason=f"NO systemd HERE, the units were not run: {systemd_rig.why_not()}")
@@ -36,7 +37,8 @@ def test_verify(directory):
     program = directory / "tokenfs"
     shutil.copy(BINARY, program)
     for name, text in (("tokenfs@.service", unit_text(program)),
-                       ("run-tokens.mount", (TREE / "src/dist/examples/run-tokens.mount").read_text())):
+                       *((name, (EXAMPLES / name).read_text())
+                         for name in ("run-tokens.mount", "token-changed.service", "token-changed.path"))):
         (directory / name).write_text(text)
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(directory / name)], capture_output=True,
                               text=True, check=False)
@@ -213,11 +215,37 @@ def test_upgrade(systemd, token):
     systemd.wait_for(systemd.unit, "ActiveState", "active")
 
 
+@needs_systemd
+def test_on_change(systemd, resolver, token, directory):
+    """The command runs in the unit's sandbox: as its user, writing where a drop-in lets it; the example's path unit goes on
+    as root."""
+    state = directory / "state"
+    state.mkdir()
+    shutil.chown(state, "daemon")
+    for name in ("token-changed.path", "token-changed.service"):
+        text = (EXAMPLES / name).read_text().replace("/var/lib/tokenfs", str(state))
+        text = re.sub("(?m)^ExecStart=.*$", f"ExecStart=/usr/bin/touch {directory}/done", text)
+        (directory / name).write_text(text)
+        systemd.enter("cp", str(directory / name), "/run/units")
+    (directory / "drop-in").write_text(f"[Service]\nReadWritePaths={state}\n")
+    systemd.enter("install", "-D", str(directory / "drop-in"), "/run/units/tokenfs@.service.d/drop-in.conf")
+    config = directory / "office.conf"
+    config.write_text(config.read_text().replace(
+        "ttl=30", f"ttl=1,watch=web,on_change=touch {directory}/elsewhere {state}/changed"))
+    systemd.ctl("daemon-reload")
+    systemd.ctl("start", systemd.unit, "token-changed.path")
+    assert systemd.enter("cat", f"{systemd.path}/.by_name/web/id").stdout == token["id"]
+    resolver.add_token(name="web")
+    until((directory / "done").exists, "the path unit's service")
+    assert (state / "changed").owner() == "daemon"
+    assert not (directory / "elsewhere").exists()
+
+
 @pytest.fixture
 def mount_units(resolver, directory):
     """A systemd with a mount unit and its automount unit, and the program where mount(8) looks for it."""
     environ = "".join(f'Environment="{name}={value}"\n' for name, value in resolver.environ().items())
-    text = (TREE / "src/dist/examples/run-tokens.mount").read_text()
+    text = (EXAMPLES / "run-tokens.mount").read_text()
     text = re.sub("(?m)^Options=.*$", f"Options=allow_other,ttl=30,_netdev\n{environ}", text)
     (directory / "run-tokens.mount").write_text(text)
     (directory / "run-tokens.automount").write_text("[Automount]\nWhere=/run/tokens\n")
