@@ -16,5 +16,5 @@ typedef struct LauncherReport {
 
 /* Asks for the credential_process of this profile, its standard output going to `output_fd` (borrowed). The lifeline
  * becomes readable with the report, or at its end if the helper is gone; closing it kills the process. 0 or a negative
- * errno. */
+ * errno. Ends this process if the helper has gone before: nobody could run anything any more. */
 int launcher_run(const char *profile, int output_fd, int *ret_lifeline);

@@ -28,6 +28,7 @@
 #include "tokenfs/aws/shellwords.h"
 #include "tokenfs/aws/config.h"
 #include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/log.h"
 #include "tokenfs/base/secret.h"
 
 #define PROFILE_MAX 1024
@@ -216,6 +217,13 @@ static int send_request(const char *profile, int output_fd, int lifeline)
         return sendmsg(launcher_socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
+/* Doesn't return. Whoever is locked in can't start another helper; the worker that takes over has one. */
+static void end_without_helper(void)
+{
+        log_error("the helper that runs credential_process is gone: ending, for a worker that has one");
+        _exit(EXIT_FAILURE);
+}
+
 int launcher_run(const char *profile, int output_fd, int *ret_lifeline)
 {
         int ends[2];
@@ -223,6 +231,8 @@ int launcher_run(const char *profile, int output_fd, int *ret_lifeline)
                 return -errno;
         int r = send_request(profile, output_fd, ends[1]);
         (void)close(ends[1]);
+        if (r == -EPIPE || r == -ECONNRESET)
+                end_without_helper();
         if (r < 0) {
                 (void)close(ends[0]);
                 return r;

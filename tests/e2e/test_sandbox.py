@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from mounting import SANITIZED, children_of, until
+from mounting import SANITIZED, children_of, is_alive, until
 from resolver import ACCESS_KEY, SECRET_KEY
 
 
@@ -118,6 +118,21 @@ def test_helper_outlives_signals(mount, token):
     ignored = [int(line.split()[1], 16) for line in (fs.directory / "ignored").read_text().splitlines()]
     # (The C library has posix_spawn ignore the two that it uses itself, 32 and 33.)
     assert [mask & 0x7fffffff for mask in ignored] == [0, 0]
+
+
+def test_helper_is_killed(mount, token):
+    """Whatever ends it (want of memory): the worker goes as well, and the next one has a helper."""
+    fs = mount(start=False, environ=NO_KEYS)
+    configure_process(fs, prints())
+    fs.start({"ttl": 0.2})
+    fs.may_restart = True
+    assert fs.text(token["id"], "value") == token["value"]
+    helper, = children_of(fs.worker)
+    os.kill(helper, signal.SIGKILL)
+    until(lambda: not is_alive(helper), "its end")
+    fs.forget()
+    assert fs.text(token["id"], "value") == token["value"]
+    assert "helper that runs credential_process is gone" in fs.log()
 
 
 def test_off(mount, token):
