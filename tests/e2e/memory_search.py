@@ -34,14 +34,25 @@ def mappings(pid):
 
 def search(pids, needles):
     """Every place in these processes where one of {what: bytes} stands."""
+    if not hasattr(pids, "__iter__"):
+        return _search_process(pids, needles)
     hits = []
-    for pid in pids if hasattr(pids, "__iter__") else [pids]:
-        file = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
+    for pid in pids:
         try:
-            for start, end, name in mappings(pid):
-                hits += _search_mapping(pid, file, start, end, name, needles)
-        finally:
-            os.close(file)
+            hits += _search_process(pid, needles)
+        except (FileNotFoundError, ProcessLookupError):     # one of a family, which has ended meanwhile
+            pass
+    return hits
+
+
+def _search_process(pid, needles):
+    hits = []
+    file = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
+    try:
+        for start, end, name in mappings(pid):
+            hits += _search_mapping(pid, file, start, end, name, needles)
+    finally:
+        os.close(file)
     return hits
 
 

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 
@@ -77,7 +78,7 @@ def test_in_ascii(check, environ):
 
 def test_wrapped_on_a_terminal(check):
     """On a terminal lines aren't longer than it is wide."""
-    script = f"stty cols 60; {BINARY} --check at-unknown"
+    script = f"stty cols 60; {shlex.quote(BINARY)} --check at-unknown"
     done = subprocess.run(["script", "-qec", script, "/dev/null"], env=check.environ, capture_output=True, text=True,
                           timeout=HANG, check=False, stdin=subprocess.DEVNULL)
     lines = done.stdout.replace("\r", "").splitlines()

@@ -219,7 +219,7 @@ echo "== installed"
 dpkg -V tokenfs
 tokenfs -V
 id -u tokenfs
-stat -c '%U:%G %a' /run/tokenfs
+stat -c '%U:%G %a' /run/tokenfs /etc/tokenfs /var/lib/tokenfs
 mkdir /run/tokens
 mount -t tokenfs -o user=tokenfs,ttl=30 office /run/tokens
 trap 'umount -l /run/tokens' EXIT
@@ -227,7 +227,6 @@ echo "== $(cat "/run/tokens/$TOKEN/value")"
 umount /run/tokens
 trap - EXIT
 for _ in $(seq 100); do ls /proc/*/exe -l 2>/dev/null | grep -q "[/]usr/sbin/tokenfs" || break; sleep 0.1; done
-mkdir -p /etc/tokenfs
 dpkg --purge tokenfs
 [ ! -e /usr/sbin/tokenfs ] && [ ! -L /usr/sbin/mount.tokenfs ] && [ ! -e /lib/systemd/system/tokenfs@.service ]
 echo "== purged"

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -214,7 +215,7 @@ def test_background_does_not_hold_the_pipe(mount, token):
     """$(tokenfs …) ends: nothing keeps standard output open."""
     fs = mount(start=False)
     fs.ended = True
-    line = " ".join(fs.command({}, foreground=False))
+    line = shlex.join(fs.command({}, foreground=False))
     try:
         done = subprocess.run(["sh", "-c", f"echo \"[$({line})]\""], env=fs.environ, timeout=HANG, check=True,
                               capture_output=True, text=True, stdin=subprocess.DEVNULL)

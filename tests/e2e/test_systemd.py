@@ -4,6 +4,7 @@ import array
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -252,7 +253,7 @@ def mount_units(resolver, directory):
     with systemd_rig.Systemd(directory, list(directory.glob("run-tokens.*"))) as running:
         running.enter("sh", "-ec", "mkdir -p /run/box/up /run/box/work; mount -t overlay overlay /usr/sbin "
                       "-o lowerdir=/usr/sbin,upperdir=/run/box/up,workdir=/run/box/work; "
-                      f"cp {BINARY} /usr/sbin/tokenfs; ln -s tokenfs /usr/sbin/mount.tokenfs")
+                      f"cp {shlex.quote(str(BINARY))} /usr/sbin/tokenfs; ln -s tokenfs /usr/sbin/mount.tokenfs")
         yield running
 
 

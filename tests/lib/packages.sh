@@ -9,21 +9,24 @@ packages_build=(
 )
 # To watch it with the local stand-in.
 packages_demo=(
-        "${packages_build[@]}" libcmocka-dev python3 curl jq openssl util-linux procps ca-certificates
+        "${packages_build[@]}" libcmocka-dev python3 curl jq openssl util-linux mount procps ca-certificates
 )
 # To test it.
 packages_test=(
         "${packages_demo[@]}"
         clang llvm libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck valgrind
         python3-pytest python3-pytest-timeout python3-pytest-xdist python3-botocore python3-prometheus-client
-        attr acl rsync tar findutils git gettext-base inotify-tools
-        systemd man-db mandoc dpkg-dev debhelper lintian
+        attr acl rsync tar findutils git gettext-base inotify-tools iproute2
+        systemd man-db mandoc build-essential debhelper lintian dnsdist
 )
 
 # Containers and configuration management: large, and not everywhere; each is installed by itself, if it can be.
 packages_containers=(
         busybox-static bubblewrap crun runc uidmap podman systemd-container python3-yaml ansible-core puppet-agent
 )
+
+# What Debian would start as a service once it is installed: tests start it themselves.
+packages_services=(dnsdist puppet-agent:puppet)
 
 packages_missing() # PACKAGE… → their names, one a line
 {
@@ -42,11 +45,33 @@ packages_ensure() # PACKAGE…
                 echo "missing packages; as root: apt-get install ${missing[*]}" >&2
                 return 1
         fi
-        echo "installing: ${missing[*]}"
+        echo "installing (on a slow line this takes minutes): ${missing[*]}"
+        packages_keep_stopped "${missing[@]}"
+        packages_install "${missing[@]}"
+}
+
+packages_keep_stopped() # PACKAGE…: those among them that are services are never started as such
+{
+        local service
+        for service in "${packages_services[@]}"; do
+                case " $* " in *" ${service%%:*} "*) ;; *) continue ;; esac
+                mkdir -p /etc/systemd/system
+                ! ln -s /dev/null "/etc/systemd/system/${service##*:}.service" 2>/dev/null ||
+                        echo "${service##*:}.service is masked: only tests need it (to have it: systemctl unmask)"
+        done
+}
+
+packages_install() # PACKAGE…
+{
+        local log status=0
+        local -a install=(apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "$@")
+        log=$(mktemp) || return
         export DEBIAN_FRONTEND=noninteractive
-        local -a install=(apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}")
         # The package list may be missing (a fresh machine) or too old to be served any more.
-        "${install[@]}" </dev/null >/dev/null 2>&1 || { apt-get update -q </dev/null && "${install[@]}" </dev/null; }
+        "${install[@]}" </dev/null >"$log" 2>&1 || { apt-get update -q </dev/null && "${install[@]}" </dev/null; } >"$log" 2>&1 ||
+                { status=$?; tail -n 40 "$log" >&2; }
+        rm -f "$log"
+        return "$status"
 }
 
 # Installs what can be; says loudly what can't.
