@@ -75,7 +75,7 @@ static int set_seconds(const OptionSpec *spec, const char *value, uint64_t *ret_
         }
         (void)buf_appendf(error,
                 "option %s: '" SHOWN
-                "' is %s; allowed are %s%g to %g seconds, with a fraction or one of the units s, m, "
+                "' is %s; allowed are %s%g to %.0f seconds, with a fraction or one of the units s, m, "
                 "h, d (0.5, 90, 5m)",
                 spec->name, value, r == -EINVAL ? "no time" : "out of range", may_be_never ? "0 and " : "",
                 (double)spec->min / (double)NS_PER_S, (double)spec->max / (double)NS_PER_S);

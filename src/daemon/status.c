@@ -51,6 +51,9 @@ static void write_service(JsonWriter *json, const StatusSources *sources)
         json_write_string(json, "version", TOKENFS_VERSION);
         json_write_time(json, "startedAt", shared->started_wall_ns, 0);
         json_write_seconds(json, "uptimeSeconds", uptime_ns > 0 ? (uint64_t)uptime_ns : 0);
+        json_write_open(json, "supervisor", '{'); /* signals are for this one */
+        json_write_int(json, "pid", getppid());
+        json_write_close(json, '}');
         json_write_open(json, "worker", '{');
         json_write_int(json, "pid", getpid());
         json_write_uint(json, "restarts", shared->restarts);

@@ -15,6 +15,7 @@ def test_status(mount, resolver, token):
     fs = mount(ttl=60)
     fresh = fs.status()
     assert resolver.counters()["calls"] == 0
+    assert (fresh["supervisor"]["pid"], fresh["worker"]["pid"]) == (fs.pid, fs.worker)
     assert fresh["version"] and fresh["uptimeSeconds"] >= 0 and fresh["tokens"] == []
     fs.read(token["id"], "value")
     fs.read_error("at-none", "value")
