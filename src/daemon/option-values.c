@@ -237,6 +237,11 @@ static int set_command(const OptionSpec *spec, const char *value, char **ret_com
                                     : "is no command: a quote isn't closed, or there is no word");
                 return -EINVAL;
         }
+        if (r == 0 && words[0][0] == '/' && access(words[0], X_OK) < 0) {
+                (void)buf_appendf(error, "option %s: '" SHOWN "' can't be run: %s", spec->name, words[0],
+                        strerror(errno));
+                return -EINVAL;
+        }
         return r < 0 ? r : set_text(value, ret_command);
 }
 

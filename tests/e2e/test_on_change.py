@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from mounting import BINARY, HANG, is_alive, kill, until
+from mounting import BINARY, HANG, MountFailed, is_alive, kill, until
 
 pytestmark = pytest.mark.core
 VARIABLES = {"PATH", "TOKENFS_EVENT", "TOKENFS_NAME", "TOKENFS_OLD_ID", "TOKENFS_NEW_ID", "TOKENFS_MOUNTPOINT"}
@@ -194,12 +194,18 @@ def test_command_that_fails(mount, resolver, token, directory):
     assert [change_of(run)[2:] for run in command.wait(2)] == [(token["id"], second["id"]), (second["id"], third["id"])]
 
 
-def test_command_that_is_not_there(mount, resolver, token):
-    """The log says so; everything else goes on."""
-    fs = mount(ttl=1, watch="web", on_change="/nonexistent/command")
+def test_command_that_is_not_there(mount, resolver, token, directory):
+    """Refused at the start; if it goes away later, the log says so, and everything else goes on."""
+    path = directory / "command"
+    with pytest.raises(MountFailed) as failure:
+        mount(ttl=1, watch="web", on_change=path)
+    assert f"'{path}' can't be run: No such file" in failure.value.text
+    path.touch(0o755)
+    fs = mount(ttl=1, watch="web", on_change=path)
+    path.unlink()
     watching(fs, token["id"])
     second = resolver.rotate_token(token["id"])
-    until(lambda: "can't run /nonexistent/command" in fs.log(), "the line")
+    until(lambda: f"can't run {path}" in fs.log(), "the line")
     until(lambda: fs.text(".by_name", "web", "id") == second["id"], "the rotation")
 
 
