@@ -1,9 +1,11 @@
 /* tokenfs: access tokens of Amazon Route 53 Global Resolver as files. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/log.h"
@@ -11,6 +13,15 @@
 #include "tokenfs/daemon/options.h"
 #include "tokenfs/daemon/supervisor.h"
 #include "tokenfs/daemon/wait.h"
+
+/* Where a standard stream is closed, the next descriptor that is opened takes its number: the connection to the kernel,
+ * in which the log would be written then. */
+static void open_standard_streams(void)
+{
+        for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
+                if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) == stream)
+                        (void)fcntl(stream, F_SETFD, 0); /* what we start has it too */
+}
 
 static int print(void (*write_text)(Buf *out))
 {
@@ -37,6 +48,7 @@ static int run(const Options *options, char **argv)
 
 int main(int argc, char **argv)
 {
+        open_standard_streams();
         Options options;
         Buf error = BUF_INIT(1024);
         int r = options_parse(argc, argv, &error, &options);
