@@ -37,6 +37,7 @@
 
 #define LEAVE_NS NS_PER_S
 #define NOTIFIER_NS (10 * NS_PER_S)
+#define NO_PROCESS_NS NS_PER_S /* until a process that couldn't be made is tried again */
 
 void supervisor_plan(Supervisor *supervisor, Due due, uint64_t in_ns)
 {
@@ -162,8 +163,8 @@ static void notify_kernel(Supervisor *supervisor)
         supervisor->notifier = 0;
         int r = notify_start(supervisor->session, supervisor->slots, &supervisor->notifier);
         if (r < 0)
-                log_error("can't tell the kernel to forget: %s", strerror(-r));
-        supervisor_plan(supervisor, DUE_NOTIFIER, NOTIFIER_NS);
+                log_error("can't tell the kernel to forget: %s: trying again", strerror(-r));
+        supervisor_plan(supervisor, DUE_NOTIFIER, r < 0 ? NO_PROCESS_NS : NOTIFIER_NS);
 }
 
 static void notifier_ended(Supervisor *supervisor)
@@ -367,6 +368,10 @@ static void worker_recovered(Supervisor *supervisor)
 
 static void notifier_is_late(Supervisor *supervisor)
 {
+        if (!supervisor->notifier) { /* it couldn't be started */
+                notify_kernel(supervisor);
+                return;
+        }
         log_warning(
                 "the kernel can't be told to forget as long as readers wait; it will when its time-outs end");
         (void)kill(supervisor->notifier, SIGKILL); /* reaped whenever it can die */

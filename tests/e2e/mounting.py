@@ -181,7 +181,8 @@ class Mount:
     def start(self, options, source=None):
         """Mounts in the foreground; comes back when the mount is there, or raises MountFailed."""
         with open(self.stderr_path, "ab") as stderr:
-            self.process = subprocess.Popen(self.command(options, source), env=self.environ, cwd="/",
+            # A group of its own: a signal to all of it isn't for us.
+            self.process = subprocess.Popen(self.command(options, source), env=self.environ, cwd="/", process_group=0,
                                             stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
         self.pid = self.process.pid
         until(lambda: self.process.poll() is not None or self.is_mounted(), "the mount")

@@ -405,3 +405,47 @@ def test_a_terminals_signal_is_the_supervisors(mount, resolver, token):
     fs = mount()
     assert os.getpgid(fs.worker) == fs.worker != os.getpgid(fs.pid)
     assert fs.text(token["id"], "value") == token["value"]
+
+
+# What stands between the supervisor and the kernel in these tests: no fork while a file is there.
+FORKLESS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+pid_t fork(void)
+{
+        if (access(getenv("FORKLESS"), F_OK) == 0) {
+                errno = EAGAIN;
+                return -1;
+        }
+        pid_t (*real)(void) = (pid_t (*)(void))dlsym(RTLD_NEXT, "fork");
+        return real();
+}
+"""
+
+
+@pytest.fixture
+def no_forks(directory):
+    """A file that can be touched, so that no process can be made; and the environment of mounts that heed it."""
+    if SANITIZED:
+        pytest.skip("a sanitizer wants to be loaded first: processes that can't be made were NOT TESTED")
+    source, library, switch = (directory / name for name in ("forkless.c", "forkless.so", "no-forks"))
+    source.write_text(FORKLESS)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=HANG)
+    return switch, {"LD_PRELOAD": str(library), "FORKLESS": str(switch)}
+
+
+def test_sighup_while_no_process_can_be_made(mount, resolver, token, no_forks):
+    """The kernel is told to forget later, when there can be one; nobody is killed."""
+    switch, environ = no_forks
+    fs = mount(environ=environ, ttl=600)
+    assert fs.text(token["id"], "value") == token["value"]
+    resolver.update_token(token["id"], value="after SIGHUP")
+    switch.touch()
+    fs.signal(signal.SIGHUP)
+    until(lambda: fs.log().count("can't tell the kernel to forget") >= 2, "two attempts")
+    switch.unlink()
+    until(lambda: "SIGHUP: done" in fs.log(), "the reload")
+    assert fs.text(token["id"], "value") == "after SIGHUP"
