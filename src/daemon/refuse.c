@@ -1,7 +1,8 @@
 /* Refusing.
  *
  * Only the header of each request is looked at, and the kernel wrote it: the supervisor stays a process that parses
- * nothing from outside. */
+ * nothing from outside. Readers that try again at once may ask as fast as they are refused: so many a call, and what else
+ * the supervisor has to do has its turn. */
 
 #include "refuse.h"
 
@@ -16,6 +17,7 @@
 
 /* The kernel wants room for the largest request that could be, whatever comes: libfuse's own size. */
 #define REQUEST_MAX ((size_t)256 * 4096 + 4096)
+#define REQUESTS_A_CALL 256
 
 static bool wants_no_answer(uint32_t opcode)
 {
@@ -32,17 +34,18 @@ unsigned refuse_waiting(FsSession *session)
                 return 0;
         (void)fs_session_resend(session);
         unsigned refused = 0;
-        for (;;) {
+        for (int i = 0; i < REQUESTS_A_CALL; i++) {
                 ssize_t len = read(fd, request, REQUEST_MAX);
                 if (len < 0 && (errno == EINTR || errno == ENOENT)) /* ENOENT: its reader has just gone */
                         continue;
                 struct fuse_in_header in;
                 if (len < (ssize_t)sizeof in)
-                        return refused;
+                        break;
                 memcpy(&in, request, sizeof in);
                 if (wants_no_answer(in.opcode))
                         continue;
                 const struct fuse_out_header out = {.len = sizeof out, .error = -EIO, .unique = in.unique};
                 refused += write(fd, &out, sizeof out) == (ssize_t)sizeof out;
         }
+        return refused;
 }

@@ -3,6 +3,6 @@
 
 #include "tokenfs/fs/session.h"
 
-/* Answers all requests that wait, and those that a dead worker had taken (where the kernel sends them again), with
- * EIO. Doesn't wait for more. Returns how many. */
+/* Answers requests that wait, and those that a dead worker had taken (where the kernel sends them again), with EIO: some
+ * hundreds of them; the descriptor tells whether there are more. Returns how many. */
 unsigned refuse_waiting(FsSession *session);
