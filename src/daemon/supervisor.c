@@ -142,6 +142,7 @@ static void stop(Supervisor *supervisor)
         supervisor->is_stopping = true;
         systemd_notify("STOPPING=1\nSTATUS=Unmounting");
         log_info("unmounting %s", supervisor->mountpoint);
+        supervisor_probe_kill(supervisor);
         fs_session_unmount(supervisor->session);
         if (supervisor->worker)
                 dismiss_worker(supervisor, SIGINT);
@@ -378,11 +379,6 @@ static void notifier_is_late(Supervisor *supervisor)
         notifier_ended(supervisor);
 }
 
-static void probe_is_late(Supervisor *supervisor)
-{
-        (void)kill(-supervisor->probe, SIGKILL); /* and what it may have started */
-}
-
 static void worker_is_late(Supervisor *supervisor)
 {
         if (supervisor->worker)
@@ -402,7 +398,7 @@ static void do_what_is_due(Supervisor *supervisor)
                 [DUE_RECOVERY] = worker_recovered,
                 [DUE_LOOK] = look_at_worker,
                 [DUE_NOTIFIER] = notifier_is_late,
-                [DUE_PROBE] = probe_is_late,
+                [DUE_PROBE] = supervisor_probe_kill,
                 [DUE_KILL] = worker_is_late,
                 [DUE_COMMAND] = on_change_run,
                 [DUE_COMMAND_LATE] = on_change_late,
@@ -490,8 +486,7 @@ static void supervisor_deinit(Supervisor *supervisor)
 {
         if (supervisor->notifier)
                 (void)kill(supervisor->notifier, SIGKILL);
-        if (supervisor->probe)
-                probe_is_late(supervisor);
+        supervisor_probe_kill(supervisor);
         on_change_stop(supervisor);
         cleanup_close(&supervisor->watch);
         cleanup_close(&supervisor->control);

@@ -80,8 +80,9 @@ int supervisor_new_session(Supervisor *supervisor);
 /* The same with what another binary left; takes the hand-over's descriptors. */
 int supervisor_adopt(Supervisor *supervisor, Handover *handover);
 
-/* upgrade.c: SIGUSR2. Starts the probe; supervisor_probe_ended goes on when it has ended. */
+/* upgrade.c: SIGUSR2. Starts the probe; supervisor_probe_ended goes on when it has ended, unless we are told to stop. */
 void supervisor_upgrade(Supervisor *supervisor);
+void supervisor_probe_kill(Supervisor *supervisor);
 void supervisor_probe_ended(Supervisor *supervisor, int wait_status);
 /* In a process that was started as the probe: its exit status. */
 int supervisor_probe(const Options *options, Handover *handover);

@@ -66,12 +66,24 @@ static int execute(const Supervisor *supervisor, bool is_probe)
         return r;
 }
 
+static const char *why_not_now(const Supervisor *supervisor)
+{
+        if (!supervisor->program)
+                return "it isn't known where the binary is";
+        if (supervisor->is_stopping)
+                return "the mount ends";
+        if (supervisor->probe)
+                return "one is under way";
+        if (!supervisor->worker_is_ready)
+                return "no worker serves";
+        return NULL;
+}
+
 void supervisor_upgrade(Supervisor *supervisor)
 {
-        if (!supervisor->program || !supervisor->worker_is_ready || supervisor->probe) {
-                log_warning("no upgrade now: %s", !supervisor->program ? "it isn't known where the binary is"
-                                                  : supervisor->probe  ? "one is under way"
-                                                                       : "no worker serves");
+        const char *why_not = why_not_now(supervisor);
+        if (why_not) {
+                log_warning("no upgrade now: %s", why_not);
                 return;
         }
         pid_t pid = fork();
@@ -88,8 +100,15 @@ void supervisor_upgrade(Supervisor *supervisor)
                 log_error("can't execute %s: %s", supervisor->program, strerror(-r));
                 _exit(127);
         }
+        (void)setpgid(pid, pid); /* as it does itself: whoever is first */
         supervisor->probe = pid;
         supervisor_plan(supervisor, DUE_PROBE, PROBE_NS);
+}
+
+void supervisor_probe_kill(Supervisor *supervisor)
+{
+        if (supervisor->probe)
+                (void)kill(-supervisor->probe, SIGKILL); /* and what it may have started */
 }
 
 void supervisor_probe_ended(Supervisor *supervisor, int wait_status)
@@ -97,6 +116,8 @@ void supervisor_probe_ended(Supervisor *supervisor, int wait_status)
         char end[48];
         supervisor->probe = 0;
         supervisor->due_ns[DUE_PROBE] = CLOCK_NEVER;
+        if (supervisor->is_stopping || supervisor->is_done) /* another binary would know nothing of it */
+                return;
         if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != PROBE_FINE) {
                 status_describe_end(wait_status, end);
                 log_error("%s can't take over (%s): going on with the binary that runs", supervisor->program,

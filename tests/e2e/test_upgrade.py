@@ -222,6 +222,21 @@ def test_a_binary_that_hangs(mount, resolver, token, binary):
     until(lambda: not is_alive(attempt) and not any(map(is_alive, sleeping)), "its end")
 
 
+def test_the_end_while_one_is_tried(mount, token, binary, directory):
+    """SIGTERM before the new binary has said that it can: the mount ends, and it isn't gone on with."""
+    fs = mount()
+    kill(fs.worker, signal.SIGSTOP)     # it takes its time to leave
+    put(binary, f"#!/bin/sh\nuntil [ -e {directory}/go ]; do sleep 0.02; done\nexit 93\n".encode())
+    fs.signal(signal.SIGUSR2)
+    attempt = max(until(lambda: len(children_of(fs.pid)) == 2 and children_of(fs.pid), "the attempt"))
+    fs.signal(signal.SIGTERM)
+    until(lambda: "unmounting" in fs.log(), "the beginning of the end")
+    (directory / "go").touch()
+    assert fs.process.wait(HANG) == 0
+    assert "going on with" not in fs.log() and not fs.is_mounted()
+    until(lambda: not is_alive(attempt), "its end")
+
+
 def test_the_command_line_stays_true(mount, resolver, token, binary):
     """Options hold across it: modes, owner, scopes, time-outs; the credentials are found again."""
     other = resolver.add_token()
