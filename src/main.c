@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,17 @@ static void open_standard_streams(void)
         for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
                 if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) == stream)
                         (void)fcntl(stream, F_SETFD, 0); /* what we start has it too */
+}
+
+/* Where the ends of children are ignored, none can be waited for; what is blocked isn't heard. A successor's signals wait
+ * until it takes them up. */
+static void reset_signals(void)
+{
+        sigset_t none;
+        (void)signal(SIGCHLD, SIG_DFL);
+        (void)sigemptyset(&none);
+        if (!supervisor_is_successor())
+                (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 static int print(void (*write_text)(Buf *out))
@@ -49,6 +61,7 @@ static int run(const Options *options, char **argv)
 int main(int argc, char **argv)
 {
         open_standard_streams();
+        reset_signals();
         Options options;
         Buf error = BUF_INIT(1024);
         int r = options_parse(argc, argv, &error, &options);

@@ -178,13 +178,17 @@ class Mount:
         words += ["-o", text] if text else []
         return words + ([source] if source else []) + [self.path]
 
-    def start(self, options, source=None):
-        """Mounts in the foreground; comes back when the mount is there, or raises MountFailed."""
+    def launch(self, options, source=None, through=(), **more):
+        """Starts the program in the foreground, by a command that becomes it if there is one."""
         with open(self.stderr_path, "ab") as stderr:
             # A group of its own: a signal to all of it isn't for us.
-            self.process = subprocess.Popen(self.command(options, source), env=self.environ, cwd="/", process_group=0,
-                                            stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
+            self.process = subprocess.Popen([*through, *self.command(options, source)], env=self.environ, cwd="/",
+                                            process_group=0, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, **more)
         self.pid = self.process.pid
+
+    def start(self, options, source=None, **more):
+        """Mounts in the foreground; comes back when the mount is there, or raises MountFailed."""
+        self.launch(options, source, **more)
         until(lambda: self.process.poll() is not None or self.is_mounted(), "the mount")
         if self.process.poll() is not None:
             self.ended = True

@@ -6,7 +6,7 @@ import subprocess
 
 import mounting
 import pytest
-from mounting import HANG, is_alive, until
+from mounting import HANG, is_alive, kill, until
 from test_options import daemon_of
 
 pytestmark = pytest.mark.core
@@ -28,3 +28,14 @@ def test_closed_streams(mount, token, closed):
         assert not fs.is_mounted()
     finally:
         fs.destroy()
+
+
+def test_children_that_are_ignored(mount, token):
+    """A starter that ignores SIGCHLD, as its children then do: the mount is made, and a worker that dies is replaced."""
+    fs = mount(start=False)
+    fs.may_restart = True
+    fs.start({}, through=["env", "--ignore-signal=CHLD"])
+    assert fs.text(token["id"], "value") == token["value"]
+    kill(fs.worker)
+    until(lambda: "the next one starts in" in fs.log(), "the death to be noticed")
+    assert fs.text(token["id"], "id") == token["id"]
