@@ -116,15 +116,6 @@ static int start_worker(Supervisor *supervisor)
         return 0;
 }
 
-static void restart(Supervisor *supervisor)
-{
-        int r = start_worker(supervisor);
-        if (r == 0)
-                return;
-        log_error("can't start a worker: %s", strerror(-r));
-        supervisor_plan(supervisor, DUE_RESTART, NS_PER_S);
-}
-
 /* Tells the worker to leave by `number`, and makes sure that it does. */
 static void dismiss_worker(Supervisor *supervisor, int number)
 {
@@ -222,26 +213,53 @@ static void listen_to_worker(Supervisor *supervisor)
                 worker_said(supervisor, messages[i]);
 }
 
+/* One that was started then serves no more, or couldn't be started: for how long there will be none; who waits is
+ * refused if that is hopeless. */
+static uint64_t worker_is_missing(Supervisor *supervisor, uint64_t started_ns, const char *why)
+{
+        uint64_t delay_ns = backoff_death(&supervisor->backoff, started_ns);
+        if (backoff_is_loop(&supervisor->backoff) && !supervisor->shared->crash_loop) {
+                supervisor->shared->crash_loop = 1;
+                log_error("workers die again and again; the last by %s", why);
+                systemd_notify("STATUS=Workers die again and again: see the log");
+        }
+        supervisor_plan(supervisor, DUE_RESTART, delay_ns);
+        /* What the last one had taken isn't seen on the connection until it is asked for again. */
+        if (backoff_is_hopeless(&supervisor->backoff, supervisor->options->timeout_ns))
+                (void)refuse_waiting(supervisor->session);
+        return delay_ns;
+}
+
 static void worker_died(Supervisor *supervisor, pid_t pid, int wait_status)
 {
         char end_text[48];
         status_describe_end(wait_status, end_text);
-        uint64_t delay_ns = backoff_death(&supervisor->backoff, supervisor->worker_started_ns);
         SlotsShared *shared = supervisor->shared;
         shared->restarts++;
         shared->restart_wall_ns = clock_wall_ns();
         shared->restart_status = wait_status;
-        if (backoff_is_loop(&supervisor->backoff) && !shared->crash_loop) {
-                shared->crash_loop = 1;
-                log_error("workers die again and again; the last by %s", end_text);
-                systemd_notify("STATUS=Workers die again and again: see the log");
-        }
+        uint64_t delay_ns = worker_is_missing(supervisor, supervisor->worker_started_ns, end_text);
         log_warning("worker %ld ended by %s: the next one starts in %g s", (long)pid, end_text,
                 (double)delay_ns / (double)NS_PER_S);
-        supervisor_plan(supervisor, DUE_RESTART, delay_ns);
-        /* What it had taken isn't seen on the connection until it is asked for again. */
-        if (backoff_is_hopeless(&supervisor->backoff, supervisor->options->timeout_ns))
-                (void)refuse_waiting(supervisor->session);
+}
+
+/* The first worker has failed: there is nothing to go on with. */
+static void give_up(Supervisor *supervisor)
+{
+        fs_session_unmount(supervisor->session);
+        end(supervisor, EXIT_MOUNT);
+}
+
+static void restart(Supervisor *supervisor)
+{
+        int r = start_worker(supervisor);
+        if (r == 0)
+                return;
+        log_error("can't start a worker: %s", strerror(-r));
+        if (supervisor->had_worker)
+                (void)worker_is_missing(supervisor, clock_now_ns(), "want of a process");
+        else
+                give_up(supervisor);
 }
 
 static void worker_ended(Supervisor *supervisor, int wait_status)
@@ -269,8 +287,7 @@ static void worker_ended(Supervisor *supervisor, int wait_status)
                         status_describe_end(wait_status, end_text);
                         log_error("the worker ended by %s before it served", end_text);
                 }
-                fs_session_unmount(supervisor->session);
-                end(supervisor, EXIT_MOUNT);
+                give_up(supervisor);
         } else if (supervisor->is_replacing) {
                 supervisor_plan(supervisor, DUE_RESTART, 0);
         } else {

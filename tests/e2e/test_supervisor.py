@@ -449,3 +449,18 @@ def test_sighup_while_no_process_can_be_made(mount, resolver, token, no_forks):
     switch.unlink()
     until(lambda: "SIGHUP: done" in fs.log(), "the reload")
     assert fs.text(token["id"], "value") == "after SIGHUP"
+
+
+def test_readers_while_no_worker_can_be_made(mount, resolver, token, no_forks):
+    """They get an error instead of nothing; and all is well when there can be one."""
+    switch, environ = no_forks
+    fs = mount(environ=environ, timeout=1, ttl=0)
+    fs.may_restart = True
+    assert fs.text(token["id"], "value") == token["value"]
+    switch.touch()
+    kill(fs.worker)
+    until(lambda: "can't start a worker" in fs.log(), "an attempt")
+    assert fs.read_error("at-cold", "value") == "EIO"
+    switch.unlink()
+    until(lambda: fs.read_error(token["id"], "value") == "OK", "a worker", limit=2 * HANG)
+    assert fs.text(token["id"], "value") == token["value"]
