@@ -520,6 +520,7 @@ static void supervisor_deinit(Supervisor *supervisor)
 static void take_over(Supervisor *supervisor)
 {
         supervisor->shared->upgrades += !supervisor->is_revived;
+        supervisor->shared->crash_loop = 0; /* that was the binary's before */
         log_info("tokenfs took over the mount of %s", supervisor->mountpoint);
         if (!supervisor->worker) {
                 restart(supervisor);

@@ -4,7 +4,8 @@
  * run beside us as a probe, with the same command line and duplicates of the same descriptors: it does all that the
  * real one will do short of serving. Only one that says by its exit status that it can is given the mount. The worker
  * of the old binary serves until the new supervisor stands, and then leaves; the kernel gives what it left
- * unanswered to the new worker. */
+ * unanswered to the new worker. There needn't be one: where workers die again and again, another binary is what may end
+ * that. */
 
 #include "supervisor.h"
 
@@ -74,8 +75,8 @@ static const char *why_not_now(const Supervisor *supervisor)
                 return "the mount ends";
         if (supervisor->probe)
                 return "one is under way";
-        if (!supervisor->worker_is_ready)
-                return "no worker serves";
+        if (!supervisor->had_worker) /* who started us still waits for it */
+                return "no worker has served yet";
         return NULL;
 }
 

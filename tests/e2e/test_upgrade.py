@@ -305,8 +305,8 @@ def test_nothing_is_left_over(mount, resolver, token, binary):
     assert descriptors(fs.pid) == supervisor
 
 
-def test_not_while_no_worker_serves(mount, resolver, token, binary):
-    """Asked for between two workers, it is put off with a word, and nothing breaks."""
+def test_between_two_workers(mount, resolver, token, binary):
+    """Asked for when there is no worker, or one that doesn't serve yet: nothing breaks."""
     fs = mount(watchdog=0)
     fs.may_restart = True
     for _ in range(5):
@@ -314,3 +314,20 @@ def test_not_while_no_worker_serves(mount, resolver, token, binary):
         fs.signal(signal.SIGUSR2)
         until(lambda: len(children_of(fs.pid)) == 1 and fs.read_error(".service_status") == "OK", "a worker")
     assert fs.text(token["id"], "value") == token["value"]
+
+
+def test_out_of_a_crash_loop(mount, resolver, token, binary, directory):
+    """Workers die again and again, and the next is far away: a binary that is better is gone on with."""
+    fs = mount(ttl=0.2)
+    fs.may_restart = True
+    assert fs.text(token["id"], "value") == token["value"]
+    while "starts in 5 s" not in fs.log():
+        for pid in children_of(fs.pid):
+            kill(pid)
+        time.sleep(0.001)
+    fs.signal(signal.SIGUSR2)
+    until(lambda: any(text in fs.log() for text in ("took over", "no upgrade now")), "the upgrade")
+    assert "took over" in fs.log()
+    until(lambda: fs.read_error(token["id"], "value") == "OK", "a worker")
+    worker = fs.status()["worker"]
+    assert worker["upgrades"] == 1 and not worker["crashLoop"]
