@@ -3,12 +3,14 @@
  * Why: the kernel, and a container's bind mount, hold node ids for as long as they like; a new worker must know what
  * they mean. How: a memfd holds a header and an array of fixed-size slots, each with a checksum. A worker may have
  * died in the middle of a change, or have been taken over by an attacker, so the next one checks every slot and drops
- * what is damaged: the kernel is then told ESTALE for such a node, and looks its path up anew. The index by key is
- * this process's own, made from the table. */
+ * what is damaged: the kernel is then told ESTALE for such a node, and looks its path up anew. Its size is sealed: in
+ * one that was cut, the supervisor would die of its next look. The index by key is this process's own, made from the
+ * table. */
 
 #include "slots-private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,7 @@
 
 #define SLOTS_MAGIC UINT64_C(0x34736c6f74736674) /* changes with the layout */
 #define SLOTS_CAPACITY (UINT32_C(1) << 18)
+#define SLOTS_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 typedef struct SlotsHeader {
         uint64_t magic;
@@ -104,8 +107,8 @@ static int slots_map(int fd, Slots **ret_slots)
 
 int slots_new(Slots **ret_slots)
 {
-        int fd CLEANUP(cleanup_close) = memfd_create("tokenfs-slots", MFD_CLOEXEC);
-        if (fd < 0 || ftruncate(fd, (off_t)table_bytes()) < 0)
+        int fd CLEANUP(cleanup_close) = memfd_create("tokenfs-slots", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (fd < 0 || ftruncate(fd, (off_t)table_bytes()) < 0 || fcntl(fd, F_ADD_SEALS, SLOTS_SEALS) < 0)
                 return -errno;
         int r = slots_map(fd, ret_slots);
         if (r < 0)
@@ -125,7 +128,8 @@ int slots_adopt(int fd, Slots **ret_slots)
         struct stat status;
         if (fstat(fd, &status) < 0)
                 return -errno;
-        if (status.st_size != (off_t)table_bytes())
+        int seals = fcntl(fd, F_GET_SEALS);
+        if (status.st_size != (off_t)table_bytes() || seals < 0 || (seals & SLOTS_SEALS) != SLOTS_SEALS)
                 return -EINVAL;
         int r = slots_map(fd, ret_slots);
         if (r < 0)

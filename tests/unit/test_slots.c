@@ -286,13 +286,16 @@ static void test_adopt_what_is_none(void **state)
         (void)state;
         Slots *adopted = NULL;
         assert_int_equal(slots_adopt(-1, &adopted), -EBADF);
-        int fd = memfd_create("test", MFD_CLOEXEC);
+        int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         assert_refused(fd);
         assert_int_equal(ftruncate(fd, (off_t)memory_bytes - 1), 0);
         assert_refused(fd);
         assert_int_equal(ftruncate(fd, (off_t)memory_bytes), 0);
-        assert_refused(fd); /* no magic */
-        (void)close(fd);
+        assert_int_equal(pwrite(fd, memory, 16, 0), 16);
+        assert_refused(fd); /* it could be cut */
+        assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
+        assert_int_equal(slots_adopt(fd, &adopted), 0);
+        adopted = slots_free(adopted);
         fd = fcntl(slots_fd(slots), F_DUPFD_CLOEXEC, 3);
         for (size_t i = 0; i < 16; i++) { /* magic, size of a slot, capacity */
                 memory[i] ^= 0x10;
@@ -301,6 +304,17 @@ static void test_adopt_what_is_none(void **state)
         }
         assert_int_equal(slots_adopt(fd, &adopted), 0);
         adopted = slots_free(adopted);
+}
+
+/* Who has the table can't take it away from under the others. */
+static void test_size_stays(void **state)
+{
+        (void)state;
+        assert_int_equal(ftruncate(slots_fd(slots), 0), -1);
+        assert_int_equal(errno, EPERM);
+        assert_int_equal(ftruncate(slots_fd(slots), (off_t)memory_bytes + 1), -1);
+        assert_int_equal(errno, EPERM);
+        assert_int_equal(take(SLOT_TOKEN, "at-1"), SLOT_FIXED_COUNT);
 }
 
 /* Every byte of a slot, damaged in turn: the slot is dropped, or only its look-ups are other; the rest stays. */
@@ -499,6 +513,7 @@ int main(void)
                 TEST(test_root_is_the_kernels),
                 TEST(test_adopt),
                 TEST(test_adopt_what_is_none),
+                TEST(test_size_stays),
                 TEST(test_damage_of_each_byte),
                 TEST(test_forged_slots),
                 TEST(test_damage_gives_no_id_away),

@@ -9,9 +9,9 @@
 
 typedef struct Slots Slots;
 
-/* Makes a table (a memfd, close-on-exec). 0 or a negative errno. */
+/* Makes a table (a memfd of fixed size, close-on-exec). 0 or a negative errno. */
 int slots_new(Slots **ret_slots);
-/* Maps the table of `fd` (taken over on success). -EINVAL if it is none, or of another layout. */
+/* Maps the table of `fd` (taken over on success). -EINVAL if it is none, of another layout, or could be cut. */
 int slots_adopt(int fd, Slots **ret_slots);
 /* Unmaps; the memory lives on while another process has it. Returns NULL. */
 Slots *slots_free(Slots *slots);
