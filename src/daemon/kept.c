@@ -74,7 +74,8 @@ int supervisor_start_kept(Supervisor *supervisor)
         if (kept.init_fd < 0 || kept.slots_fd < 0)
                 return start_first(supervisor, &kept);
         supervisor->is_revived = true;
-        return supervisor_adopt(supervisor, &kept);
+        r = supervisor_open_signals(supervisor);
+        return r < 0 ? r : supervisor_adopt(supervisor, &kept);
 }
 
 /* > 0: there is nothing to do. */

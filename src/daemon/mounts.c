@@ -17,6 +17,7 @@
 #include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@
 #include "tokenfs/base/parse.h"
 
 #define LIFE_MS 1000
+#define FUSE_DEVICE makedev(10, 229) /* Documentation/admin-guide/devices.txt */
 
 static void close_file(FILE **file)
 {
@@ -127,9 +129,19 @@ int mounts_resolve_parent(const char *mountpoint, char **ret_path)
         return 0;
 }
 
+int mounts_descriptor(const char *mountpoint)
+{
+        static const char directory[] = "/dev/fd/";
+        size_t len = sizeof directory - 1;
+        uint64_t fd;
+        return strncmp(mountpoint, directory, len) == 0 && parse_uint(mountpoint + len, INT_MAX, &fd) == 0
+                       ? (int)fd
+                       : -1;
+}
+
 int mounts_resolve(const char *mountpoint, char **ret_path)
 {
-        if (strncmp(mountpoint, "/dev/fd/", 8) == 0) {
+        if (mounts_descriptor(mountpoint) >= 0) {
                 *ret_path = strdup(mountpoint);
                 return *ret_path ? 0 : -ENOMEM;
         }
@@ -185,10 +197,17 @@ MountLife mounts_look_for_life(const char *path)
         return WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == MOUNT_DEAD ? MOUNT_DEAD : MOUNT_SERVED;
 }
 
+static bool is_fuse(int fd)
+{
+        struct stat status;
+        return fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == FUSE_DEVICE;
+}
+
 int mounts_prepare(const char *path)
 {
-        if (strncmp(path, "/dev/fd/", 8) == 0)
-                return 0;
+        int fd = mounts_descriptor(path);
+        if (fd >= 0)
+                return is_fuse(fd) ? 0 : -EBADF;
         struct stat status;
         for (int tries = 0; tries < 8; tries++) { /* dead ones may lie on each other */
                 MountInfo info;

@@ -22,13 +22,15 @@ typedef enum MountLife {
 } MountLife;
 MountLife mounts_look_for_life(const char *path);
 
+/* N of /dev/fd/N, by which a connection that somebody else made is given; -1 for any other path. */
+int mounts_descriptor(const char *mountpoint);
 /* The mount point as an absolute path without links; works if the last part is a dead mount. A path of /dev/fd/ stays
  * as it is. Caller frees. 0 or a negative errno. */
 int mounts_resolve(const char *mountpoint, char **ret_path);
 /* The same for one whose last part needn't be there. */
 int mounts_resolve_parent(const char *mountpoint, char **ret_path);
 /* Makes the (resolved) path fit to be mounted on: a dead mount of ours is unmounted. Returns 0, -ENOTDIR, -EBUSY (a
- * live one of ours is there) or the errno of looking. */
+ * live one of ours is there), -EBADF (/dev/fd/N is no connection to FUSE) or the errno of looking. */
 int mounts_prepare(const char *path);
 
 /* How many requests the kernel holds for this connection, those being worked on included; negative errno: it can't be

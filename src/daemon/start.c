@@ -1,14 +1,17 @@
 /* The supervisor's start: by a user, or by another binary of it.
  *
  * Everything that can fail for reasons a user can do something about fails here, with a sentence on standard error and
- * nothing left mounted. */
+ * nothing left mounted. What a configuration needs may lie on a filesystem that hangs: until there is a mount, signals
+ * end the program as they end any other. */
 
 #include "supervisor.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -76,6 +79,7 @@ static int prepare_mountpoint(Supervisor *supervisor)
         case 0: return 0;
         case ENOENT: log_error("the mount point %s doesn't exist", given); break;
         case ENOTDIR: log_error("the mount point %s is no directory", given); break;
+        case EBADF: log_error("%s is no descriptor of /dev/fuse", given); break;
         case EBUSY: log_error("%s is mounted already (umount it first)", supervisor->mountpoint); break;
         default: log_error("can't mount on %s: %s", given, strerror(-r)); break;
         }
@@ -91,10 +95,15 @@ static int mount_session(Supervisor *supervisor, const char *where)
                 return r;
         }
         r = fs_session_handshake(supervisor->session);
-        if (r < 0) {
+        if (r == -EPROTO || r == -ETIMEDOUT)
+                log_error(
+                        "the connection of %s has been served before, and can't be begun with: umount, then "
+                        "mount again",
+                        supervisor->mountpoint);
+        else if (r < 0)
                 log_error("the kernel's FUSE doesn't answer: %s", strerror(-r));
+        if (r < 0)
                 fs_session_unmount(supervisor->session);
-        }
         return r;
 }
 
@@ -105,6 +114,14 @@ static int settle(void)
                 return -ENOMEM;
         privileges_hide();
         return 0;
+}
+
+/* The child that looks at the configuration; doesn't return. */
+static void be_configuration_probe(const Options *options)
+{
+        bool is_fine = privileges_drop(options->user) == 0;
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* after the change of user, which undoes it */
+        _exit(is_fine && backend_probe(options) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
 /* Finds what the worker would refuse before anything is mounted. In a child, as the user that the worker will be: files
@@ -119,8 +136,7 @@ static int probe_configuration(const Options *options)
                 return r;
         }
         if (pid == 0)
-                _exit(privileges_drop(options->user) == 0 && backend_probe(options) == 0 ? EXIT_SUCCESS
-                                                                                         : EXIT_FAILURE);
+                be_configuration_probe(options);
         while (waitpid(pid, &status, 0) < 0)
                 if (errno != EINTR)
                         return -errno;
@@ -130,6 +146,8 @@ static int probe_configuration(const Options *options)
 int supervisor_start_on(Supervisor *supervisor, const char *where)
 {
         int r = settle();
+        if (r == 0)
+                r = supervisor_open_signals(supervisor);
         if (r < 0)
                 return r;
         privileges_raise_memlock();

@@ -470,7 +470,7 @@ static void supervisor_turn(Supervisor *supervisor)
                 do_what_is_due(supervisor);
 }
 
-static int open_signals(Supervisor *supervisor)
+int supervisor_open_signals(Supervisor *supervisor)
 {
         sigset_t signals;
         (void)sigemptyset(&signals);
@@ -561,9 +561,7 @@ static int start(Supervisor *supervisor)
                         return r;
                 }
         }
-        int r = open_signals(supervisor);
-        if (r == 0)
-                r = supervisor_start_kept(supervisor);
+        int r = supervisor_start_kept(supervisor);
         if (r == -ENOENT)
                 r = supervisor_start(supervisor);
         /* Only now: autofs lets none but the process group of who asked for the mount pass to the mount point. */
@@ -578,7 +576,7 @@ static int go_on(Supervisor *supervisor, Handover *handover)
         supervisor->start_directory = getcwd(NULL, 0);
         log_open(supervisor->options->log_level, handover->is_background);
         on_change_take_over(supervisor);
-        int r = open_signals(supervisor);
+        int r = supervisor_open_signals(supervisor);
         return r < 0 ? r : supervisor_adopt(supervisor, handover);
 }
 

@@ -77,6 +77,8 @@ int supervisor_start_kept(Supervisor *supervisor);
 void supervisor_keep(const Supervisor *supervisor);
 int supervisor_start_on(Supervisor *supervisor, const char *where);
 int supervisor_new_session(Supervisor *supervisor);
+/* From now on signals wait for the loop, as there is something to undo; until then they end the program. */
+int supervisor_open_signals(Supervisor *supervisor);
 /* The same with what another binary left; takes the hand-over's descriptors. */
 int supervisor_adopt(Supervisor *supervisor, Handover *handover);
 

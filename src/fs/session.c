@@ -29,6 +29,8 @@
 #define FUSE_NOTIFY_RESEND 7 /* kernel 6.9; the header of Debian 12 is older */
 #endif
 
+#define INIT_MS 5000 /* it waits in the connection since the mount was made */
+
 static int add_option(struct fuse_args *args, const char *option)
 {
         return fuse_opt_add_arg(args, "-o") < 0 || fuse_opt_add_arg(args, option) < 0 ? -ENOMEM : 0;
@@ -190,39 +192,39 @@ static int keep_init_message(FsSession *session, const void *message, size_t len
 static bool is_init_message(const void *message, size_t len)
 {
         struct fuse_in_header header;
-        if (len < sizeof header)
+        if (!message || len < sizeof header)
                 return false;
         memcpy(&header, message, sizeof header);
         return header.opcode == FUSE_INIT && header.len == len;
 }
 
+/* Takes one message of the kernel: its INIT, unless somebody has had that already. */
+static int take_init(FsSession *session, struct fuse_buf *message)
+{
+        struct pollfd ready = {.fd = fuse_session_fd(session->fuse), .events = POLLIN};
+        int r = poll(&ready, 1, INIT_MS);
+        if (r == 0)
+                return -ETIMEDOUT;
+        int len = r < 0 ? -errno : fuse_session_receive_buf(session->fuse, message);
+        if (len == -EINTR || len == -EAGAIN)
+                return 0;
+        if (len <= 0)
+                return len < 0 ? len : -ENODEV;
+        bool is_init = is_init_message(message->mem, (size_t)len);
+        r = is_init ? keep_init_message(session, message->mem, (size_t)len) : -EPROTO;
+        if (r == 0 || !is_init)
+                fuse_session_process_buf(session->fuse, message); /* libfuse refuses what isn't INIT */
+        return r;
+}
+
 int fs_session_handshake(FsSession *session)
 {
         struct fuse_buf message = {0};
-        while (!session->init_done) {
-                int len = fuse_session_receive_buf(session->fuse, &message);
-                if (len == -EINTR)
-                        continue;
-                if (len == -EAGAIN) {
-                        struct pollfd ready = {.fd = fuse_session_fd(session->fuse), .events = POLLIN};
-                        (void)poll(&ready, 1, -1);
-                        continue;
-                }
-                if (len <= 0) {
-                        free(message.mem);
-                        return len < 0 ? len : -ENODEV;
-                }
-                if (is_init_message(message.mem, (size_t)len)) {
-                        int r = keep_init_message(session, message.mem, (size_t)len);
-                        if (r < 0) {
-                                free(message.mem);
-                                return r;
-                        }
-                }
-                fuse_session_process_buf(session->fuse, &message);
-        }
+        int r = 0;
+        while (r == 0 && !session->init_done)
+                r = take_init(session, &message);
         free(message.mem);
-        return 0;
+        return r;
 }
 
 int fs_session_fd(const FsSession *session)

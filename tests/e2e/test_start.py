@@ -1,12 +1,14 @@
 """The start, whatever the process that starts it is like: its streams, signals, descriptors; and what ends a start."""
 
+import ctypes
 import os
 import signal
 import subprocess
 
 import mounting
 import pytest
-from mounting import HANG, is_alive, kill, until
+from mounting import HANG, MountFailed, bounded, children_of, is_alive, kill, read_file, until
+from mute_mount import MuteMount
 from test_options import daemon_of
 
 pytestmark = pytest.mark.core
@@ -39,3 +41,74 @@ def test_children_that_are_ignored(mount, token):
     kill(fs.worker)
     until(lambda: "the next one starts in" in fs.log(), "the death to be noticed")
     assert fs.text(token["id"], "id") == token["id"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_signals_during_the_start(mount, directory, number):
+    """What is to be read before the mount lies on a filesystem that hangs: a signal ends the start all the same."""
+    (directory / "mute").mkdir()
+    mute = MuteMount(directory / "mute")
+    fs = mount(start=False, environ={"AWS_CONFIG_FILE": f"{directory}/mute/config"})
+    try:
+        fs.launch({})
+        fs.ended = True
+        until(lambda: mute.taken, "the look at the configuration")
+        looking = children_of(fs.pid)
+        fs.signal(number)
+        assert fs.process.wait(HANG) == -number
+        assert not fs.is_mounted()
+    finally:
+        mute.close()
+        fs.destroy()
+    until(lambda: not any(map(is_alive, looking)), "the end of what looked")
+
+
+@pytest.fixture
+def connection(directory):
+    """A mount that somebody else makes: its path, and the descriptor of its connection."""
+    path = directory / "other"
+    path.mkdir()
+    fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    text = f"fd={fd},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other".encode()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(b"other", str(path).encode(), b"fuse.tokenfs", 15, text) == 0
+    yield str(path), fd
+    subprocess.run(["umount", "-l", path], check=True, capture_output=True, timeout=HANG)
+    os.close(fd)
+
+
+def serve(fs, fd):
+    """Starts the program on a descriptor."""
+    fs.path = f"/dev/fd/{fd}"
+    fs.launch({}, pass_fds=[fd])
+    fs.ended = True
+
+
+def test_connection_that_was_served(mount, token, connection):
+    """/dev/fd/N, served, killed and given once more: the kernel begins no conversation twice, and that is said."""
+    path, fd = connection
+    first, second = mount(start=False), mount(start=False)
+    serve(first, fd)
+    try:
+        assert bounded(read_file, f"{path}/{token['id']}/value").decode() == token["value"]
+        family = [first.pid, *children_of(first.pid)]
+        for pid in family:
+            kill(pid)
+        first.process.wait(HANG)
+        until(lambda: not any(map(is_alive, family)), "the end of the first")
+        serve(second, fd)
+        assert second.process.wait(HANG) == 32
+        assert "has been served before" in second.log()
+    finally:
+        first.destroy()
+        second.destroy()
+
+
+def test_descriptor_of_something_else(mount, directory):
+    """/dev/fd/N of a file, and of nothing."""
+    with open(directory / "file", "w+b") as file:
+        for fd in (file.fileno(), 1000):
+            fs = mount(start=False)
+            fs.path = f"/dev/fd/{fd}"
+            with pytest.raises(MountFailed, match=f"status 32.*/dev/fd/{fd} is no descriptor of /dev/fuse"):
+                fs.start({}, pass_fds=[file.fileno()])

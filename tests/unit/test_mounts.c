@@ -100,6 +100,11 @@ static void test_resolve(void **state)
         assert_string_equal(through_link, path);
         assert_int_equal(mounts_resolve("/dev/fd/17", &descriptor), 0);
         assert_string_equal(descriptor, "/dev/fd/17");
+        assert_int_equal(mounts_descriptor(descriptor), 17);
+        static const char *const none[] = {
+                "/dev/fd/", "/dev/fd/-1", "/dev/fd/1/", "/dev/fd", "/dev/fd/99999999999"};
+        for (size_t i = 0; i < ARRAY_LEN(none); i++)
+                assert_int_equal(mounts_descriptor(none[i]), -1);
         assert_int_equal(mounts_resolve("/nonexistent/sub", &missing), -ENOENT);
         assert_null(missing);
 }
@@ -108,7 +113,8 @@ static void test_prepare(void **state)
 {
         (void)state;
         assert_int_equal(mounts_prepare(directory), 0);
-        assert_int_equal(mounts_prepare("/dev/fd/17"), 0);
+        assert_int_equal(mounts_prepare("/dev/fd/1000"), -EBADF); /* nothing */
+        assert_int_equal(mounts_prepare("/dev/fd/0"), -EBADF); /* something else */
         assert_int_equal(mounts_prepare(file), -ENOTDIR);
         assert_int_equal(mounts_prepare("/nonexistent"), -ENOENT);
 }

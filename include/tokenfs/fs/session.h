@@ -25,7 +25,8 @@ CLEANUP_DEFINE(FsSession *, fs_session_free);
 
 /* Mounts on a directory, or takes over "/dev/fd/N". Negative errno on failure (libfuse has said why on stderr). */
 int fs_session_mount(FsSession *session, const char *mountpoint);
-/* Reads the kernel's INIT and answers it (blocks until it comes). 0 or a negative errno. */
+/* Reads the kernel's INIT and answers it. 0; -ETIMEDOUT or -EPROTO if there is none, or another request instead: the
+ * connection has been served before; or another negative errno. */
 int fs_session_handshake(FsSession *session);
 /* The FUSE descriptor, and the INIT message as it was received: what another binary needs to go on. */
 int fs_session_fd(const FsSession *session);
