@@ -546,9 +546,23 @@ static int serve(Supervisor *supervisor)
         return supervisor->status;
 }
 
+/* What a starter left open by oversight: a lock or a pipe would be held for as long as the mount lives. */
+static void close_inherited(const Options *options)
+{
+        unsigned first = (unsigned)systemd_kept_end();
+        int given = mounts_descriptor(options->mountpoint);
+        if (given >= 0 && (unsigned)given >= first) {
+                if ((unsigned)given > first)
+                        (void)close_range(first, (unsigned)given - 1, 0);
+                first = (unsigned)given + 1;
+        }
+        (void)close_range(first, ~0U, 0);
+}
+
 static int start(Supervisor *supervisor)
 {
         const Options *options = supervisor->options;
+        close_inherited(options);
         supervisor->is_background = !options->foreground;
         supervisor->start_directory = getcwd(NULL, 0);
         /* On its way to the background, who started it is told what is wrong, and nothing else. */

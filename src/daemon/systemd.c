@@ -93,15 +93,20 @@ void systemd_drop(const char *name)
         systemd_notify("FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
-int systemd_kept(const char *name)
+int systemd_kept_end(void)
 {
         const char *pid_text = secure_getenv("LISTEN_PID"), *count_text = secure_getenv("LISTEN_FDS");
-        const char *names = secure_getenv("LISTEN_FDNAMES");
         uint64_t pid = 0, count = 0;
-        if (!pid_text || !count_text || !names || parse_uint(pid_text, INT32_MAX, &pid) < 0 ||
-                (pid_t)pid != getpid() || parse_uint(count_text, KEPT_MAX, &count) < 0)
-                return -1;
-        for (int fd = KEPT_FIRST; fd < KEPT_FIRST + (int)count; fd++) {
+        if (!pid_text || !count_text || parse_uint(pid_text, INT32_MAX, &pid) < 0 || (pid_t)pid != getpid() ||
+                parse_uint(count_text, KEPT_MAX, &count) < 0)
+                return KEPT_FIRST;
+        return KEPT_FIRST + (int)count;
+}
+
+int systemd_kept(const char *name)
+{
+        const char *names = secure_getenv("LISTEN_FDNAMES");
+        for (int fd = KEPT_FIRST; names && fd < systemd_kept_end(); fd++) {
                 size_t len = strcspn(names, ":");
                 if (len == strlen(name) && strncmp(names, name, len) == 0)
                         return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -1 : fd;

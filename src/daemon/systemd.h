@@ -15,6 +15,8 @@ void systemd_notify_reloading(void);
 int systemd_keep(const char *name, int fd);
 /* It keeps those of that name no longer. */
 void systemd_drop(const char *name);
+/* One more than the last of the descriptors that it kept for us; 3: it kept none. */
+int systemd_kept_end(void);
 /* The descriptor that was kept under that name, made close-on-exec; -1: none. The caller owns it. */
 int systemd_kept(const char *name);
 /* How often WATCHDOG=1 is expected; 0: never. */

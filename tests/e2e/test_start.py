@@ -112,3 +112,39 @@ def test_descriptor_of_something_else(mount, directory):
             fs.path = f"/dev/fd/{fd}"
             with pytest.raises(MountFailed, match=f"status 32.*/dev/fd/{fd} is no descriptor of /dev/fuse"):
                 fs.start({}, pass_fds=[file.fileno()])
+
+
+def test_inherited_descriptors(mount, token):
+    """`( flock 9; tokenfs MNT ) 9>lock`: the lock is free once the mount answers, and so is any other thing."""
+    fs = mount(start=False)
+    fs.ended = True
+    lock = fs.directory / "lock"
+    try:
+        subprocess.run(["bash", "-c", 'exec 9>"$2"; flock 9; "$0" "$1" 9>&9 30>&9', mounting.BINARY, fs.path, lock],
+                       env=fs.environ, check=True, timeout=HANG, stdin=subprocess.DEVNULL)
+        fs.pid = daemon_of(fs)
+        assert fs.text(token["id"], "value") == token["value"]
+        subprocess.run(["flock", "-n", lock, "true"], check=True, timeout=HANG)
+    finally:
+        fs.pid = daemon_of(fs)
+        fs.destroy()
+
+
+def test_descriptors_beside_the_connection(mount, token, connection):
+    """/dev/fd/N is kept, those below and above it aren't."""
+    path, fd = connection
+    ends = os.pipe()
+    beside = [os.dup2(ends[1], fd + 100, inheritable=False), os.dup2(ends[1], fd + 102, inheritable=False)]
+    given = os.dup2(fd, fd + 101, inheritable=False)
+    fs = mount(start=False)
+    fs.path = f"/dev/fd/{given}"
+    fs.launch({}, pass_fds=[given, *beside])
+    fs.ended = True
+    for one in (*beside, given, ends[1]):
+        os.close(one)
+    try:
+        assert bounded(read_file, f"{path}/{token['id']}/value").decode() == token["value"]
+        assert bounded(os.read, ends[0], 1) == b""      # nobody has the other end
+    finally:
+        os.close(ends[0])
+        fs.destroy()
