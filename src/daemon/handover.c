@@ -22,7 +22,7 @@
 
 #define VARIABLE "TOKENFS_HANDOVER"
 #define VERSION "1"
-#define STORE_MAX ((size_t)64 * 1024)
+#define STORE_MAX ((size_t)16 * 1024 * 1024)
 
 /* "1 probe=0 background=1 fuse=5 init=6 slots=7 worker=123 control=8 mountpoint=/mnt/x": the last to the end. */
 int handover_write(const Handover *handover, Buf *out)
@@ -166,7 +166,7 @@ int handover_exec(const Handover *handover, const char *program, char *const arg
 
 int handover_store(const void *data, size_t len, int *ret_fd)
 {
-        int fd CLEANUP(cleanup_close) = memfd_create("tokenfs-init", MFD_CLOEXEC);
+        int fd CLEANUP(cleanup_close) = memfd_create("tokenfs-handover", MFD_CLOEXEC);
         if (fd < 0)
                 return -errno;
         ssize_t written = pwrite(fd, data, len, 0);

@@ -35,6 +35,6 @@ int handover_receive(Handover *ret_handover);
  * negative errno and nothing changed. */
 int handover_exec(const Handover *handover, const char *program, char *const argv[]);
 
-/* A memfd with these bytes, and its content again (to be freed; at most 64 KiB). 0 or a negative errno. */
+/* A memfd with these bytes, and its content again (to be freed; at most 16 MiB). 0 or a negative errno. */
 int handover_store(const void *data, size_t len, int *ret_fd);
 int handover_load(int fd, void **ret_data, size_t *ret_len);

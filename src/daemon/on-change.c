@@ -34,7 +34,7 @@
 #define FORGET_MS 5000
 #define PATH_VARIABLE "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define STATE_VARIABLE "TOKENFS_CHANGES"
-#define STATE_MAX ((size_t)64 * 1024)
+#define STATE_MAX ((size_t)16 * 1024 * 1024)
 #define REPORTS_A_TURN 16
 
 /* Makes the kernel forget the files of the name; not for long, as readers who wait may hold them. */
@@ -181,15 +181,21 @@ void on_change_stop(Supervisor *supervisor)
         changes_deinit(&supervisor->changes);
 }
 
-int on_change_pass_on(const Supervisor *supervisor)
+int on_change_pass_on(const Supervisor *supervisor, int *ret_fd)
 {
-        Buf text = BUF_INIT(STATE_MAX);
+        Buf text = BUF_INIT(STATE_MAX - 1);
+        int fd CLEANUP(cleanup_close) = -1;
         (void)buf_appendf(&text, "%ld\n", (long)supervisor->command);
         int r = changes_write(&supervisor->changes, &text);
-        if (r == 0 && setenv(STATE_VARIABLE, buf_str(&text), 1) < 0)
-                r = -errno;
+        if (r == 0)
+                r = handover_store(buf_str(&text), text.len + 1, &fd);
         buf_deinit(&text);
-        return r;
+        if (r < 0)
+                return r;
+        char number[12];
+        *ret_fd = fcntl(fd, F_DUPFD, 3); /* which the next binary keeps */
+        (void)snprintf(number, sizeof number, "%d", *ret_fd);
+        return *ret_fd < 0 || setenv(STATE_VARIABLE, number, 1) < 0 ? -errno : 0;
 }
 
 void on_change_forget_passed(void)
@@ -197,23 +203,48 @@ void on_change_forget_passed(void)
         (void)unsetenv(STATE_VARIABLE);
 }
 
+/* 0, -ENOENT, or another negative errno. The text is to be freed. */
+static int load_passed(char **ret_text)
+{
+        const char *number = secure_getenv(STATE_VARIABLE);
+        uint64_t value;
+        void *text = NULL;
+        size_t len = 0;
+        if (!number)
+                return -ENOENT;
+        if (parse_uint(number, INT32_MAX, &value) < 0)
+                return -EINVAL;
+        int fd CLEANUP(cleanup_close) = (int)value;
+        int r = handover_load(fd, &text, &len);
+        *ret_text = text;
+        return r < 0 ? r : ((char *)text)[len - 1] == '\0' ? 0 : -EINVAL;
+}
+
+static int read_passed(Supervisor *supervisor)
+{
+        CLEANUP(cleanup_free) char *text = NULL;
+        int r = load_passed(&text);
+        if (r < 0)
+                return r;
+        char *end = strchr(text, '\n');
+        uint64_t pid;
+        if (!end)
+                return -EINVAL;
+        *end = '\0';
+        r = parse_uint(text, INT32_MAX, &pid);
+        if (r == 0 && pid > 1)
+                supervisor->command = (pid_t)pid;
+        return r < 0 ? r : changes_read(&supervisor->changes, end + 1);
+}
+
 void on_change_take_over(Supervisor *supervisor)
 {
-        const char *text = secure_getenv(STATE_VARIABLE);
-        char pid[12] = "";
-        uint64_t number = 0;
-        size_t len = text ? strcspn(text, "\n") : 0;
-        if (len > 0 && len < sizeof pid && text[len] == '\n') {
-                memcpy(pid, text, len);
-                if (parse_uint(pid, INT32_MAX, &number) < 0 ||
-                        changes_read(&supervisor->changes, text + len + 1) < 0)
-                        log_warning("on_change: what the binary before knew can't be read: beginning anew");
-        }
-        if (number > 1) {
-                supervisor->command = (pid_t)number;
+        int r = read_passed(supervisor);
+        if (r < 0 && r != -ENOENT)
+                log_warning("on_change: what the binary before knew can't be read: beginning anew");
+        if (supervisor->command)
                 supervisor_plan(supervisor, DUE_COMMAND_LATE, COMMAND_NS);
-        } else {
+        else
                 supervisor_plan(supervisor, DUE_COMMAND, 0);
-        }
         on_change_forget_passed();
 }

@@ -13,7 +13,8 @@ void on_change_ended(Supervisor *supervisor, int wait_status);
 /* Kills it and frees what is known. */
 void on_change_stop(Supervisor *supervisor);
 
-/* From binary to binary, through the environment: what was told, and the command that runs. 0 or a negative errno. */
-int on_change_pass_on(const Supervisor *supervisor);
+/* From binary to binary, through a descriptor that the environment names: what was told, and the command that runs. 0
+ * (the caller closes the descriptor if the next binary can't be executed) or a negative errno. */
+int on_change_pass_on(const Supervisor *supervisor, int *ret_fd);
 void on_change_forget_passed(void);
 void on_change_take_over(Supervisor *supervisor);

@@ -20,6 +20,7 @@
 #include "on-change.h"
 #include "privileges.h"
 #include "status.h"
+#include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 
@@ -57,7 +58,8 @@ static int execute(const Supervisor *supervisor, bool is_probe)
         /* The command line's relative paths mean what they meant. */
         if (supervisor->start_directory && chdir(supervisor->start_directory) < 0)
                 log_debug("%s is gone", supervisor->start_directory);
-        if (!is_probe && on_change_pass_on(supervisor) < 0)
+        int passed_fd CLEANUP(cleanup_close) = -1;
+        if (!is_probe && on_change_pass_on(supervisor, &passed_fd) < 0)
                 log_warning("on_change: what is known can't be passed on");
         r = handover_exec(&handover, supervisor->program, supervisor->argv);
         on_change_forget_passed();

@@ -118,7 +118,7 @@ static void test_store(void **state)
         size_t len = 0;
         assert_int_equal(ftruncate(fd, 0), 0);
         assert_int_equal(handover_load(fd, &data, &len), -EINVAL);
-        assert_int_equal(ftruncate(fd, 1 << 20), 0);
+        assert_int_equal(ftruncate(fd, (16 << 20) + 1), 0);
         assert_int_equal(handover_load(fd, &data, &len), -EINVAL);
         assert_null(data);
         (void)close(fd);

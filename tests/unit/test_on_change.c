@@ -1,6 +1,7 @@
 /* The command's life in the supervisor: started for a change, limited in time, one at a time; and what a worker may say. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -145,6 +146,19 @@ static void test_odd_worker(void **state)
         assert_int_equal(supervisor.command, 0);
 }
 
+/* A binary hands over to the next one, which is this one again. */
+static void hand_over(void)
+{
+        int fd = -1;
+        assert_int_equal(on_change_pass_on(&supervisor, &fd), 0);
+        assert_int_equal(fcntl(fd, F_GETFD), 0);
+        changes_deinit(&supervisor.changes);
+        supervisor.command = 0;
+        on_change_take_over(&supervisor);
+        assert_null(secure_getenv("TOKENFS_CHANGES"));
+        assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
 static void test_passed_on(void **state)
 {
         (void)state;
@@ -155,23 +169,63 @@ static void test_passed_on(void **state)
         say("other", "at-6");
         pid_t command = supervisor.command;
         assert_true(command > 0);
-        assert_int_equal(on_change_pass_on(&supervisor), 0);
-        changes_deinit(&supervisor.changes);
-        supervisor.command = 0;
-        on_change_take_over(&supervisor);
-        assert_null(secure_getenv("TOKENFS_CHANGES"));
+        hand_over();
         assert_int_equal(supervisor.command, command);
         assert_string_equal(supervisor.changes.items[0].told, "at-2");
         assert_string_equal(changes_pending(&supervisor.changes)->name, "other");
-        static const char *const bad[] = {"", "x", "5", "-1\n", "99999999999\n", "0\nat-1"};
-        for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-                supervisor.command = 0;
-                assert_int_equal(setenv("TOKENFS_CHANGES", bad[i], 1), 0);
+}
+
+/* As many names, as long as they may be. */
+static void test_passes_many_on(void **state)
+{
+        (void)state;
+        enum { MANY = 5000 };
+        static char texts[MANY][TOKEN_NAME_MAX + 1];
+        static char *many[MANY];
+        char id[TOKEN_ID_MAX + 1];
+        make("true");
+        for (int i = 0; i < MANY; i++) {
+                (void)snprintf(texts[i], sizeof texts[i], "n%0*d", TOKEN_NAME_MAX - 1, i);
+                many[i] = texts[i];
+        }
+        options.watch_names = (OptionList){many, MANY};
+        changes_init(&supervisor.changes, &options);
+        supervisor.is_stopping = true; /* nothing is run */
+        for (int i = 0; i < MANY; i++) {
+                (void)snprintf(id, sizeof id, "at-%0*d", TOKEN_ID_MAX - 3, i);
+                say(many[i], id);
+        }
+        say(many[MANY - 1], "at-new");
+        hand_over();
+        assert_int_equal(supervisor.command, 0);
+        assert_int_equal(supervisor.changes.count, MANY);
+        assert_string_equal(changes_pending(&supervisor.changes)->name, many[MANY - 1]);
+}
+
+static void test_passed_on_badly(void **state)
+{
+        (void)state;
+        make("true");
+        static const char *const texts[] = {"", "x", "5", "-1\n", "99999999999\n", "0\nat-1"};
+        for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+                for (size_t ended = 0; ended < 2; ended++) {
+                        int fd = -1;
+                        char number[12];
+                        if (handover_store(texts[i], strlen(texts[i]) + ended, &fd) < 0)
+                                continue;
+                        (void)snprintf(number, sizeof number, "%d", fd);
+                        assert_int_equal(setenv("TOKENFS_CHANGES", number, 1), 0);
+                        on_change_take_over(&supervisor);
+                        assert_int_equal(supervisor.command, 0);
+                        assert_int_equal(fcntl(fd, F_GETFD), -1);
+                }
+        static const char *const numbers[] = {"", "x", "-1", "990", "5\n"};
+        for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+                assert_int_equal(setenv("TOKENFS_CHANGES", numbers[i], 1), 0);
                 on_change_take_over(&supervisor);
                 assert_int_equal(supervisor.command, 0);
                 assert_null(secure_getenv("TOKENFS_CHANGES"));
         }
-        supervisor.command = command;
 }
 
 int main(void)
@@ -182,6 +236,8 @@ int main(void)
                 cmocka_unit_test_teardown(test_cannot_be_run, tear_down),
                 cmocka_unit_test_teardown(test_odd_worker, tear_down),
                 cmocka_unit_test_teardown(test_passed_on, tear_down),
+                cmocka_unit_test_teardown(test_passes_many_on, tear_down),
+                cmocka_unit_test_teardown(test_passed_on_badly, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
