@@ -480,6 +480,9 @@ int supervisor_open_signals(Supervisor *supervisor)
         if (sigprocmask(SIG_SETMASK, &signals, NULL) < 0)
                 return -errno;
         (void)signal(SIGPIPE, SIG_IGN);
+        /* What we fork has groups of its own: a terminal that belongs to ours doesn't stop who logs there. */
+        (void)signal(SIGTTOU, SIG_IGN);
+        (void)signal(SIGTTIN, SIG_IGN);
         supervisor->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
         return supervisor->signals < 0 ? -errno : 0;
 }

@@ -1,13 +1,16 @@
 """The worker dies, hangs, is damaged or starved: readers notice nothing but a pause, the mount goes on, and it is told."""
 
 import errno
+import fcntl
 import os
 import pathlib
+import pty
 import random
 import re
 import resource
 import signal
 import subprocess
+import termios
 import threading
 import time
 
@@ -463,4 +466,41 @@ def test_readers_while_no_worker_can_be_made(mount, resolver, token, no_forks):
     assert fs.read_error("at-cold", "value") == "EIO"
     switch.unlink()
     until(lambda: fs.read_error(token["id"], "value") == "OK", "a worker", limit=2 * HANG)
+    assert fs.text(token["id"], "value") == token["value"]
+
+
+def terminal(said):
+    """One that stops who writes to it out of turn (`stty tostop`): what it shows goes to `said`, to its end."""
+    shown, slave = pty.openpty()
+    attributes = termios.tcgetattr(slave)
+    attributes[3] |= termios.TOSTOP
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+
+    def drain():
+        with os.fdopen(shown, "rb", buffering=0) as screen:
+            try:
+                while text := screen.read(4096):
+                    said.append(text.decode())
+            except OSError:
+                pass        # nobody has it open any more
+
+    background(drain)
+    return slave
+
+
+def test_a_terminal_stops_nobody(mount, token):
+    """-f on a terminal to whose group the worker doesn't belong: it logs there, and serves on."""
+    said = []
+    slave = terminal(said)
+    fs = mount(start=False)
+    # pylint: disable-next=consider-using-with,subprocess-popen-preexec-fn
+    fs.process = subprocess.Popen(fs.command({"watchdog": 0}), env=fs.environ, stdin=slave, stdout=slave, stderr=slave,
+                                  start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    fs.pid = fs.process.pid
+    os.close(slave)
+    until(fs.is_mounted, "the mount")
+    assert fs.text(token["id"], "value") == token["value"]
+    fs.signal(signal.SIGHUP)
+    until(lambda: "SIGHUP: done" in "".join(said), "the reload")
+    assert "forgetting everything" in "".join(said)         # the worker's word
     assert fs.text(token["id"], "value") == token["value"]
