@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -25,6 +24,7 @@
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/parse.h"
+#include "tokenfs/fs/session.h"
 
 #define LIFE_MS 1000
 #define FUSE_DEVICE makedev(10, 229) /* Documentation/admin-guide/devices.txt */
@@ -152,25 +152,6 @@ int mounts_resolve(const char *mountpoint, char **ret_path)
         return 0;
 }
 
-static void unmount_by_helper(const char *path)
-{
-        pid_t pid = fork();
-        if (pid == 0) {
-                (void)execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", path, (char *)NULL);
-                _exit(127);
-        }
-        if (pid > 0)
-                while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-                        ;
-}
-
-static void unmount_dead(const char *path)
-{
-        log_warning("%s is a dead mount of tokenfs: unmounting it first", path);
-        if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno == EPERM)
-                unmount_by_helper(path);
-}
-
 /* By statfs: what stat tells of a dead mount may come out of the kernel's cache. In a process of its own, as it waits
  * for whoever serves. */
 MountLife mounts_look_for_life(const char *path)
@@ -221,7 +202,8 @@ int mounts_prepare(const char *path)
                 }
                 if (mounts_look_for_life(path) != MOUNT_DEAD)
                         return -EBUSY;
-                unmount_dead(path);
+                log_warning("%s is a dead mount of tokenfs: unmounting it first", path);
+                fs_unmount(path);
         }
         return -ENOTCONN;
 }

@@ -21,6 +21,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include "config.h"
 #include "taken.h"
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/log.h"
@@ -262,11 +263,14 @@ int fs_session_adopt(FsSession *session, int fd, const void *init_message, size_
         return set_mountpoint(session, mountpoint);
 }
 
-static void unmount_by_helper(const char *mountpoint)
+/* Found as libfuse finds it for mounting: where it is installed, whatever PATH is; then by PATH. */
+static void unmount_by_helper(const char *path)
 {
+        const char *const command[] = {"fusermount3", "-u", "-z", "-q", "--", path, NULL};
         pid_t pid = fork();
         if (pid == 0) {
-                (void)execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", mountpoint, (char *)NULL);
+                (void)execv(TOKENFS_FUSERMOUNT, (char *const *)command);
+                (void)execvp(command[0], (char *const *)command);
                 _exit(127);
         }
         if (pid > 0)
@@ -274,12 +278,17 @@ static void unmount_by_helper(const char *mountpoint)
                         ;
 }
 
+void fs_unmount(const char *path)
+{
+        if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno == EPERM)
+                unmount_by_helper(path);
+}
+
 void fs_session_unmount(FsSession *session)
 {
         if (!session->mountpoint)
                 return;
-        if (umount2(session->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno == EPERM)
-                unmount_by_helper(session->mountpoint);
+        fs_unmount(session->mountpoint);
         free(session->mountpoint);
         session->mountpoint = NULL;
 }

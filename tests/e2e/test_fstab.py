@@ -1,12 +1,13 @@
 """fstab, mount(8), umount(8) and fusermount3 for real, in a mount namespace with the program installed."""
 
 import os
+import signal
 import subprocess
 
 import pytest
 
 import boxed
-from mounting import BINARY, HANG, until
+from mounting import BINARY, HANG, children_of, until
 from mute_mount import MuteMount
 
 pytestmark = pytest.mark.skipif(boxed.why_not() is not None, reason=f"NOTHING OF fstab WAS TESTED: {boxed.why_not()}")
@@ -151,6 +152,22 @@ def test_user_mount(box, token):
     box.run("fusermount3", "-u", box.path, uid=NOBODY)
     assert box.mounts() == []
     until(lambda: not box.daemons(), "the daemon's end")
+
+
+def test_user_mount_without_path(box, token):
+    """fusermount3 is found for unmounting as it was for mounting, whatever PATH is: a dead mount's place is taken, and
+    SIGTERM unmounts."""
+    needs_fusermount(box)
+    for last in (False, True):
+        box.run("env", "PATH=/nowhere", "/usr/sbin/tokenfs", box.path, uid=NOBODY)
+        assert box.run("cat", f"{box.path}/{token['id']}/value", uid=NOBODY).stdout == token["value"]
+        assert box.mounts() == [box.path]
+        if not last:
+            box.kill_daemons()
+    supervisor, = (pid for pid in box.daemons() if children_of(pid) and set(children_of(pid)) < set(box.daemons()))
+    os.kill(supervisor, signal.SIGTERM)
+    until(lambda: not box.daemons(), "the daemon's end")
+    assert box.mounts() == []
 
 
 def test_user_mount_for_others(box, token):

@@ -37,6 +37,8 @@ int fs_session_adopt(
         FsSession *session, int fd, const void *init_message, size_t len, const char *mountpoint);
 /* Lazily unmounts what fs_session_mount mounted. */
 void fs_session_unmount(FsSession *session);
+/* The same of any path; by fusermount3 where we have no right to. */
+void fs_unmount(const char *path);
 /* Asks the kernel to send again what was read but not answered (by a process that died).
  * 0; -ENOSYS or -EINVAL where the kernel has no FUSE_NOTIFY_RESEND. */
 int fs_session_resend(FsSession *session);
