@@ -24,6 +24,7 @@
 
 #define KEPT_FIRST 3
 #define KEPT_MAX 64
+#define MESSAGE_MAX 4096 /* what systemd takes: NOTIFY_BUFFER_MAX */
 
 bool systemd_is_listening(void)
 {
@@ -70,13 +71,13 @@ static int send_message(const char *message, size_t len, int descriptor)
 
 void systemd_notify(const char *format, ...)
 {
-        char message[512];
+        char message[MESSAGE_MAX];
         va_list args;
         va_start(args, format);
         int len = vsnprintf(message, sizeof message, format, args);
         va_end(args);
-        if (len > 0 && (size_t)len < sizeof message)
-                (void)send_message(message, (size_t)len, -1);
+        if (len > 0) /* of one that is too long, what matters comes first */
+                (void)send_message(message, strnlen(message, sizeof message), -1);
 }
 
 int systemd_keep(const char *name, int fd)
