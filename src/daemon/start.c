@@ -12,13 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "backend.h"
 #include "background.h"
 #include "mounts.h"
+#include "on-change.h"
 #include "privileges.h"
+#include "systemd.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
@@ -143,6 +146,23 @@ static int probe_configuration(const Options *options)
         return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS ? 0 : -EINVAL;
 }
 
+int supervisor_open_signals(Supervisor *supervisor)
+{
+        sigset_t signals;
+        (void)sigemptyset(&signals);
+        static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD};
+        for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+                (void)sigaddset(&signals, numbers[i]);
+        if (sigprocmask(SIG_SETMASK, &signals, NULL) < 0)
+                return -errno;
+        (void)signal(SIGPIPE, SIG_IGN);
+        /* What we fork has groups of its own: a terminal that belongs to ours doesn't stop who logs there. */
+        (void)signal(SIGTTOU, SIG_IGN);
+        (void)signal(SIGTTIN, SIG_IGN);
+        supervisor->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+        return supervisor->signals < 0 ? -errno : 0;
+}
+
 int supervisor_start_on(Supervisor *supervisor, const char *where)
 {
         int r = settle();
@@ -167,7 +187,7 @@ int supervisor_start_on(Supervisor *supervisor, const char *where)
         return 0;
 }
 
-int supervisor_start(Supervisor *supervisor)
+static int start_anew(Supervisor *supervisor)
 {
         int r = prepare_mountpoint(supervisor);
         if (r == 0)
@@ -175,6 +195,60 @@ int supervisor_start(Supervisor *supervisor)
         if (r == 0)
                 r = probe_configuration(supervisor->options);
         return r < 0 ? r : supervisor_start_on(supervisor, supervisor->mountpoint);
+}
+
+/* The binary as it was when it was started; one that was replaced since has " (deleted)" behind its name. */
+static char *find_program(void)
+{
+        static const char mark[] = " (deleted)";
+        char path[4096];
+        ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
+        if (len <= 0)
+                return NULL;
+        path[len] = '\0';
+        size_t mark_len = sizeof mark - 1;
+        if ((size_t)len > mark_len && strcmp(path + (size_t)len - mark_len, mark) == 0)
+                path[(size_t)len - mark_len] = '\0';
+        return strdup(path);
+}
+
+/* What a starter left open by oversight: a lock or a pipe would be held for as long as the mount lives. */
+static void close_inherited(const Options *options)
+{
+        unsigned first = (unsigned)systemd_kept_end();
+        int given = mounts_descriptor(options->mountpoint);
+        if (given >= 0 && (unsigned)given >= first) {
+                if ((unsigned)given > first)
+                        (void)close_range(first, (unsigned)given - 1, 0);
+                first = (unsigned)given + 1;
+        }
+        (void)close_range(first, ~0U, 0);
+}
+
+int supervisor_start(Supervisor *supervisor)
+{
+        const Options *options = supervisor->options;
+        close_inherited(options);
+        supervisor->is_background = !options->foreground;
+        supervisor->program = find_program();
+        supervisor->start_directory = getcwd(NULL, 0);
+        /* On its way to the background, who started it is told what is wrong, and nothing else. */
+        bool be_quiet = supervisor->is_background && options->log_level > LOG_LEVEL_WARNING;
+        log_open(be_quiet ? LOG_LEVEL_WARNING : options->log_level, false);
+        if (supervisor->is_background) {
+                int r = background_start(&supervisor->report);
+                if (r < 0) {
+                        log_error("can't go to the background: %s", strerror(-r));
+                        return r;
+                }
+        }
+        int r = supervisor_start_kept(supervisor);
+        if (r == -ENOENT)
+                r = start_anew(supervisor);
+        /* Only now: autofs lets none but the process group of who asked for the mount pass to the mount point. */
+        if (r == 0 && supervisor->is_background)
+                (void)setsid();
+        return r;
 }
 
 static int adopt_session(Supervisor *supervisor, Handover *handover)
@@ -218,4 +292,15 @@ int supervisor_adopt(Supervisor *supervisor, Handover *handover)
         supervisor->had_worker = true;
         find_connection(supervisor);
         return 0;
+}
+
+int supervisor_go_on(Supervisor *supervisor, Handover *handover)
+{
+        supervisor->is_background = handover->is_background;
+        supervisor->program = find_program();
+        supervisor->start_directory = getcwd(NULL, 0);
+        log_open(supervisor->options->log_level, handover->is_background);
+        on_change_take_over(supervisor);
+        int r = supervisor_open_signals(supervisor);
+        return r < 0 ? r : supervisor_adopt(supervisor, handover);
 }

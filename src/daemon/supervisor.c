@@ -470,38 +470,6 @@ static void supervisor_turn(Supervisor *supervisor)
                 do_what_is_due(supervisor);
 }
 
-int supervisor_open_signals(Supervisor *supervisor)
-{
-        sigset_t signals;
-        (void)sigemptyset(&signals);
-        static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD};
-        for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-                (void)sigaddset(&signals, numbers[i]);
-        if (sigprocmask(SIG_SETMASK, &signals, NULL) < 0)
-                return -errno;
-        (void)signal(SIGPIPE, SIG_IGN);
-        /* What we fork has groups of its own: a terminal that belongs to ours doesn't stop who logs there. */
-        (void)signal(SIGTTOU, SIG_IGN);
-        (void)signal(SIGTTIN, SIG_IGN);
-        supervisor->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-        return supervisor->signals < 0 ? -errno : 0;
-}
-
-/* The binary as it was when it was started; one that was replaced since has " (deleted)" behind its name. */
-static char *find_program(void)
-{
-        static const char mark[] = " (deleted)";
-        char path[4096];
-        ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
-        if (len <= 0)
-                return NULL;
-        path[len] = '\0';
-        size_t mark_len = sizeof mark - 1;
-        if ((size_t)len > mark_len && strcmp(path + (size_t)len - mark_len, mark) == 0)
-                path[(size_t)len - mark_len] = '\0';
-        return strdup(path);
-}
-
 static void supervisor_deinit(Supervisor *supervisor)
 {
         if (supervisor->notifier)
@@ -549,52 +517,12 @@ static int serve(Supervisor *supervisor)
         return supervisor->status;
 }
 
-/* What a starter left open by oversight: a lock or a pipe would be held for as long as the mount lives. */
-static void close_inherited(const Options *options)
+static void handover_is_strange(const Options *options, int error)
 {
-        unsigned first = (unsigned)systemd_kept_end();
-        int given = mounts_descriptor(options->mountpoint);
-        if (given >= 0 && (unsigned)given >= first) {
-                if ((unsigned)given > first)
-                        (void)close_range(first, (unsigned)given - 1, 0);
-                first = (unsigned)given + 1;
-        }
-        (void)close_range(first, ~0U, 0);
-}
-
-static int start(Supervisor *supervisor)
-{
-        const Options *options = supervisor->options;
-        close_inherited(options);
-        supervisor->is_background = !options->foreground;
-        supervisor->start_directory = getcwd(NULL, 0);
-        /* On its way to the background, who started it is told what is wrong, and nothing else. */
-        bool be_quiet = supervisor->is_background && options->log_level > LOG_LEVEL_WARNING;
-        log_open(be_quiet ? LOG_LEVEL_WARNING : options->log_level, false);
-        if (supervisor->is_background) {
-                int r = background_start(&supervisor->report);
-                if (r < 0) {
-                        log_error("can't go to the background: %s", strerror(-r));
-                        return r;
-                }
-        }
-        int r = supervisor_start_kept(supervisor);
-        if (r == -ENOENT)
-                r = supervisor_start(supervisor);
-        /* Only now: autofs lets none but the process group of who asked for the mount pass to the mount point. */
-        if (r == 0 && supervisor->is_background)
-                (void)setsid();
-        return r;
-}
-
-static int go_on(Supervisor *supervisor, Handover *handover)
-{
-        supervisor->is_background = handover->is_background;
-        supervisor->start_directory = getcwd(NULL, 0);
-        log_open(supervisor->options->log_level, handover->is_background);
-        on_change_take_over(supervisor);
-        int r = supervisor_open_signals(supervisor);
-        return r < 0 ? r : supervisor_adopt(supervisor, handover);
+        log_open(options->log_level, !options->foreground);
+        log_error("can't take over from the binary before: %s",
+                error == -EPROTONOSUPPORT ? "it hands over as another version of tokenfs does"
+                                          : strerror(-error));
 }
 
 bool supervisor_is_successor(void)
@@ -610,8 +538,9 @@ int supervisor_run(const Options *options, char **argv)
         Handover handover = HANDOVER_INIT;
         for (size_t i = 0; i < DUE_COUNT; i++)
                 supervisor.due_ns[i] = CLOCK_NEVER;
-        supervisor.program = find_program();
         int r = handover_receive(&handover);
+        if (r < 0 && r != -ENOENT)
+                handover_is_strange(options, r);
         if (r == 0 && handover.is_probe) {
                 log_open(options->log_level, handover.is_background);
                 r = supervisor_probe(options, &handover);
@@ -620,9 +549,9 @@ int supervisor_run(const Options *options, char **argv)
                 return r;
         }
         if (r == 0)
-                r = go_on(&supervisor, &handover);
+                r = supervisor_go_on(&supervisor, &handover);
         else if (r == -ENOENT)
-                r = start(&supervisor);
+                r = supervisor_start(&supervisor);
         handover_deinit(&handover);
         int status = r < 0 ? EXIT_MOUNT : serve(&supervisor);
         if (supervisor.report >= 0)

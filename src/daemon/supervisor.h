@@ -70,6 +70,8 @@ typedef struct Supervisor {
 
 /* start.c: everything up to the first worker. 0, or a negative errno, logged; nothing is left mounted then. */
 int supervisor_start(Supervisor *supervisor);
+/* The same, taking over from another binary. */
+int supervisor_go_on(Supervisor *supervisor, Handover *handover);
 /* kept.c: the same where the service manager kept the connection of a mount: one that --mount-only made, or that a
  * supervisor which was killed has left. -ENOENT: it kept none. */
 int supervisor_start_kept(Supervisor *supervisor);
@@ -79,7 +81,7 @@ int supervisor_start_on(Supervisor *supervisor, const char *where);
 int supervisor_new_session(Supervisor *supervisor);
 /* From now on signals wait for the loop, as there is something to undo; until then they end the program. */
 int supervisor_open_signals(Supervisor *supervisor);
-/* The same with what another binary left; takes the hand-over's descriptors. */
+/* The session and the table that another binary left; takes the hand-over's descriptors. */
 int supervisor_adopt(Supervisor *supervisor, Handover *handover);
 
 /* upgrade.c: SIGUSR2. Starts the probe; supervisor_probe_ended goes on when it has ended, unless we are told to stop. */

@@ -11,7 +11,7 @@ import time
 import mounting
 import pytest
 from dirents import names
-from mounting import HANG, background, bounded, children_of, is_alive, kill, mounts_at, read_file, until
+from mounting import HANG, MountFailed, background, bounded, children_of, is_alive, kill, mounts_at, read_file, until
 from readers import Readers, errors_in
 
 pytestmark = pytest.mark.core
@@ -331,3 +331,11 @@ def test_out_of_a_crash_loop(mount, resolver, token, binary, directory):
     until(lambda: fs.read_error(token["id"], "value") == "OK", "a worker")
     worker = fs.status()["worker"]
     assert worker["upgrades"] == 1 and not worker["crashLoop"]
+
+
+@pytest.mark.parametrize("text, says", [("2 something else", "another version"), ("1 something else", "Invalid argument")])
+def test_what_cannot_be_taken_over(mount, text, says):
+    """A hand-over that this binary doesn't know is refused, and told."""
+    fs = mount(start=False, environ={"TOKENFS_HANDOVER": text})
+    with pytest.raises(MountFailed, match=f"status 32.*can't take over from the binary before: .*{says}"):
+        fs.start({})
