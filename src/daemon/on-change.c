@@ -192,10 +192,12 @@ int on_change_pass_on(const Supervisor *supervisor, int *ret_fd)
         buf_deinit(&text);
         if (r < 0)
                 return r;
-        char number[12];
         *ret_fd = fcntl(fd, F_DUPFD, 3); /* which the next binary keeps */
+        if (*ret_fd < 0)
+                return -errno;
+        char number[12];
         (void)snprintf(number, sizeof number, "%d", *ret_fd);
-        return *ret_fd < 0 || setenv(STATE_VARIABLE, number, 1) < 0 ? -errno : 0;
+        return setenv(STATE_VARIABLE, number, 1) < 0 ? -errno : 0;
 }
 
 void on_change_forget_passed(void)

@@ -98,15 +98,18 @@ static int mount_session(Supervisor *supervisor, const char *where)
                 return r;
         }
         r = fs_session_handshake(supervisor->session);
-        if (r == -EPROTO || r == -ETIMEDOUT)
-                log_error(
-                        "the connection of %s has been served before, and can't be begun with: umount, then "
-                        "mount again",
+        if (r == 0)
+                return 0;
+        switch (-r) {
+        case EPROTO:
+        case ETIMEDOUT:
+                log_error("the connection of %s has been served before: umount, then mount again",
                         supervisor->mountpoint);
-        else if (r < 0)
-                log_error("the kernel's FUSE doesn't answer: %s", strerror(-r));
-        if (r < 0)
-                fs_session_unmount(supervisor->session);
+                break;
+        case EPERM: log_error("nothing is mounted with %s", supervisor->mountpoint); break;
+        default: log_error("the kernel's FUSE doesn't answer: %s", strerror(-r)); break;
+        }
+        fs_session_unmount(supervisor->session);
         return r;
 }
 
@@ -225,6 +228,16 @@ static void close_inherited(const Options *options)
         (void)close_range(first, ~0U, 0);
 }
 
+/* What only means something to who serves waits until then, rather than end the start. */
+static void hold_signals(void)
+{
+        sigset_t held;
+        (void)sigemptyset(&held);
+        (void)sigaddset(&held, SIGHUP);
+        (void)sigaddset(&held, SIGUSR2);
+        (void)sigprocmask(SIG_BLOCK, &held, NULL);
+}
+
 int supervisor_start(Supervisor *supervisor)
 {
         const Options *options = supervisor->options;
@@ -242,6 +255,7 @@ int supervisor_start(Supervisor *supervisor)
                         return r;
                 }
         }
+        hold_signals();
         int r = supervisor_start_kept(supervisor);
         if (r == -ENOENT)
                 r = start_anew(supervisor);

@@ -11,8 +11,6 @@ from mounting import HANG, MountFailed, bounded, children_of, is_alive, kill, re
 from mute_mount import MuteMount
 from test_options import daemon_of
 
-pytestmark = pytest.mark.core
-
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"])
 def test_closed_streams(mount, token, closed):
@@ -45,7 +43,8 @@ def test_children_that_are_ignored(mount, token):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_signals_during_the_start(mount, directory, number):
-    """What is to be read before the mount lies on a filesystem that hangs: a signal ends the start all the same."""
+    """What is to be read before the mount lies on a filesystem that hangs: a signal ends the start all the same. Those that
+    are for who serves don't."""
     (directory / "mute").mkdir()
     mute = MuteMount(directory / "mute")
     fs = mount(start=False, environ={"AWS_CONFIG_FILE": f"{directory}/mute/config"})
@@ -54,7 +53,8 @@ def test_signals_during_the_start(mount, directory, number):
         fs.ended = True
         until(lambda: mute.taken, "the look at the configuration")
         looking = children_of(fs.pid)
-        fs.signal(number)
+        for one in (signal.SIGHUP, signal.SIGUSR2, number):
+            fs.signal(one)
         assert fs.process.wait(HANG) == -number
         assert not fs.is_mounted()
     finally:
@@ -105,13 +105,18 @@ def test_connection_that_was_served(mount, token, connection):
 
 
 def test_descriptor_of_something_else(mount, directory):
-    """/dev/fd/N of a file, and of nothing."""
+    """/dev/fd/N of a file, of nothing, and of a connection to no mount."""
     with open(directory / "file", "w+b") as file:
         for fd in (file.fileno(), 1000):
             fs = mount(start=False)
             fs.path = f"/dev/fd/{fd}"
             with pytest.raises(MountFailed, match=f"status 32.*/dev/fd/{fd} is no descriptor of /dev/fuse"):
                 fs.start({}, pass_fds=[file.fileno()])
+    with open("/dev/fuse", "r+b", buffering=0) as device:
+        fs = mount(start=False)
+        fs.path = f"/dev/fd/{device.fileno()}"
+        with pytest.raises(MountFailed, match=f"(?s)status 32.*nothing is mounted with {fs.path}"):
+            fs.start({}, pass_fds=[device.fileno()])
 
 
 def test_inherited_descriptors(mount, token):

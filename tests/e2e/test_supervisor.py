@@ -494,7 +494,7 @@ def test_a_terminal_stops_nobody(mount, token):
     slave = terminal(said)
     fs = mount(start=False)
     # pylint: disable-next=consider-using-with,subprocess-popen-preexec-fn
-    fs.process = subprocess.Popen(fs.command({"watchdog": 0}), env=fs.environ, stdin=slave, stdout=slave, stderr=slave,
+    fs.process = subprocess.Popen(fs.command({"watchdog": 0, "sandbox": "off" if SANITIZED else "on"}), env=fs.environ, stdin=slave, stdout=slave, stderr=slave,
                                   start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
     fs.pid = fs.process.pid
     os.close(slave)
