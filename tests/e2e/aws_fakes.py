@@ -7,6 +7,7 @@ the same get the same keys, and a test can tell which role was taken with which 
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 from calendar import timegm
@@ -45,6 +46,15 @@ class Call:
         return {name: values[0] for name, values in parse_qs(self.body.decode(), keep_blank_values=True).items()}
 
 
+class Server(ThreadingHTTPServer):
+    """Of either family."""
+    daemon_threads = True
+
+    def __init__(self, address, handler):
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+
 class Fakes:
     """The services, running while in `with`. What they do is changed by setting attributes."""
 
@@ -64,9 +74,9 @@ class Fakes:
         self.imds_needs_v2 = True
         self.imds_expires = None        # overrides the lifetime: absolute
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(address, self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://{address[0]}:{self._server.server_address[1]}"
+        self._server = Server(address, self._handler())
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        self.url = f"http://{host}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self):

@@ -22,7 +22,10 @@ class Network:
         self.prefix = ["nsenter", f"--net={self.path}"]
         self._run("ip", "link", "set", "lo", "up")
         for address in addresses:
-            self._run("ip", "address", "add", f"{address}/32", "dev", "lo")
+            if ":" in address:
+                self._run("ip", "address", "add", f"{address}/128", "dev", "lo", "nodad")
+            else:
+                self._run("ip", "address", "add", f"{address}/32", "dev", "lo")
 
     def _run(self, *command):
         subprocess.run([*self.prefix, *command], check=True, capture_output=True, timeout=60)
