@@ -244,11 +244,12 @@ static void chain_walk(CredentialChain *chain)
                 if (provider_walk_start(walk, &chain->context, WALK_STANDARD,
                             aws_config_profile(chain->config), NULL, chain_on_walked, chain) == 0)
                         chain_conclude(chain);
-        } else if (r == -EACCES &&
+        } else if (r == -EACCES && !chain->context.skip_environment &&
                    provider_walk_start(
                            walk, &chain->context, WALK_ENVIRONMENT, "", NULL, chain_on_walked, chain) == 0 &&
                    walk->run.error != CREDENTIALS_E_NONE) {
-                /* Files of another user don't matter to whom the environment has keys. */
+                /* Files of another user don't matter to whom the environment has keys, unless a profile was named as
+                 * an option: then these may be the keys of somebody else. */
                 chain_conclude(chain);
         } else {
                 provider_walk_stop(walk);

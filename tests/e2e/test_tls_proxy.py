@@ -409,6 +409,20 @@ def test_keys_come_later_in_a_new_directory(mount, token):
     until(lambda: fs.read_error(token["id"], "value") == "OK", "the keys")
 
 
+def test_profile_becomes_unreadable(mount, resolver, token):
+    """profile= serves; its file's mode goes wrong for a moment: never are the environment's keys signed with."""
+    resolver.add_key("AKIDOTHERACCOUNT0001", "other-secret")
+    fs = mount(start=False, environ={"AWS_ACCESS_KEY_ID": "AKIDOTHERACCOUNT0001", "AWS_SECRET_ACCESS_KEY": "other-secret"})
+    path = pathlib.Path(write_home(fs, "keys", keys_text(profile="one")))
+    fs.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(path)
+    fs.start({"ttl": 0, "profile": "one"})
+    assert fs.text(token["id"], "value") == token["value"]
+    path.chmod(0)
+    until(lambda: fs.read_error(token["id"], "value") and lines_with(fs, str(path), "can't be read"), "the refresh")
+    read_anew(fs, token["id"])
+    assert {call.key for call in resolver.calls("GetAccessToken")} == {ACCESS_KEY}, fs.log()
+
+
 @needs_root
 def test_keys_in_the_root_directory(mount, resolver, token):
     """A file that lies there (containers do that), and one that a link from there points to, elsewhere."""
