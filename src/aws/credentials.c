@@ -126,11 +126,15 @@ static void chain_succeed(CredentialChain *chain)
                 log_debug("credentials: refreshed from %s, valid until %s", chain->current.provider, until);
 }
 
+/* Keys without an end that are nowhere any more were taken away: they don't live on here. */
+static void chain_drop_endless(CredentialChain *chain)
+{
+        if (chain->has_current && chain->current.expires_wall_ns == INT64_MAX)
+                chain_drop_current(chain);
+}
+
 static void chain_fail(CredentialChain *chain, CredentialsError error, const char *detail)
 {
-        /* Keys without an end that no provider has any more were taken away: they don't live on here. */
-        if (error == CREDENTIALS_E_NONE && chain->has_current && chain->current.expires_wall_ns == INT64_MAX)
-                chain_drop_current(chain);
         bool is_usable = chain_is_usable(chain);
         bool is_news = chain->failures == 0 || chain->error != error || chain->is_serving_on != is_usable;
         uint64_t hold_max_ns = is_usable ? HOLD_MAX_NS : HOLD_MAX_WAITED_NS;
@@ -165,6 +169,7 @@ static void chain_fail_none(CredentialChain *chain)
                 aws_config_config_file(config));
         if (chain->walk.run.detail.len > 0)
                 (void)buf_appendf(&text, " (%s)", buf_str(&chain->walk.run.detail));
+        chain_drop_endless(chain);
         chain_fail(chain, CREDENTIALS_E_NONE, buf_str(&text));
         buf_deinit(&text);
 }
@@ -253,6 +258,8 @@ static void chain_walk(CredentialChain *chain)
                 chain_conclude(chain);
         } else {
                 provider_walk_stop(walk);
+                if (r == -ENOENT)
+                        chain_drop_endless(chain); /* their profile is gone */
                 chain_fail(chain, r == -ENOMEM ? CREDENTIALS_E_FAILED : CREDENTIALS_E_INVALID,
                         r == -ENOMEM ? "out of memory" : buf_str(&error));
         }

@@ -78,6 +78,17 @@ def test_file_broken_for_a_while(world):
     assert "serve on" in lines[1] and ".aws/credentials" in lines[1]
 
 
+@pytest.mark.parametrize("what", ["its keys", "the profile"])
+def test_profile_is_taken_away(world, what):
+    """Keys that went away don't live on, whether they or their whole profile were deleted."""
+    world.set(AWS_PROFILE="one")
+    world.credentials("[one]\n" + KEYS.format(1))
+    with world.dump() as dump:
+        found(dump.get(), "shared credentials file", "AKIDFILE1")
+        world.credentials("[one]\nregion = x\n" if what == "its keys" else "[two]\nregion = x\n")
+        dump.until(lambda outcome: "error" in outcome)
+
+
 def test_outage_of_the_service(world):
     """The last good credentials serve on while they are valid; then an error; then it recovers. One line for each."""
     world.fakes.lifetime = 6
