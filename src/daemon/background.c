@@ -74,7 +74,7 @@ int background_fix_environment(void)
                 return errno == ENOMEM ? -ENOMEM : 0;
         for (size_t i = 0; i < ARRAY_LEN(names); i++) {
                 const char *name = secure_getenv(names[i]);
-                if (!name || !*name || *name == '/' || *name == '~')
+                if (!name || !*name || *name == '/' || *name == '~' || *name == '$')
                         continue;
                 CLEANUP(cleanup_free) char *path = NULL;
                 if (asprintf(&path, "%s/%s", directory, name) < 0) {

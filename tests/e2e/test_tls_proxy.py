@@ -423,6 +423,17 @@ def test_profile_becomes_unreadable(mount, resolver, token):
     assert {call.key for call in resolver.calls("GetAccessToken")} == {ACCESS_KEY}, fs.log()
 
 
+@pytest.mark.parametrize("name", ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"])
+def test_path_with_a_variable(mount, token, name):
+    """A path that begins with a variable isn't taken for a relative one."""
+    fs = mount(start=False, environ={**NO_KEYS, name: "$HOME/else/keys"})
+    write_home(fs, "else/keys", keys_text())
+    command = fs.command
+    fs.command = lambda *words: ["env", "-C", fs.home, *command(*words)]
+    fs.start({"timeout": 3})
+    assert fs.text(token["id"], "value") == token["value"]
+
+
 @needs_root
 def test_keys_in_the_root_directory(mount, resolver, token):
     """A file that lies there (containers do that), and one that a link from there points to, elsewhere."""
