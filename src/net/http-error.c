@@ -3,7 +3,8 @@
  * Why: the cache retries what is transient and the filesystem has one errno a kind, so each of libcurl's codes needs its
  * place. Where a code is too coarse its text decides: a connection cut within the TLS handshake is reported as a TLS
  * error, but is a lost connection. The text is told to people, and so must not carry secrets: libcurl puts host, port and
- * reason into it; should it ever hold the query or a header's value, the code's general text is told instead. */
+ * reason into it; should it ever hold the query or a header's value, the code's general text is told instead. A proxy's
+ * URL that it can't read it quotes whole, with the password: there the text is our own. */
 
 #include "net/http-private.h"
 
@@ -73,6 +74,13 @@ HttpError http_error_of(CURL *easy, CURLcode result, const HttpAnswer *answer, c
         }
 }
 
+/* "Unsupported proxy syntax in '…'", "Unsupported proxy scheme for '…'", "Unsupported proxy '…', libcurl is …". */
+static bool quotes_a_proxy(const char *text)
+{
+        static const char sign[] = "Unsupported proxy";
+        return strncmp(text, sign, sizeof sign - 1) == 0;
+}
+
 static bool holds_a_secret(CURL *easy, const struct curl_slist *headers, const char *text)
 {
         const char *url = NULL;
@@ -110,6 +118,10 @@ void http_error_describe(
         }
         if (result == CURLE_OK)
                 (void)snprintf(text, CURL_ERROR_SIZE, "the answer isn't a whole HTTP answer");
+        else if (quotes_a_proxy(text))
+                (void)snprintf(text, CURL_ERROR_SIZE,
+                        "the proxy's URL is malformed, or of an unknown kind; check "
+                        "https_proxy, HTTPS_PROXY, http_proxy, all_proxy, ALL_PROXY");
         else if (!*text || holds_a_secret(easy, headers, text))
                 (void)snprintf(text, CURL_ERROR_SIZE, "%s", curl_easy_strerror(result));
         if (result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CONNECT_ERROR)

@@ -61,6 +61,13 @@ def test_no_such_host(check):
     outcome.skipped("connection", "tls", "clock", "call", "listing")
 
 
+def test_malformed_proxy(check):
+    """Its password isn't in what people paste into reports of bugs (a Checker looks for what is planted)."""
+    outcome = check(AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER="https://elsewhere.example",
+                    HTTPS_PROXY=f"http://user:{PLANTED}/1@127.0.0.1:3128")
+    assert "the proxy's URL is malformed" in outcome.output
+
+
 def test_refused_connection(check, resolver, token):
     """Nobody listens."""
     resolver.stop()

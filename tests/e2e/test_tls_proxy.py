@@ -196,6 +196,18 @@ def test_proxy_that_is_not_there(mount, named):
     assert fs.read_error(named.token["id"], "value") == "EHOSTUNREACH"
 
 
+@pytest.mark.parametrize("url", [
+    "http://user:PLANTEDpassword/1@127.0.0.1:3128", "http://user:PLANTEDpassword#x@127.0.0.1:3128",
+    "http://user:PLANTEDpassword x@127.0.0.1:3128", "ftp://user:PLANTEDpassword@127.0.0.1:3128"])
+def test_proxy_that_is_malformed(mount, token, url):
+    """It is told that it is, and never quoted: characters of a password that aren't encoded are a common reason."""
+    environ = {"AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER": f"https://{NAMED}", "HTTPS_PROXY": url}
+    fs = mount(environ=environ, timeout=1)
+    assert fs.read_error(token["id"], "value") == "EHOSTUNREACH"
+    assert lines_with(fs, "the proxy's URL is malformed"), fs.log()
+    assert "PLANTED" not in fs.log() + fs.text(".service_status")
+
+
 def test_certificate_behind_a_proxy(mount, tls):
     """A proxy doesn't weaken TLS: the certificate must be for the name that was meant."""
     with Proxy(("127.0.0.1", tls.port)) as proxy:
