@@ -150,7 +150,8 @@ class Resolver:
     @property
     def url(self):
         """Where it is."""
-        return f"{'https' if self.tls else 'http'}://{self._server.host}:{self.port}"
+        host = f"[{self._server.host}]" if ":" in self._server.host else self._server.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
     @property
     def ca_file(self):

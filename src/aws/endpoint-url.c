@@ -1,9 +1,9 @@
 /* An endpoint's URL, taken apart.
  *
  * Why our own: what is signed (host and path) and what libcurl connects to must be the same, so there is one spelling
- * from here on: scheme and host in lower case, the scheme's own port left out, no slash at the end. User names, queries
- * and fragments have no place in an endpoint and are refused. Messages don't quote the URL, as what was pasted there
- * may hold a password. */
+ * from here on: scheme and host in lower case, addresses as libcurl writes them, the scheme's own port left out, no slash
+ * at the end. User names, queries and fragments have no place in an endpoint and are refused. Messages don't quote the
+ * URL, as what was pasted there may hold a password. */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -50,16 +50,32 @@ static bool is_host_name(const char *host, size_t len)
         return true;
 }
 
-/* "[::1]" with its brackets. */
-static bool is_ipv6_literal(const char *host, size_t len)
+/* Appends the one spelling of a host: addresses as inet_ntop has them, which is also how libcurl writes "[0::1]" and
+ * "127.1" into Host, and names in lower case. Returns 0, -EINVAL if it is no host, or an error of Buf. */
+static int append_host(const char *text, size_t len, Buf *out)
 {
-        char address[INET6_ADDRSTRLEN];
-        struct in6_addr ignored;
-        if (len < 4 || host[0] != '[' || host[len - 1] != ']' || len - 2 >= sizeof address)
-                return false;
-        memcpy(address, host + 1, len - 2);
-        address[len - 2] = '\0';
-        return inet_pton(AF_INET6, address, &ignored) == 1;
+        char host[HOST_MAX + 1], spelling[INET6_ADDRSTRLEN];
+        struct in6_addr v6;
+        struct in_addr v4;
+        if (len == 0 || len > HOST_MAX)
+                return -EINVAL;
+        memcpy(host, text, len);
+        host[len] = '\0';
+        if (*host == '[') {
+                bool is_closed = host[len - 1] == ']';
+                host[len - 1] = '\0';
+                if (!is_closed || inet_pton(AF_INET6, host + 1, &v6) != 1)
+                        return -EINVAL;
+                return buf_appendf(out, "[%s]", inet_ntop(AF_INET6, &v6, spelling, sizeof spelling));
+        }
+        if (!is_host_name(host, len))
+                return -EINVAL;
+        if (inet_aton(host, &v4))
+                return buf_append_str(out, inet_ntop(AF_INET, &v4, spelling, sizeof spelling));
+        for (char *c = host; *c; c++)
+                if (*c >= 'A' && *c <= 'Z')
+                        *c = (char)(*c + 'a' - 'A');
+        return buf_append_str(out, host);
 }
 
 static bool is_path(const char *path)
@@ -94,16 +110,7 @@ static int parse_port(const char *text, size_t len, uint64_t own_port, uint64_t 
         return r < 0 || *ret_port == 0 ? -EINVAL : 0;
 }
 
-static char *copy_lower(const char *text, size_t len)
-{
-        char *copy = strndup(text, len);
-        for (char *c = copy; c && *c; c++)
-                if (*c >= 'A' && *c <= 'Z')
-                        *c = (char)(*c + 'a' - 'A');
-        return copy;
-}
-
-/* Puts the parts together again, in the one spelling. `host` is in lower case and has no port. */
+/* Puts the parts together again, in the one spelling. `host` has no port. */
 static int assemble(bool is_plain, const char *host, uint64_t port, const char *base, size_t base_len,
         AwsEndpoint *ret_endpoint)
 {
@@ -149,7 +156,11 @@ int aws_endpoint_parse(const char *url, Buf *error, AwsEndpoint *ret_endpoint)
                 return fail(error, "the URL's path has characters that must be encoded as %XX");
 
         size_t host_len = *host == '[' ? strcspn(host, "]/?#") + 1 : strcspn(host, ":/?#");
-        if (host_len > authority_len || !(is_host_name(host, host_len) || is_ipv6_literal(host, host_len)))
+        CLEANUP(buf_deinit) Buf spelling = BUF_INIT(HOST_MAX);
+        int r = host_len > authority_len ? -EINVAL : append_host(host, host_len, &spelling);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
                 return fail(error,
                         "the URL has no valid host name: it should be like https://host[:port][/path]");
         uint64_t port;
@@ -159,10 +170,7 @@ int aws_endpoint_parse(const char *url, Buf *error, AwsEndpoint *ret_endpoint)
         size_t base_len = strlen(base);
         while (base_len > 0 && base[base_len - 1] == '/')
                 base_len--;
-        CLEANUP(cleanup_free) char *lower = copy_lower(host, host_len);
-        if (!lower)
-                return -ENOMEM;
-        int r = assemble(is_plain, lower, port, base, base_len, ret_endpoint);
+        r = assemble(is_plain, buf_str(&spelling), port, base, base_len, ret_endpoint);
         return r == -EMSGSIZE ? fail(error, "the URL is longer than 2048 bytes") : r;
 }
 

@@ -228,6 +228,18 @@ def test_never_for_this_machine(mount, directory, kind, name):
         assert proxy.asked == []
 
 
+@pytest.mark.parametrize("address, host", [
+    ("127.0.0.1", "127.1"), ("127.0.0.1", "0x7f.0.0.01"), ("::1", "[::1]"), ("::1", "[0:0:0:0:0:0:0:1]"), ("::1", "[0::01]")])
+def test_spellings_of_an_address(mount, directory, address, host):
+    """What is signed is what libcurl sends as Host, which is the usual spelling."""
+    del directory
+    with Resolver(host=address) as service:
+        token = service.add_token()
+        url = f"http://{host}:{service.port}"
+        fs = mount(environ={**service.environ(), "AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER": url})
+        assert fs.text(token["id"], "value") == token["value"]
+
+
 def test_never_for_container_credentials(mount, resolver, token, named):
     """A container's endpoint isn't asked through a proxy, even where it has a name and https."""
     environ = {**NO_KEYS, "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"https://{NAMED}:{named.port}/keys",

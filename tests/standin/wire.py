@@ -166,7 +166,7 @@ class Server:
 
     def start(self):
         """Listens and serves in the background."""
-        listener = socket.socket()
+        listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             if self.port:
