@@ -6,7 +6,6 @@
 #include "provider.h"
 
 #include "environment.h"
-#include "tokenfs/base/parse.h"
 
 static int environment_start(ProviderRun *run)
 {
@@ -23,7 +22,7 @@ static int environment_start(ProviderRun *run)
                 token = environment_get("AWS_SESSION_TOKEN");
         int64_t expires_wall_ns = INT64_MAX;
         const char *expiration = environment_get("AWS_CREDENTIAL_EXPIRATION");
-        if (expiration && parse_iso8601(expiration, &expires_wall_ns) < 0)
+        if (expiration && provider_parse_expiration(expiration, &expires_wall_ns) < 0)
                 return provider_fail(run, CREDENTIALS_E_INVALID,
                         "AWS_CREDENTIAL_EXPIRATION isn't a time like 2030-01-31T12:00:00Z");
         return provider_found(run, "the environment", access_key_id, secret, token, expires_wall_ns);

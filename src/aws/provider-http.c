@@ -12,7 +12,6 @@
 
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
-#include "tokenfs/base/parse.h"
 
 static bool is_passing(const HttpResponse *response)
 {
@@ -114,7 +113,7 @@ int provider_found_json(
         if (missing)
                 return provider_fail(run, CREDENTIALS_E_INVALID, "%s has no %s", origin, missing);
         int64_t expires_wall_ns = INT64_MAX;
-        if (expiration && parse_iso8601(expiration, &expires_wall_ns) < 0)
+        if (expiration && provider_parse_expiration(expiration, &expires_wall_ns) < 0)
                 return provider_fail(run, CREDENTIALS_E_INVALID, "the Expiration in %s isn't a time", origin);
         return provider_found(run, origin, access_key_id, secret, token, expires_wall_ns);
 }

@@ -161,13 +161,12 @@ static void read_credentials(SsoState *state, const HttpResponse *response)
         const char *token = r == 0 ? json_string(found, "sessionToken") : NULL;
         if (r == -ENOMEM)
                 (void)provider_no_memory(run);
-        else if (!access_key_id || !secret || !token || json_uint(found, "expiration", &expires_ms) < 0 ||
-                 expires_ms > INT64_MAX / NS_PER_MS)
+        else if (!access_key_id || !secret || !token || json_uint(found, "expiration", &expires_ms) < 0)
                 (void)provider_fail(run, CREDENTIALS_E_INVALID,
                         "the answer of %.100s isn't what Identity Center sends", state->endpoint.host);
         else
                 (void)provider_found(run, "the answer of Identity Center", access_key_id, secret, token,
-                        (int64_t)(expires_ms * NS_PER_MS));
+                        expires_ms > INT64_MAX / NS_PER_MS ? INT64_MAX : (int64_t)(expires_ms * NS_PER_MS));
 }
 
 static void on_credentials(const HttpResponse *response, void *userdata)

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tokenfs/base/parse.h"
+
 static const Provider *const standard_order[] = {
         &provider_environment,
         &provider_assume_role,
@@ -89,6 +91,16 @@ static bool is_printable(const char *text)
                 if (*text <= ' ' || *text > '~')
                         return false;
         return true;
+}
+
+int provider_parse_expiration(const char *text, int64_t *ret_expires_wall_ns)
+{
+        int r = parse_iso8601(text, ret_expires_wall_ns);
+        if (r == -ERANGE) {
+                *ret_expires_wall_ns = INT64_MAX;
+                r = 0;
+        }
+        return r;
 }
 
 int provider_found(ProviderRun *run, const char *origin, const char *access_key_id,

@@ -66,6 +66,8 @@ int provider_fail(ProviderRun *run, CredentialsError error, const char *format, 
 int provider_no_memory(ProviderRun *run);
 /* Says nothing was found here, and why. */
 int provider_pass(ProviderRun *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* An end of validity in ISO 8601. One beyond our times is INT64_MAX: some say "never" so. 0 or -EINVAL. */
+int provider_parse_expiration(const char *text, int64_t *ret_expires_wall_ns);
 /* Copies the keys. `token` may be NULL. Keys that can't be sent in a header are CREDENTIALS_E_INVALID. `origin` names
  * where they come from, for that. */
 int provider_found(ProviderRun *run, const char *origin, const char *access_key_id,

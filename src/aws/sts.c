@@ -160,13 +160,14 @@ static int read_success(StsCall *sts, const HttpResponse *response)
         int64_t expires_wall_ns = 0;
         if (r == -ENOMEM)
                 (void)provider_no_memory(sts->run);
-        else if (!is_whole || parse_iso8601(buf_str(&wanted[3].text), &expires_wall_ns) < 0)
+        else if (!is_whole || provider_parse_expiration(buf_str(&wanted[3].text), &expires_wall_ns) < 0)
                 (void)fail(
                         sts, CREDENTIALS_E_INVALID, "the answer isn't what STS sends", "check the endpoint");
         else
                 (void)provider_found(sts->run, "the answer of STS", buf_str(&wanted[0].text),
                         buf_str(&wanted[1].text), buf_str(&wanted[2].text),
-                        expires_wall_ns - sts->skew_s * (int64_t)NS_PER_S);
+                        expires_wall_ns == INT64_MAX ? INT64_MAX
+                                                     : expires_wall_ns - sts->skew_s * (int64_t)NS_PER_S);
         for (size_t i = 0; i < ARRAY_LEN(names); i++)
                 buf_deinit(&wanted[i].text);
         return 0;

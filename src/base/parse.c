@@ -10,6 +10,8 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/cleanup.h"
 
+#define YEAR_MAX 2200 /* nanoseconds since 1970 fit into 64 bits until 2262 */
+
 static int parse_digits(const char *text, unsigned base, uint64_t max, uint64_t *ret_value)
 {
         uint64_t value = 0;
@@ -79,9 +81,8 @@ int64_t parse_civil_seconds(int year, int month, int day, int hour, int minute, 
 
 static bool is_valid_civil(int year, int month, int day, int hour, int minute, int second)
 {
-        return year >= 1970 && year <= 2200 && month >= 1 && month <= 12 && day >= 1 &&
-               day <= days_in_month(year, month) && hour >= 0 && hour <= 23 && minute >= 0 && minute <= 59 &&
-               second >= 0 && second <= 60;
+        return year >= 1970 && month >= 1 && month <= 12 && day >= 1 && day <= days_in_month(year, month) &&
+               hour >= 0 && hour <= 23 && minute >= 0 && minute <= 59 && second >= 0 && second <= 60;
 }
 
 int parse_iso8601(const char *text, int64_t *ret_wall_ns)
@@ -128,6 +129,8 @@ int parse_iso8601(const char *text, int64_t *ret_wall_ns)
         }
         if (*text)
                 return -EINVAL;
+        if (year > YEAR_MAX)
+                return -ERANGE;
         int64_t seconds = parse_civil_seconds(year, month, day, hour, minute, second) - offset;
         if (seconds < 0)
                 return -EINVAL;
@@ -162,7 +165,8 @@ int parse_http_date(const char *text, int64_t *ret_seconds)
         if (minute < 0 || !take_char(&text, ':'))
                 return -EINVAL;
         int second = take_digits(&text, 2);
-        if (strcmp(text, " GMT") != 0 || !is_valid_civil(year, month, day, hour, minute, second))
+        if (strcmp(text, " GMT") != 0 || year > YEAR_MAX ||
+                !is_valid_civil(year, month, day, hour, minute, second))
                 return -EINVAL;
         *ret_seconds = parse_civil_seconds(year, month, day, hour, minute, second);
         return 0;

@@ -68,6 +68,11 @@ def environment_that_expires(world):
     world.keys_in_environment(AWS_CREDENTIAL_EXPIRATION=stamp(time.time() + 3600))
 
 
+@case("environment")
+def environment_that_never_expires(world):
+    world.keys_in_environment(AWS_CREDENTIAL_EXPIRATION="9999-12-31T23:59:59Z")
+
+
 @case("error")
 def environment_expired(world):
     world.keys_in_environment(AWS_CREDENTIAL_EXPIRATION=stamp(time.time() - 60))
@@ -212,6 +217,11 @@ def process_before_config_file(world):
 @case("credential_process")
 def process_that_expires(world):
     world.config(f"[default]\ncredential_process = {world.prints(Expiration=stamp(time.time() + 3600))}\n")
+
+
+@case("credential_process")
+def process_that_never_expires(world):
+    world.config(f"[default]\ncredential_process = {world.prints(Expiration='9999-12-31T23:59:59Z')}\n")
 
 
 @case("credential_process")

@@ -10,7 +10,7 @@ int parse_uint(const char *text, uint64_t max, uint64_t *ret_value);
 /* Octal digits only, at most `max`. 0, -EINVAL or -ERANGE. */
 int parse_octal(const char *text, uint64_t max, uint64_t *ret_value);
 /* ISO 8601 with a date, a time, and `Z` or an offset; fractions of a second are kept.
- * Result: nanoseconds since 1970 UTC; years 1970–2200. 0 or -EINVAL. */
+ * Result: nanoseconds since 1970 UTC. 0, -EINVAL (also before 1970), -ERANGE (a time after the year 2200). */
 int parse_iso8601(const char *text, int64_t *ret_wall_ns);
 /* The HTTP date (RFC 9110 IMF-fixdate: "Sun, 06 Nov 1994 08:49:37 GMT"). Seconds since 1970. 0 or -EINVAL. */
 int parse_http_date(const char *text, int64_t *ret_seconds);
