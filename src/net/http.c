@@ -8,7 +8,9 @@
  * call's secrets is in memory afterwards, with one exception: libnghttp2 has an allocator of its own, so over HTTP/2 the
  * request's headers (not the answer) may outlive the call in freed memory.
  *
- * A call that is refused before libcurl sees it ends through a timer, since handlers only ever run from the loop.
+ * A call that is refused before libcurl sees it ends through a timer, since handlers only ever run from the loop. One such
+ * reason is a CA bundle that is no regular file: OpenSSL opens and reads it in the middle of the loop, and would wait for
+ * whoever writes to a FIFO.
  *
  * Connections that died while idle: libcurl notices a closed one before it uses it, and repeats the request on a new
  * connection if a reused one ends before the first byte. What it doesn't notice is an HTTP/2 connection that no longer
@@ -26,10 +28,13 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <openssl/crypto.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "net/http-private.h"
@@ -66,6 +71,7 @@ struct HttpCall {
         uint64_t started_ns;
 
         LoopTimer refusal;
+        HttpError refusal_error;
         bool is_ending; /* its handler runs */
 };
 
@@ -212,7 +218,7 @@ static int build_headers(HttpCall *call, const HttpRequest *request)
 
 /* What a URL says of the way to take. */
 typedef struct Route {
-        bool is_tls, is_loopback, is_refused;
+        bool is_tls, is_direct, is_refused; /* direct: never through a proxy, which may be one with TLS */
 } Route;
 
 static void cleanup_url(CURLU **url)
@@ -241,13 +247,14 @@ static int find_route(const HttpRequest *request, Route *ret_route)
         bool is_without_host = code == CURLUE_NO_HOST && scheme; /* file: and the like */
         if (code != CURLUE_OK && !is_without_host)
                 return code == CURLUE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL;
-        Route route = {
-                .is_tls = strcasecmp(scheme, "https") == 0,
-                .is_loopback = host && http_host_is_loopback(host),
-        };
+        bool is_tls = strcasecmp(scheme, "https") == 0;
         bool is_plain = strcasecmp(scheme, "http") == 0;
-        route.is_refused = !route.is_tls && !(is_plain && (route.is_loopback || request->allow_plain));
-        *ret_route = route;
+        bool is_loopback = host && http_host_is_loopback(host);
+        *ret_route = (Route){
+                .is_tls = is_tls,
+                .is_direct = is_loopback || request->proxy == HTTP_PROXY_NONE,
+                .is_refused = !is_tls && !(is_plain && (is_loopback || request->allow_plain)),
+        };
         return 0;
 }
 
@@ -312,7 +319,7 @@ static int set_request(CURL *easy, HttpCall *call, const HttpRequest *request, c
         }
         SET(CURLOPT_TIMEOUT_MS, milliseconds(request->timeout_ns));
         SET(CURLOPT_CONNECTTIMEOUT_MS, milliseconds(connect_ns));
-        if (request->proxy == HTTP_PROXY_NONE || route->is_loopback)
+        if (route->is_direct)
                 SET(CURLOPT_PROXY, "");
         SET(CURLOPT_ERRORBUFFER, call->text);
         return code == CURLE_OK ? 0 : -ENOMEM;
@@ -368,7 +375,28 @@ static void call_end(HttpCall *call, HttpError error)
 static void on_refusal(LoopTimer *timer, void *userdata)
 {
         (void)timer;
-        call_end(userdata, HTTP_E_INVALID);
+        HttpCall *call = userdata;
+        call_end(call, call->refusal_error);
+}
+
+/* Has the call end so, with this text. */
+static int refuse(HttpCall *call, HttpError error, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+static int refuse(HttpCall *call, HttpError error, const char *format, ...)
+{
+        va_list args;
+        va_start(args, format);
+        (void)vsnprintf(call->text, sizeof call->text, format, args);
+        va_end(args);
+        call->refusal_error = error;
+        return loop_timer_set(&call->refusal, 0);
+}
+
+/* A bundle that isn't there is libcurl's to complain of. */
+static bool bundle_may_block(const Http *http)
+{
+        struct stat st;
+        return http->ca_bundle && stat(http->ca_bundle, &st) == 0 && !S_ISREG(st.st_mode);
 }
 
 /* For a call that gives up waiting; see the essay above. Over plain http there is no HTTP/2, and libcurl closes. */
@@ -401,6 +429,25 @@ static void on_transfer_end(LoopTransfer *transfer, CURLcode result)
         call_end(call, error);
 }
 
+/* Hands it to libcurl. */
+static int send_call(HttpCall *call, const HttpRequest *request, const Route *route)
+{
+        CURL *easy = curl_easy_init();
+        call->transfer = (LoopTransfer){.easy = easy, .handler = on_transfer_end};
+        call->body = BUF_INIT(request->body_len);
+        int r = easy ? buf_append(&call->body, request->body, request->body_len) : -ENOMEM;
+        if (r == 0)
+                r = build_headers(call, request);
+        if (r == 0)
+                r = set_rules(easy, call->http, route);
+        if (r == 0)
+                r = set_request(easy, call, request, route);
+        if (r < 0)
+                return r;
+        http_answer_attach(&call->answer, easy);
+        return loop_transfer_start(call->http->loop, &call->transfer);
+}
+
 int http_start(
         Http *http, const HttpRequest *request, HttpHandler *handler, void *userdata, HttpCall **ret_call)
 {
@@ -419,30 +466,12 @@ int http_start(
         http_answer_init(&call->answer, request->response_max);
         loop_timer_init(&call->refusal, http->loop, on_refusal, call);
 
-        if (route.is_refused) {
-                static const char text[] = "only https is allowed here (and plain http to loopback)";
-                memcpy(call->text, text, sizeof text);
-                r = loop_timer_set(&call->refusal, 0);
-                if (r < 0)
-                        return r;
-                *ret_call = TAKE(call);
-                return 0;
-        }
-
-        CURL *easy = curl_easy_init();
-        call->transfer = (LoopTransfer){.easy = easy, .handler = on_transfer_end};
-        call->body = BUF_INIT(request->body_len);
-        r = easy ? buf_append(&call->body, request->body, request->body_len) : -ENOMEM;
-        if (r == 0)
-                r = build_headers(call, request);
-        if (r == 0)
-                r = set_rules(easy, http, &route);
-        if (r == 0)
-                r = set_request(easy, call, request, &route);
-        if (r < 0)
-                return r;
-        http_answer_attach(&call->answer, easy);
-        r = loop_transfer_start(http->loop, &call->transfer);
+        if (route.is_refused)
+                r = refuse(call, HTTP_E_INVALID, "only https is allowed here (and plain http to loopback)");
+        else if ((route.is_tls || !route.is_direct) && bundle_may_block(http))
+                r = refuse(call, HTTP_E_TLS, "the CA bundle %s is no regular file", http->ca_bundle);
+        else
+                r = send_call(call, request, &route);
         if (r < 0)
                 return r;
         *ret_call = TAKE(call);

@@ -128,6 +128,18 @@ def test_bundle_is_mended(mount, tls, directory):
     until(lambda: fs.read_error(tls.token["id"], "value") == "OK", "the new bundle")
 
 
+def test_bundle_that_is_a_fifo(mount, tls, directory):
+    """It is refused; reading it would wait for a writer, and with it everything else."""
+    bundle = directory / "bundle.pem"
+    os.mkfifo(bundle)
+    fs = mount(environ={**tls.environ(), "AWS_CA_BUNDLE": None}, ca_bundle=bundle, timeout=2, negative_ttl=0)
+    assert fs.read_error(tls.token["id"], "value") == "EPROTO"
+    assert lines_with(fs, f"{bundle} is no regular file"), fs.log()
+    new = shutil.copy(tls.ca_file, directory / "new.pem")
+    os.rename(new, bundle)
+    until(lambda: fs.read_error(tls.token["id"], "value") == "OK", "the new bundle")
+
+
 # --- Through which proxy
 
 def proxy_environ(service, proxy, *names, **more):

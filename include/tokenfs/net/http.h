@@ -17,7 +17,7 @@ typedef struct HttpCall HttpCall;
 int http_global_init(void);
 
 /* One connection pool with its settings. `user_agent` and `ca_bundle` (NULL: the system's) are copied; `ca_bundle`
- * must be a readable file of PEM certificates (checked when used: HTTP_E_TLS). `connections_max`: at once, in all. */
+ * must be a readable regular file of PEM certificates (checked when used: HTTP_E_TLS). `connections_max`: at once, in all. */
 typedef struct HttpSettings {
         const char *user_agent;
         const char *ca_bundle;
