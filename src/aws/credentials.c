@@ -305,6 +305,7 @@ int credential_chain_new(const CredentialSettings *settings, CredentialChain **r
                 .loop = settings->loop,
                 .http = settings->http,
                 .allow_plain_http = settings->allow_plain_http,
+                .use_fips = settings->use_fips,
                 .skip_environment = settings->profile != NULL,
         };
         list_init(&chain->waits);

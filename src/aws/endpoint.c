@@ -259,12 +259,12 @@ int aws_endpoint_resolver(
         return 0;
 }
 
-int aws_endpoint_service(const char *service, const char *region, const AwsConfig *config, Buf *error,
-        AwsEndpoint *ret_endpoint)
+int aws_endpoint_service(const char *service, const char *region, bool use_fips, const AwsConfig *config,
+        Buf *error, AwsEndpoint *ret_endpoint)
 {
         for (size_t i = 1; i < ARRAY_LEN(services); i++)
                 if (strcmp(services[i].name, service) == 0)
-                        return resolve(&services[i], region, (OwnUrl){NULL, NULL}, (Flag){false, NULL},
-                                config, error, ret_endpoint);
+                        return resolve(&services[i], region, (OwnUrl){NULL, NULL},
+                                (Flag){use_fips, "use_fips"}, config, error, ret_endpoint);
         return fail(error, "no endpoint is known of a service %.64s", service);
 }

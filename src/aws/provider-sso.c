@@ -107,8 +107,8 @@ static int start_call(SsoState *state, const char *service, const char *method, 
         const ProviderContext *context = state->run->context;
         Buf error = BUF_INIT(PROVIDER_DETAIL_MAX / 2);
         aws_endpoint_deinit(&state->endpoint);
-        int r = aws_endpoint_service(
-                service, state->settings.region, context->config, &error, &state->endpoint);
+        int r = aws_endpoint_service(service, state->settings.region, context->use_fips, context->config,
+                &error, &state->endpoint);
         if (r < 0 && r != -ENOMEM)
                 (void)provider_fail(state->run, CREDENTIALS_E_INVALID, "the endpoint of %s: %.300s", service,
                         buf_str(&error));

@@ -24,6 +24,7 @@ typedef struct ProviderContext {
         Http *http;
         const AwsConfig *config;
         bool allow_plain_http;
+        bool use_fips; /* said as an option: of all services that are called for credentials, too */
         bool skip_environment; /* the profile was named as an option: it outdoes the environment */
 } ProviderContext;
 

@@ -255,7 +255,8 @@ int sts_start(StsCall *sts, ProviderRun *run, const AwsKeys *keys)
         sts->keys = keys;
         const AwsConfig *config = run->context->config;
         Buf error = BUF_INIT(PROVIDER_DETAIL_MAX / 2);
-        int r = aws_endpoint_service("sts", sts_region(config), config, &error, &sts->endpoint);
+        int r = aws_endpoint_service(
+                "sts", sts_region(config), run->context->use_fips, config, &error, &sts->endpoint);
         if (r < 0 && r != -ENOMEM)
                 (void)provider_fail(
                         run, CREDENTIALS_E_INVALID, "the endpoint of STS: %.300s", buf_str(&error));

@@ -64,6 +64,7 @@ int parts_new_credentials(Loop *loop, Http *http, const Options *options, Creden
                 .http = http,
                 .profile = options->profile,
                 .allow_plain_http = options->allow_plain_http,
+                .use_fips = options->use_fips,
         };
         return credential_chain_new(&settings, ret_chain);
 }

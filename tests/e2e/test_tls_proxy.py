@@ -545,6 +545,24 @@ def test_role_that_is_renewed(mount, resolver, token):
         assert status["provider"].startswith("assume role") and status["expiresAt"]
 
 
+@needs_root
+@pytest.mark.parametrize("environ, options, host", [
+    ({}, {}, "sts.eu-west-1.amazonaws.com"),
+    ({"AWS_USE_FIPS_ENDPOINT": "true"}, {}, "sts-fips.eu-west-1.amazonaws.com"),
+    ({}, {"use_fips": True}, "sts-fips.eu-west-1.amazonaws.com")])
+def test_endpoint_of_sts(mount, network, token, environ, options, host):
+    """Which name is looked up for a role; here nobody knows it. What is said of FIPS is said of STS, too."""
+    fs = mount(environ={**NO_KEYS, "AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER": None, "AWS_REGION": "eu-west-1", **environ},
+               start=False)
+    write_home(fs, ".aws/config", "[default]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\n")
+    write_home(fs, ".aws/credentials", keys_text("AKIDBASE00000000001", "base-secret", "base"))
+    command = fs.command
+    fs.command = lambda *words: [*network.prefix, *command(*words)]
+    fs.start({"timeout": 2, **options})
+    assert fs.read_error(token["id"], "value") != "OK"
+    until(lambda: lines_with(fs, f" {host} can't be found"), "the look-up")
+
+
 # --- Secrets
 
 PLANTED = "PLANTEDSECRET"

@@ -79,7 +79,7 @@ static void expect_service(
 {
         AwsEndpoint endpoint;
         Buf error = BUF_INIT(1000);
-        if (aws_endpoint_service(service, region, config, &error, &endpoint) < 0)
+        if (aws_endpoint_service(service, region, false, config, &error, &endpoint) < 0)
                 fail_msg("%s", buf_str(&error));
         expect(&endpoint, url, region, origin);
         aws_endpoint_deinit(&endpoint);
@@ -90,7 +90,7 @@ static int refused_service(const char *service, const char *region, const AwsCon
 {
         AwsEndpoint endpoint;
         CLEANUP(buf_deinit) Buf error = BUF_INIT(1000);
-        int r = aws_endpoint_service(service, region, config, &error, &endpoint);
+        int r = aws_endpoint_service(service, region, false, config, &error, &endpoint);
         if (r == 0)
                 aws_endpoint_deinit(&endpoint);
         else
@@ -239,6 +239,20 @@ static void test_flags_come_from_everywhere(void **state)
         expect_resolver(&nothing, NULL, fips, "default");
         setenv("AWS_USE_FIPS_ENDPOINT", "ture", 1);
         expect_refused(&nothing, NULL, "AWS_USE_FIPS_ENDPOINT must be true or false");
+}
+
+static void test_use_fips_is_for_all_services(void **state)
+{
+        (void)state;
+        AwsEndpoint endpoint;
+        CLEANUP(buf_deinit) Buf error = BUF_INIT(1000);
+        assert_int_equal(aws_endpoint_service("sts", "us-east-1", true, NULL, &error, &endpoint), 0);
+        expect(&endpoint, "https://sts-fips.us-east-1.amazonaws.com", "us-east-1", "default");
+        aws_endpoint_deinit(&endpoint);
+        setenv("AWS_ENDPOINT_URL_STS", "https://two", 1);
+        assert_int_equal(aws_endpoint_service("sts", "us-east-1", true, NULL, &error, &endpoint), -EINVAL);
+        assert_string_equal(buf_str(&error),
+                "AWS_ENDPOINT_URL_STS and use_fips exclude each other; leave one of them out");
 }
 
 static void test_own_url_with_fips_or_dual_stack(void **state)
@@ -401,6 +415,7 @@ int main(void)
                 cmocka_unit_test_setup(test_configured_urls_can_be_ignored, setup),
                 cmocka_unit_test_setup(test_missing_services_section, setup),
                 cmocka_unit_test_setup(test_flags_come_from_everywhere, setup),
+                cmocka_unit_test_setup(test_use_fips_is_for_all_services, setup),
                 cmocka_unit_test_setup(test_own_url_with_fips_or_dual_stack, setup),
                 cmocka_unit_test_setup(test_regions_stay_one_label, setup),
                 cmocka_unit_test_setup(test_plain_http, setup),

@@ -38,6 +38,7 @@ typedef struct CredentialSettings {
                 *profile; /* option `profile=`, which outdoes keys in the environment (AWS_PROFILE doesn't);
                                        * NULL: the environment's; copied */
         bool allow_plain_http; /* for service endpoints that aren't loopback */
+        bool use_fips; /* option; see AwsEndpointOptions */
 } CredentialSettings;
 int credential_chain_new(const CredentialSettings *settings, CredentialChain **ret_chain);
 /* Waiters must be gone before. Returns NULL. */

@@ -42,10 +42,10 @@ typedef struct AwsEndpointOptions {
 int aws_endpoint_resolver(
         const AwsEndpointOptions *options, const AwsConfig *config, Buf *error, AwsEndpoint *ret_endpoint);
 /* The endpoint of another service ("sts", "sso", "sso-oidc") in `region`: AWS_ENDPOINT_URL_STS and so on, the shared
- * config's, else the service's own (FIPS and dual-stack respected). Errors as above, but plain http isn't refused here:
- * HttpRequest.allow_plain says whether the call may be made. */
-int aws_endpoint_service(const char *service, const char *region, const AwsConfig *config, Buf *error,
-        AwsEndpoint *ret_endpoint);
+ * config's, else the service's own (FIPS and dual-stack respected; `use_fips` as above). Errors as above, but plain http
+ * isn't refused here: HttpRequest.allow_plain says whether the call may be made. */
+int aws_endpoint_service(const char *service, const char *region, bool use_fips, const AwsConfig *config,
+        Buf *error, AwsEndpoint *ret_endpoint);
 /* Splits a URL into an endpoint (origin "endpoint_url=", region ""). 0, -ENOMEM, -EINVAL with `error` if it is none. */
 int aws_endpoint_parse(const char *url, Buf *error, AwsEndpoint *ret_endpoint);
 /* Right on zeroed memory too. */
