@@ -5,7 +5,8 @@
  * can't be promised of such an endpoint, so both together are an error; so is dual-stack, for the services that know it.
  * Otherwise the name is made of the service, the region and the partition's suffix, as the rules of the SDKs have it.
  * The resolver's own names exist in the dual-stack zone only, and its control plane in one region, so the region that
- * the AWS tools use for other services (AWS_REGION, `region` in a profile) says nothing about it.
+ * the AWS tools use for other services (AWS_REGION, `region` in a profile) says nothing about it. STS has an endpoint
+ * without a region as well, which the tools call for the pseudo region aws-global, and sign for us-east-1.
  *
  * A region becomes part of a host name that secrets are sent to: it is letters, digits and hyphens, or refused. */
 
@@ -22,6 +23,8 @@
 #include "tokenfs/net/http.h"
 
 #define RESOLVER_REGION "us-east-2"
+#define GLOBAL_REGION "aws-global"
+#define GLOBAL_SIGNING_REGION "us-east-1"
 
 typedef struct Service {
         const char *name;
@@ -29,14 +32,15 @@ typedef struct Service {
         const char *variable;
         const char *config_key; /* in a [services] section */
         bool has_dual_stack_only; /* else it has both kinds of names */
+        const char *global_url; /* of the endpoint without a region; NULL: none */
 } Service;
 
 static const Service services[] = {
         {"route53globalresolver", "route53globalresolver", "route53globalresolver-fips",
-                "AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER", "route53globalresolver", true},
-        {"sts", "sts", "sts-fips", "AWS_ENDPOINT_URL_STS", "sts", false},
-        {"sso", "portal.sso", "portal.sso-fips", "AWS_ENDPOINT_URL_SSO", "sso", false},
-        {"sso-oidc", "oidc", "oidc-fips", "AWS_ENDPOINT_URL_SSO_OIDC", "sso_oidc", false},
+                "AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER", "route53globalresolver", true, NULL},
+        {"sts", "sts", "sts-fips", "AWS_ENDPOINT_URL_STS", "sts", false, "https://sts.amazonaws.com"},
+        {"sso", "portal.sso", "portal.sso-fips", "AWS_ENDPOINT_URL_SSO", "sso", false, NULL},
+        {"sso-oidc", "oidc", "oidc-fips", "AWS_ENDPOINT_URL_SSO_OIDC", "sso_oidc", false, NULL},
 };
 
 /* The partition of the regions that begin so; the last is that of all others. */
@@ -218,12 +222,16 @@ static int resolve(const Service *service, const char *region, OwnUrl own, Flag 
         if (own.url && (fips.is_set || dual_stack.is_set))
                 return fail(error, "%s and %s exclude each other; leave one of them out", own.origin,
                         fips.is_set ? fips.origin : dual_stack.origin);
+        bool is_global = service->global_url && strcmp(region, GLOBAL_REGION) == 0;
+        const char *signing_region = is_global ? GLOBAL_SIGNING_REGION : region;
         if (own.url)
-                return parse_from(own.url, own.origin, region, error, ret_endpoint);
+                return parse_from(own.url, own.origin, signing_region, error, ret_endpoint);
+        if (is_global && !fips.is_set && !dual_stack.is_set)
+                return parse_from(service->global_url, "default", signing_region, error, ret_endpoint);
 
         CLEANUP(buf_deinit) Buf url = BUF_INIT(512);
-        r = append_own_name(service, region, fips.is_set, dual_stack.is_set, error, &url);
-        return r < 0 ? r : parse_from(url.data, "default", region, error, ret_endpoint);
+        r = append_own_name(service, signing_region, fips.is_set, dual_stack.is_set, error, &url);
+        return r < 0 ? r : parse_from(url.data, "default", signing_region, error, ret_endpoint);
 }
 
 static bool host_is_loopback(const AwsEndpoint *endpoint)

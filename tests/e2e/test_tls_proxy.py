@@ -547,7 +547,7 @@ def test_role_that_is_renewed(mount, resolver, token):
 
 @needs_root
 @pytest.mark.parametrize("environ, options, host", [
-    ({}, {}, "sts.eu-west-1.amazonaws.com"),
+    ({}, {}, "sts.eu-west-1.amazonaws.com"), ({"AWS_REGION": "aws-global"}, {}, "sts.amazonaws.com"),
     ({"AWS_USE_FIPS_ENDPOINT": "true"}, {}, "sts-fips.eu-west-1.amazonaws.com"),
     ({}, {"use_fips": True}, "sts-fips.eu-west-1.amazonaws.com")])
 def test_endpoint_of_sts(mount, network, token, environ, options, host):

@@ -148,6 +148,31 @@ static void test_resolver_names(void **state)
         expect_refused(&(AwsEndpointOptions){.region = "us-iso-east-1"}, NULL, "endpoint_url=");
 }
 
+/* botocore would look for its FIPS and dual-stack names in a region aws-global, where there are none. */
+static void test_sts_without_a_region(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *variable, *value, *url;
+        } cases[] = {
+                {"AWS_ENDPOINT_URL_STS", "", "https://sts.amazonaws.com"},
+                {"AWS_ENDPOINT_URL_STS", "https://own", "https://own"},
+                {"AWS_USE_FIPS_ENDPOINT", "true", "https://sts-fips.us-east-1.amazonaws.com"},
+                {"AWS_USE_DUALSTACK_ENDPOINT", "true", "https://sts.us-east-1.api.aws"},
+        };
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+                AwsEndpoint endpoint;
+                CLEANUP(buf_deinit) Buf error = BUF_INIT(1000);
+                setenv(cases[i].variable, cases[i].value, 1);
+                assert_int_equal(
+                        aws_endpoint_service("sts", "aws-global", false, NULL, &error, &endpoint), 0);
+                assert_string_equal(endpoint.url, cases[i].url);
+                assert_string_equal(endpoint.region, "us-east-1");
+                aws_endpoint_deinit(&endpoint);
+                unsetenv(cases[i].variable);
+        }
+}
+
 static void test_fips_names_of_identity_center_in_govcloud(void **state)
 {
         (void)state;
@@ -410,6 +435,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup(test_names_are_those_of_botocore, setup),
                 cmocka_unit_test_setup(test_resolver_names, setup),
+                cmocka_unit_test_setup(test_sts_without_a_region, setup),
                 cmocka_unit_test_setup(test_fips_names_of_identity_center_in_govcloud, setup),
                 cmocka_unit_test_setup(test_order, setup),
                 cmocka_unit_test_setup(test_configured_urls_can_be_ignored, setup),
