@@ -65,12 +65,12 @@ HttpError http_error_of(CURL *easy, CURLcode result, const HttpAnswer *answer, c
                 return was_heard(easy, answer) && !answer->header_ended ? HTTP_E_TOO_LARGE : HTTP_E_MEMORY;
         case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 */
         case CURLE_WEIRD_SERVER_REPLY:
-        case CURLE_PARTIAL_FILE:
         case CURLE_BAD_CONTENT_ENCODING:
         case CURLE_WRITE_ERROR:
         case CURLE_HTTP_RETURNED_ERROR: return HTTP_E_PROTOCOL;
         default:
-                return HTTP_E_CONNECT; /* CURLE_COULDNT_CONNECT, _SEND_ERROR, _RECV_ERROR, _GOT_NOTHING, _HTTP2 … */
+                /* CURLE_COULDNT_CONNECT, _SEND_ERROR, _RECV_ERROR, _GOT_NOTHING, _PARTIAL_FILE, _HTTP2 … */
+                return HTTP_E_CONNECT;
         }
 }
 

@@ -48,7 +48,7 @@ FAULTS = {
     "credentials expired": ("status", {"status": 403, "code": "ExpiredTokenException"}, "EKEYEXPIRED"),
     "redirected": ("redirect", {}, {"EREMOTEIO", "EBADMSG", "EPROTO"}),
     "not HTTP": ("not_http", {}, {"EBADMSG", "EHOSTUNREACH"}),
-    "cut off by the connection": ("cut", {}, {"EBADMSG", "EHOSTUNREACH"}),
+    "cut off by the connection": ("cut", {}, "EHOSTUNREACH"),
     "headers without end": ("long_header", {}, {"EBADMSG", "EHOSTUNREACH"}),
 }
 

@@ -206,7 +206,7 @@ def test_retry_after(mount, resolver, token, form, effect):
 
 def test_a_blip_is_retried_within_the_read(mount, resolver, token):
     """A failure or two, then success: the reader sees nothing of it."""
-    for effect, more in (("status", {"status": 500}), ("reset", {}), ("close", {}), ("throttle", {})):
+    for effect, more in (("status", {"status": 500}), ("reset", {}), ("close", {}), ("cut", {}), ("throttle", {})):
         resolver.add_fault(effect, count=1, **more)
         fs = mount(timeout=30)
         assert fs.text(token["id"], "value") == token["value"], effect

@@ -207,8 +207,8 @@ static void test_answers_that_are_broken(void **state)
                 const char *path;
                 HttpError error;
         } cases[] = {
-                {"/cut", HTTP_E_PROTOCOL},
-                {"/cut_chunk", HTTP_E_PROTOCOL},
+                {"/cut", HTTP_E_CONNECT},
+                {"/cut_chunk", HTTP_E_CONNECT},
                 {"/cut_header", HTTP_E_PROTOCOL},
                 {"/reset", HTTP_E_CONNECT},
                 {"/nothing", HTTP_E_CONNECT},

@@ -215,7 +215,7 @@ static void test_connections_that_fell_silent_are_forgotten(void **state)
 static void test_broken_answers_over_tls(void **state)
 {
         (void)state;
-        assert_int_equal(get_tls("good", "/cut").error, HTTP_E_PROTOCOL);
+        assert_int_equal(get_tls("good", "/cut").error, HTTP_E_CONNECT);
         assert_int_equal(get_tls("good", "/nothing").error, HTTP_E_CONNECT);
         assert_int_equal(get_tls("good", "/reset").error, HTTP_E_CONNECT);
 }

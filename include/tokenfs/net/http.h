@@ -63,7 +63,7 @@ typedef enum HttpError {
         HTTP_E_TIMEOUT,
         HTTP_E_TLS,
         HTTP_E_TOO_LARGE, /* body over response_max, or headers over 64 KiB */
-        HTTP_E_PROTOCOL, /* what came isn't HTTP, or ended early */
+        HTTP_E_PROTOCOL, /* what came isn't HTTP, or ended within its headers */
         HTTP_E_MEMORY,
 } HttpError;
 
