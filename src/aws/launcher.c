@@ -61,7 +61,8 @@ static int start_program(const Request *request, pid_t *ret_pid)
         return r < 0 ? r : process_spawn(argv, request->output_fd, ret_pid);
 }
 
-/* Waits for the end of the program, or of the interest in it. */
+/* Waits for the end of the program, or of the interest in it, which kills it with what it started. What a program that
+ * ended by itself leaves behind (a daemon that caches, say) is its own affair. */
 static void wait_for_end(pid_t pid, int lifeline, LauncherReport *report)
 {
         int pid_fd CLEANUP(cleanup_close) = pidfd_open(pid, 0);
@@ -69,11 +70,12 @@ static void wait_for_end(pid_t pid, int lifeline, LauncherReport *report)
         while (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno == EINTR)
                 ;
         siginfo_t info = {0};
-        if (fds[0].revents && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0) {
+        if (fds[0].revents && waitid(P_PID, (id_t)pid, &info, WEXITED) == 0) {
                 report->code = info.si_code;
                 report->status = info.si_status;
+                return;
         }
-        (void)kill(-pid, SIGKILL); /* with what it started */
+        (void)kill(-pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);
 }
 

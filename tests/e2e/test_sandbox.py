@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from mounting import SANITIZED, children_of, is_alive, until
+from mounting import SANITIZED, children_of, is_alive, kill, until
 from resolver import ACCESS_KEY, SECRET_KEY
 
 
@@ -71,6 +71,20 @@ def test_credential_process_fails(mount, token, script, says):
     fs.start({"ttl": 0.2, "timeout": 1})
     assert fs.read_error(token["id"], "value") in ("ENOKEY", "EHOSTUNREACH", "ETIMEDOUT", "EREMOTEIO")
     assert says in fs.log()
+
+
+@pytest.mark.parametrize("sandbox", ["on", "off"])
+def test_credential_process_leaves_a_daemon(mount, token, sandbox):
+    """One that caches, say, its output closed: it lives on."""
+    fs = mount(start=False, environ=NO_KEYS)
+    configure_process(fs, f"sleep 600 >/dev/null 2>&1 </dev/null & echo $! > {fs.directory}/pid\n" + prints())
+    fs.start({"sandbox": sandbox})
+    try:
+        assert fs.text(token["id"], "value") == token["value"]
+        until(lambda: not [pid for helper in children_of(fs.worker) for pid in children_of(helper)], "no runner")
+        assert is_alive(int((fs.directory / "pid").read_text()))
+    finally:
+        kill(int((fs.directory / "pid").read_text()))
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's process can't be locked in")
