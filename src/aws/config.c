@@ -126,10 +126,11 @@ static int read_file(const char *path, const char *variable, const char *usual, 
 
 static int choose_profile(const char *profile, AwsConfig *config)
 {
-        if (!profile)
-                profile = environment_get("AWS_PROFILE");
+        /* The AWS CLI asks in this order. */
         if (!profile)
                 profile = environment_get("AWS_DEFAULT_PROFILE");
+        if (!profile)
+                profile = environment_get("AWS_PROFILE");
         config->profile_is_explicit = profile != NULL;
         config->profile = strdup(profile ? profile : "default");
         return config->profile ? 0 : -ENOMEM;

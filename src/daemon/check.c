@@ -118,7 +118,9 @@ static bool check_configuration(Check *check)
         bool is_missing = !is_there && aws_config_profile_is_explicit(config);
         check_report_step(&check->report, "configuration", "configuration",
                 is_missing ? CHECK_FAILED : CHECK_OK,
-                is_missing ? "create the profile, or name another (profile=, AWS_PROFILE)" : NULL,
+                is_missing
+                        ? "create the profile, or name another (profile=, AWS_DEFAULT_PROFILE, AWS_PROFILE)"
+                        : NULL,
                 "%s%s, %s%s; profile %s%s", config_file, state_of(config_file), credentials_file,
                 state_of(credentials_file), profile, is_there ? "" : " (in neither)");
         return true;

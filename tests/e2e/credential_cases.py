@@ -117,6 +117,12 @@ def profile_as_option_missing(world):
     world.credentials("[two]\n" + KEYS.format(1))
 
 
+@case("shared credentials file")
+def profile_in_both_variables(world):
+    world.set(AWS_DEFAULT_PROFILE="one", AWS_PROFILE="two")
+    world.credentials("[one]\n" + KEYS.format(1) + "[two]\n" + KEYS.format(2))
+
+
 @case("error")
 def profile_in_environment_missing(world):
     world.set(AWS_PROFILE="one")

@@ -328,7 +328,8 @@ static void test_profile_is_chosen(void **state)
                 {NULL, NULL, NULL, "default", false},
                 {NULL, "", "", "default", false},
                 {NULL, NULL, "c", "c", true},
-                {NULL, "b", "c", "b", true},
+                {NULL, "b", NULL, "b", true},
+                {NULL, "b", "c", "c", true},
                 {"a", "b", "c", "a", true},
                 {"default", NULL, NULL, "default", true},
         };

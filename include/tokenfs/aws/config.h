@@ -13,7 +13,7 @@ typedef struct AwsConfig AwsConfig;
 typedef struct AwsConfigPaths {
         const char *config_file; /* NULL: AWS_CONFIG_FILE, else ~/.aws/config */
         const char *credentials_file; /* NULL: AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials */
-        const char *profile; /* NULL: AWS_PROFILE (or AWS_DEFAULT_PROFILE), else "default" */
+        const char *profile; /* NULL: AWS_DEFAULT_PROFILE, AWS_PROFILE, else "default" */
 } AwsConfigPaths;
 
 /* Reads both files (one that is missing is empty). Returns 0, -ENOMEM, -EINVAL (broken grammar: `error` says file,
