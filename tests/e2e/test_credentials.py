@@ -5,10 +5,15 @@ an error, or nothing, and the same calls. Where the AWS tools have moved on sinc
 reason, the cases stand on their own. No instance's or container's real address is ever called: endpoints are given.
 """
 
+import os
+import pathlib
+import subprocess
+
 import pytest
 
+import credential_world
 from credential_cases_services import CASES
-from credential_world import ask_botocore, essence
+from credential_world import KEYS, ask_botocore, essence
 
 pytest_plugins = ["credential_fixture"]
 
@@ -29,3 +34,19 @@ def test_same_as_botocore(world, name):
     assert essence(ours) == essence(theirs), (ours, theirs)
     if expected not in ("error", "none"):
         assert [(call.kind, call.method) for call in world.fakes.calls] == asked
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT ROOT: nothing was tested of files that may not be read")
+def test_profile_as_option_in_a_file_that_may_not_be_read(world, monkeypatch):
+    """With profile= the environment's keys don't count, then either: they may be somebody else's."""
+    path = world.write("keys/credentials", "[one]\n" + KEYS.format(1), 0)
+    for parent in (world.home, pathlib.Path(path).parent):
+        parent.chmod(0o755)
+    world.keys_in_environment(AWS_SHARED_CREDENTIALS_FILE=path)
+    popen = subprocess.Popen
+    monkeypatch.setattr(credential_world.subprocess, "Popen", lambda words, **named: popen(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *words], **named))
+    assert world.ask_us().get("provider") == "environment"
+    world.profile = "one"
+    outcome = world.ask_us()
+    assert outcome.get("error") == "invalid" and path in outcome["detail"], outcome

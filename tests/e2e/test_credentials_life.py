@@ -2,16 +2,13 @@
 
 import json
 import os
-import pathlib
 import random
 import shlex
 import stat
-import subprocess
 import time
 
 import pytest
 
-import credential_world
 from aws_fakes import keys_for
 from credential_cases import role_from_profile
 from credential_cases_services import web_identity_from_environment
@@ -165,21 +162,6 @@ def test_token_file_is_read_each_time(world):
         dump.tell("forget")
         found(dump.get(), "web identity")
     assert [call.form["RoleSessionName"] for call in world.fakes.of("sts")] == ["pod-7", "pod-7"]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="NOT ROOT: nothing was tested of files that may not be read")
-def test_profile_as_option_in_a_file_that_may_not_be_read(world, monkeypatch):
-    """With profile= the environment's keys don't count, then either: they may be somebody else's."""
-    path = world.write("keys/credentials", "[one]\n" + KEYS.format(1), 0)
-    for parent in (world.home, pathlib.Path(path).parent):
-        parent.chmod(0o755)
-    world.keys_in_environment(AWS_SHARED_CREDENTIALS_FILE=path)
-    popen = subprocess.Popen
-    monkeypatch.setattr(credential_world.subprocess, "Popen", lambda words, **named: popen(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *words], **named))
-    found(world.ask_us(), "environment")
-    world.profile = "one"
-    failed(world.ask_us(), "invalid", path)
 
 
 # --- STS
