@@ -45,13 +45,36 @@ void access_begin(Accesses *accesses, uint64_t node_id, pid_t task, uint32_t gen
         };
 }
 
-void access_open(Accesses *accesses, uint64_t node_id, pid_t task)
+bool access_open(Accesses *accesses, uint64_t node_id, pid_t task)
 {
         Access *access = access_find(accesses, node_id, task);
-        if (access && access->is_by_path)
-                access->is_by_path = false;
-        else if (access)
+        if (!access)
+                return false;
+        bool goes_on = access->is_by_path;
+        access->is_by_path = false;
+        if (!goes_on)
                 access->generation = 0;
+        return goes_on;
+}
+
+void access_enter(Accesses *accesses, uint64_t node_id, pid_t task, uint64_t came_ns)
+{
+        *access_take(accesses, node_id, task) = (Access){
+                .node_id = node_id,
+                .began_ns = clock_now_ns(),
+                .came_ns = came_ns,
+                .task = task,
+        };
+}
+
+uint64_t access_entered_ns(Accesses *accesses, uint64_t node_id, pid_t task)
+{
+        Access *access = access_find(accesses, node_id, task);
+        if (!access)
+                return 0;
+        uint64_t came_ns = clock_now_ns() < access->began_ns + ACCESS_NS ? access->came_ns : 0;
+        access->came_ns = 0;
+        return came_ns;
 }
 
 uint32_t access_follow(Accesses *accesses, uint64_t node_id, pid_t task)

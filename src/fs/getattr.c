@@ -131,13 +131,14 @@ static int getattr_file(Request *request)
         Fs *fs = request->fs;
         Node node = request->node;
         pid_t task = fuse_req_ctx(request->fuse)->pid;
-        Version *version = request->for_read ? follow(request) : NULL;
-        if (version)
-                return reply_file_attributes(request, version, 0);
+        bool goes_on = request->for_read;
         if (!request->for_read && !request->is_parked) {
-                access_open(&fs->accesses, node_id(node), task);
+                goes_on = access_open(&fs->accesses, node_id(node), task);
                 request->joins_read = read_waits_for(fs, node);
         }
+        Version *version = goes_on ? follow(request) : NULL;
+        if (version)
+                return reply_file_attributes(request, version, 0);
         uint64_t keep_ns = 0, until_ns;
         TreeTell tell = tree_tell_known(&fs->tree, node, request->came_ns, &version, &until_ns);
         if (tell == TREE_LEARN) {

@@ -28,9 +28,15 @@ static int reply_entry(Request *request, Node node, const struct stat *stat, uin
         return 0;
 }
 
+static pid_t task_of(const Request *request)
+{
+        return fuse_req_ctx(request->fuse)->pid;
+}
+
 static int reply_directory(Request *request, uint32_t slot, int64_t mtime_ns, uint64_t keep_ns)
 {
         struct stat stat;
+        access_enter(&request->fs->accesses, node_directory(slot), task_of(request), request->came_ns);
         attributes_of_directory(request->fs, slot, mtime_ns, &stat);
         return reply_entry(request, (Node){slot, 0, NODE_DIRECTORY}, &stat, keep_ns);
 }
@@ -42,8 +48,7 @@ static int reply_file(Request *request, uint32_t slot, uint8_t field, Version *v
         if (!version_has_field(version, field))
                 return ENOENT;
         Node node = {slot, version->generation, field};
-        access_begin(
-                &fs->accesses, node_id(node), fuse_req_ctx(request->fuse)->pid, version->generation, true);
+        access_begin(&fs->accesses, node_id(node), task_of(request), version->generation, true);
         struct stat stat;
         attributes_of_file(fs, node, version, &stat);
         return reply_entry(request, node, &stat, tree_note_told(&fs->tree, node, version, keep_ns));
@@ -132,6 +137,10 @@ int step_lookup(Request *request)
         uint8_t field = field_from_file_name(request->name);
         if (field == 0)
                 return ENOENT;
+        uint64_t entered_ns =
+                request->is_parked ? 0 : access_entered_ns(&fs->accesses, node_id(parent), task_of(request));
+        if (entered_ns)
+                request->came_ns = entered_ns;
         Version *version;
         uint64_t keep_ns;
         uint32_t slot = parent.slot;

@@ -65,6 +65,20 @@ static void test_a_look_up_and_its_opening(void **state)
 }
 
 /* What was begun before can't go on; what begins afterwards can. */
+/* A look-up of a directory, and the one of a file in it. */
+static void test_a_directory_is_entered(void **state)
+{
+        (void)state;
+        assert_int_equal(access_entered_ns(&accesses, NODE, 7), 0);
+        access_enter(&accesses, NODE, 7, 42);
+        assert_int_equal(access_entered_ns(&accesses, NODE, 8), 0);
+        assert_int_equal(access_entered_ns(&accesses, NODE, 7), 42);
+        assert_int_equal(access_entered_ns(&accesses, NODE, 7), 0);
+        access_enter(&accesses, NODE, 7, 42);
+        clock_advance_fake(ACCESS_NS);
+        assert_int_equal(access_entered_ns(&accesses, NODE, 7), 0);
+}
+
 static void test_versions_are_forgotten(void **state)
 {
         (void)state;
@@ -102,6 +116,7 @@ int main(void)
                 TEST(test_a_task_goes_on),
                 TEST(test_opening_ends_it),
                 TEST(test_a_look_up_and_its_opening),
+                TEST(test_a_directory_is_entered),
                 TEST(test_versions_are_forgotten),
                 TEST(test_the_newest_are_kept),
         };
