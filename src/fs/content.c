@@ -198,23 +198,25 @@ Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns)
         return version;
 }
 
-bool content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns)
+ContentItem content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns)
 {
         CacheAnswer answer;
-        if (cache_peek(fs->settings.cache, id, &answer) == 0 &&
-                listing_admits_doc(fs->settings.listing, answer.doc)) {
-                token_item_from_doc(answer.doc, ret_item);
-                *ret_keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
-                return true;
-        }
         ListingAnswer listing;
+        bool is_held = cache_peek(fs->settings.cache, id, &answer) == 0 &&
+                       listing_admits_doc(fs->settings.listing, answer.doc);
         listing_peek(fs->settings.listing, &listing);
         const TokenItem *item = listing_find(&listing, id);
+        bool is_listed = item && listing.due_ns > clock_now_ns();
+        if (is_held && (answer.hit == CACHE_HIT_FRESH || !is_listed)) {
+                token_item_from_doc(answer.doc, ret_item);
+                *ret_keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
+                return answer.hit == CACHE_HIT_FRESH ? CONTENT_KNOWN : CONTENT_OLD;
+        }
         if (!item)
-                return false;
+                return CONTENT_UNKNOWN;
         *ret_item = *item;
         *ret_keep_ns = fs->settings.audit ? 0 : listing.keep_ns;
-        return true;
+        return CONTENT_KNOWN;
 }
 
 void content_on_change(const char *id, const TokenDoc *doc, void *userdata)

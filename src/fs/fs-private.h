@@ -82,9 +82,13 @@ int content_choose(Request *request, const char *name, NameAnswer *ret_chosen);
 Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns);
 /* The slot of the .doh_url in the directory of a token or a name. Errors as slots_take. */
 int url_slot_of(Tree *tree, uint32_t directory, uint32_t *ret_slot);
-/* What is known of the token of a slot without GetAccessToken: from its document, or from the listing.
- * False: nothing. */
-bool content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns);
+/* What is known of a token without GetAccessToken: from its document, or from the listing. */
+typedef enum ContentItem {
+        CONTENT_UNKNOWN, /* nothing */
+        CONTENT_OLD, /* a copy that is no longer promised: it may be gone */
+        CONTENT_KNOWN,
+} ContentItem;
+ContentItem content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns);
 void content_on_change(const char *id, const TokenDoc *doc, void *userdata);
 
 /* names: how a token's name is written as a directory's. Return -EINVAL for what is none. */

@@ -26,14 +26,15 @@ static int getattr_directory(Request *request)
                 mtime_ns = fs->changed_wall_ns;
                 keep_ns = FS_DIRECTORY_KEEP_NS;
         } else if (slot->kind == SLOT_TOKEN) {
-                bool is_told = content_peek_item(fs, slot->key, &item, &keep_ns);
+                bool is_told = content_peek_item(fs, slot->key, &item, &keep_ns) != CONTENT_UNKNOWN;
                 mtime_ns = item_mtime_ns(fs, index, is_told ? &item : NULL);
         } else {
                 NameAnswer chosen;
                 (void)content_peek(fs, index, &keep_ns);
                 bool is_told =
                         listing_get_name(fs->settings.listing, slot->key, 0, true, NULL, &chosen) == 0 &&
-                        chosen.error == API_OK && content_peek_item(fs, chosen.id, &item, &ignored_ns);
+                        chosen.error == API_OK &&
+                        content_peek_item(fs, chosen.id, &item, &ignored_ns) != CONTENT_UNKNOWN;
                 mtime_ns = item_mtime_ns(fs, index, is_told ? &item : NULL);
         }
         struct stat stat;

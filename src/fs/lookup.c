@@ -66,10 +66,8 @@ static int lookup_token(Request *request, const char *id)
         TokenItem item;
         uint64_t keep_ns;
         uint32_t slot;
-        CacheAnswer answer;
-        /* A copy that is no longer promised doesn't prove that the token is still there. */
-        bool is_due = cache_peek(fs->settings.cache, id, &answer) == 0 && answer.hit != CACHE_HIT_FRESH;
-        if (is_due || !content_peek_item(fs, id, &item, &keep_ns)) {
+        if (content_peek_item(fs, id, &item, &keep_ns) != CONTENT_KNOWN) {
+                CacheAnswer answer;
                 r = cache_get(
                         fs->settings.cache, id, request->came_ns, request->give_up, &request->wait, &answer);
                 if (r < 0)
@@ -99,7 +97,7 @@ static int lookup_name(Request *request, const char *encoded)
         uint32_t slot;
         TokenItem item;
         uint64_t ignored_ns;
-        bool is_told = content_peek_item(fs, chosen.id, &item, &ignored_ns);
+        bool is_told = content_peek_item(fs, chosen.id, &item, &ignored_ns) != CONTENT_UNKNOWN;
         r = tree_take_slot(&fs->tree, SLOT_NAME, name, &slot);
         uint64_t keep_ns = fs->settings.audit ? 0 : chosen.keep_ns;
         return r < 0 ? r

@@ -218,7 +218,7 @@ static int fill_token(Request *request, Entries *entries)
         TokenItem item;
         CacheAnswer answer;
         TokenDoc *doc = cache_peek(fs->settings.cache, id, &answer) == 0 ? answer.doc : NULL;
-        if (!doc && !content_peek_item(fs, id, &item, &keep_ns)) {
+        if (!doc && content_peek_item(fs, id, &item, &keep_ns) == CONTENT_UNKNOWN) {
                 Version *version;
                 r = content_get(request, slot, &version, &keep_ns);
                 if (r != 0)

@@ -387,6 +387,19 @@ def test_scan_with_few_tokens_held(mount, resolver):
     assert resolver.count("GetAccessToken") == 100
 
 
+def test_ls_of_tokens_that_were_read(mount, resolver):
+    """ls -l makes list calls only, though copies of all tokens are there and no longer promised."""
+    ids = [t["id"] for t in resolver.add_tokens(50)]
+    fs = mount(ttl=0.5)
+    for id in ids:
+        fs.read(id, "value")
+    time.sleep(0.6)
+    calls = resolver.count("GetAccessToken")
+    shown = fs.run("ls", "-l", fs.path).stdout.decode()
+    assert all(id in shown for id in ids)
+    assert resolver.count("GetAccessToken") == calls
+
+
 @pytest.mark.core
 def test_prefetch_on_a_scan(mount, resolver):
     """cat */status: exactly one call a token, several at once; a single read fetches nothing ahead."""
