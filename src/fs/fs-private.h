@@ -21,7 +21,8 @@ struct Fs {
         struct fuse_buf message;
         ListLink requests; /* parked */
         Prefetch prefetch;
-        Accesses accesses;
+        Accesses accesses; /* to files */
+        Accesses entered; /* to directories, which a long `ls -l` has many of */
 
         /* Which slots the root and .by_name show: marks[slot] equals the mark of its directory. */
         uint32_t *marks;

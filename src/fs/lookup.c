@@ -36,7 +36,7 @@ static pid_t task_of(const Request *request)
 static int reply_directory(Request *request, uint32_t slot, int64_t mtime_ns, uint64_t keep_ns)
 {
         struct stat stat;
-        access_enter(&request->fs->accesses, node_directory(slot), task_of(request), request->came_ns);
+        access_enter(&request->fs->entered, node_directory(slot), task_of(request), request->came_ns);
         attributes_of_directory(request->fs, slot, mtime_ns, &stat);
         return reply_entry(request, (Node){slot, 0, NODE_DIRECTORY}, &stat, keep_ns);
 }
@@ -136,7 +136,7 @@ int step_lookup(Request *request)
         if (field == 0)
                 return ENOENT;
         uint64_t entered_ns =
-                request->is_parked ? 0 : access_entered_ns(&fs->accesses, node_id(parent), task_of(request));
+                request->is_parked ? 0 : access_entered_ns(&fs->entered, node_id(parent), task_of(request));
         if (entered_ns)
                 request->came_ns = entered_ns;
         Version *version;
