@@ -48,13 +48,9 @@ void access_begin(Accesses *accesses, uint64_t node_id, pid_t task, uint32_t gen
 bool access_open(Accesses *accesses, uint64_t node_id, pid_t task)
 {
         Access *access = access_find(accesses, node_id, task);
-        if (!access)
-                return false;
-        bool goes_on = access->is_by_path;
-        access->is_by_path = false;
-        if (!goes_on)
+        if (access && !access->is_by_path)
                 access->generation = 0;
-        return goes_on;
+        return access && access->generation != 0;
 }
 
 void access_enter(Accesses *accesses, uint64_t node_id, pid_t task, uint64_t came_ns)

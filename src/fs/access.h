@@ -24,7 +24,7 @@ typedef struct Access {
         uint64_t came_ns; /* of a directory: when its look-up came */
         pid_t task;
         uint32_t generation;
-        bool is_by_path; /* begun by a look-up: the opening that follows is part of it */
+        bool is_by_path; /* begun by a look-up, as is each one by its path: opening and fstat are part of it */
         bool is_cut; /* its version was forgotten meanwhile */
 } Access;
 
@@ -34,7 +34,8 @@ typedef struct Accesses {
 
 /* The task was told `generation` of the node, freshly. */
 void access_begin(Accesses *accesses, uint64_t node_id, pid_t task, uint32_t generation, bool is_by_path);
-/* The task opens the node: an access that it began by reading has ended. True: one that it began by a look-up goes on. */
+/* The task opens the node, or asks for its size: an access that it began by reading has ended. True: one that it began by
+ * a look-up goes on. */
 bool access_open(Accesses *accesses, uint64_t node_id, pid_t task);
 /* The task was told of a directory, in answer to a look-up that came then. */
 void access_enter(Accesses *accesses, uint64_t node_id, pid_t task, uint64_t came_ns);

@@ -53,14 +53,16 @@ static void test_opening_ends_it(void **state)
         assert_int_equal(access_follow(&accesses, NODE, 7), 0);
 }
 
-/* The opening that follows a look-up is of the same access; the next one is another's. */
+/* Opening and fstat are of the same access as the look-up; an access that began by reading ends with an opening. */
 static void test_a_look_up_and_its_opening(void **state)
 {
         (void)state;
         access_begin(&accesses, NODE, 7, 3, true);
-        access_open(&accesses, NODE, 7);
+        assert_true(access_open(&accesses, NODE, 7));
+        assert_true(access_open(&accesses, NODE, 7));
         assert_int_equal(access_follow(&accesses, NODE, 7), 3);
-        access_open(&accesses, NODE, 7);
+        access_begin(&accesses, NODE, 7, 4, false);
+        assert_false(access_open(&accesses, NODE, 7));
         assert_int_equal(access_follow(&accesses, NODE, 7), 0);
 }
 
