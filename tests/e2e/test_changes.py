@@ -101,8 +101,11 @@ def test_size_and_bytes_agree(mount, resolver):
         start = time.monotonic()
         fd = os.open(fs.at(id, "value"), os.O_RDONLY)
         try:
+            time.sleep(0.02)
             size = os.fstat(fd).st_size
+            time.sleep(0.02)
             data = os.read(fd, 4096)
+            time.sleep(0.02)
             again = os.fstat(fd).st_size
             return time.monotonic() - start, size, data.decode(), again
         finally:
@@ -110,13 +113,13 @@ def test_size_and_bytes_agree(mount, resolver):
 
     at_once = 0
     with Changer(resolver, id):
-        for _ in range(300):
+        for _ in range(50):
             took, size, data, again = bounded(look)
             assert data == value_of(int(data[:8]))
             # A moment's access is to one version. One that a busy machine draws out may see the next.
             at_once += took < 0.2
             assert took >= 0.2 or size == len(data) == again
-    assert at_once > 100
+    assert at_once > 10
 
 
 @pytest.mark.core
