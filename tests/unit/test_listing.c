@@ -41,7 +41,7 @@ static void assert_listed(const char *expected)
         assert_ids(&answer, expected);
 }
 
-static void assert_waits(void)
+static void assert_listing_waits(void)
 {
         ListingAnswer answer;
         assert_int_equal(get(&answer), -EINPROGRESS);
@@ -57,7 +57,7 @@ static void test_walks_everything(void **state)
         ListingAnswer answer;
         fake_reader_init(&reader);
         assert_int_equal(listing_get(listing, clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
-        assert_waits();
+        assert_listing_waits();
         assert_int_equal(fake.started, 1); /* one walk, however many wait */
         fake_answer_ids(&fake, API_LIST_GLOBAL_RESOLVERS, "", (const char *const[]){"gr-1"}, 1, "more");
         ApiCall *call = fake_call(&fake, API_LIST_GLOBAL_RESOLVERS, NULL);
@@ -92,7 +92,7 @@ static void test_nothing_there(void **state)
 {
         (void)state;
         make_listing((ListingSettings){0});
-        assert_waits();
+        assert_listing_waits();
         fake_answer_ids(&fake, API_LIST_GLOBAL_RESOLVERS, NULL, NULL, 0, NULL);
         assert_listed("");
         assert_int_equal(fake.started, 1);
@@ -108,11 +108,11 @@ static void test_few_calls_at_a_time(void **state)
                 pointers[i] = ids[i];
         }
         make_listing((ListingSettings){.dns_view_ids = pointers, .dns_view_id_count = 40});
-        assert_waits();
+        assert_listing_waits();
         for (int i = 0; i < 40; i++) {
                 assert_in_range(fake.running, 1, 4);
-                FakeToken token = {.id = ids[i]};
-                fake_answer_tokens(&fake, NULL, &token, 1, NULL);
+                FakeToken one = {.id = ids[i]};
+                fake_answer_tokens(&fake, NULL, &one, 1, NULL);
         }
         assert_int_equal(fake.running, 0);
         ListingAnswer answer;
@@ -124,7 +124,7 @@ static void test_freshness(void **state)
 {
         (void)state;
         make_view_listing(1);
-        assert_waits();
+        assert_listing_waits();
         clock_advance_fake(NS_PER_S);
         fake_answer_tokens(&fake, NULL, abc, 3, NULL);
         clock_advance_fake(TTL_NS / 100 * 74 - NS_PER_S);
@@ -137,7 +137,7 @@ static void test_freshness(void **state)
         fake_answer_tokens(&fake, NULL, abc, 2, NULL);
         assert_listed("a b");
         clock_advance_fake(TTL_NS);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_tokens(&fake, NULL, abc, 3, NULL);
         assert_listed("a b c");
 }
@@ -147,20 +147,20 @@ static void test_version(void **state)
         (void)state;
         make_view_listing(1);
         ListingAnswer answer;
-        assert_waits();
+        assert_listing_waits();
         fake_answer_tokens(&fake, NULL, abc, 3, NULL);
         assert_int_equal(get(&answer), 0);
         uint64_t version = answer.version;
         static const FakeToken reordered[] = {
                 {.id = "c"}, {.id = "a", .name = "web"}, {.id = "b"}, {.id = "b"}};
         clock_advance_fake(TTL_NS);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_tokens(&fake, NULL, reordered, 4, NULL);
         assert_int_equal(get(&answer), 0);
         assert_ids(&answer, "a b c"); /* repeats are dropped */
         assert_int_equal(answer.version, version);
         clock_advance_fake(TTL_NS);
-        assert_waits();
+        assert_listing_waits();
         static const FakeToken renamed[] = {{.id = "c"}, {.id = "a", .name = "mail"}, {.id = "b"}};
         fake_answer_tokens(&fake, NULL, renamed, 3, NULL);
         assert_int_equal(get(&answer), 0);
@@ -204,7 +204,7 @@ static void test_next_token_that_repeats(void **state)
 {
         (void)state;
         make_view_listing(1);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_tokens(&fake, NULL, abc, 3, "again");
         fake_answer_tokens(&fake, NULL, abc, 3, "again");
         assert_int_equal(fake.running, 0);
@@ -218,7 +218,7 @@ static void test_pages_without_end(void **state)
 {
         (void)state;
         make_view_listing(1);
-        assert_waits();
+        assert_listing_waits();
         while (fake.running) {
                 char next[16];
                 assert_true(fake.started < 5000);
@@ -234,7 +234,7 @@ static void test_more_than_can_be(void **state)
 {
         (void)state;
         make_listing((ListingSettings){0});
-        assert_waits();
+        assert_listing_waits();
         char(*ids)[16] = calloc(1000, sizeof *ids);
         const char **pointers = calloc(1000, sizeof *pointers);
         for (int i = 0; i < 1000; i++) {
@@ -258,7 +258,7 @@ static void test_denied(void **state)
 {
         (void)state;
         make_listing((ListingSettings){0});
-        assert_waits();
+        assert_listing_waits();
         fake_answer_error(fake_call(&fake, API_LIST_GLOBAL_RESOLVERS, NULL), API_E_ACCESS_DENIED);
         ListingAnswer answer;
         for (int i = 0; i < 5; i++) {
@@ -269,7 +269,7 @@ static void test_denied(void **state)
         }
         assert_int_equal(fake.started, 1); /* remembered as long as a listing */
         clock_advance_fake(TTL_NS);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_ids(&fake, API_LIST_GLOBAL_RESOLVERS, NULL, NULL, 0, NULL);
         assert_listed("");
 }
@@ -278,7 +278,7 @@ static void test_partly_denied(void **state)
 {
         (void)state;
         make_view_listing(2);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_error(fake_call(&fake, API_LIST_ACCESS_TOKENS, "dnsv-1"), API_E_ACCESS_DENIED);
         fake_answer_tokens(&fake, "dnsv-2", abc, 3, NULL);
         ListingAnswer answer;
@@ -294,7 +294,7 @@ static void test_vanished_branch(void **state)
 {
         (void)state;
         make_view_listing(2);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_error(fake_call(&fake, API_LIST_ACCESS_TOKENS, "dnsv-1"), API_E_NOT_FOUND);
         fake_answer_tokens(&fake, "dnsv-2", abc, 3, NULL);
         assert_listed("a b c");
@@ -304,7 +304,7 @@ static void test_malformed_items_make_it_incomplete(void **state)
 {
         (void)state;
         make_view_listing(1);
-        assert_waits();
+        assert_listing_waits();
         TokenItem item;
         fake_item(&(FakeToken){.id = "a"}, &item);
         fake_answer_page(fake_call(&fake, API_LIST_ACCESS_TOKENS, NULL),
@@ -319,7 +319,7 @@ static void test_failing_walk_keeps_the_old(void **state)
 {
         (void)state;
         make_view_listing(2);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_tokens(&fake, "dnsv-1", abc, 3, NULL);
         fake_answer_tokens(&fake, "dnsv-2", NULL, 0, NULL);
         ListingAnswer answer;
@@ -351,7 +351,7 @@ static void test_failing_walk_keeps_the_old(void **state)
         assert_int_equal(fake.started, started); /* no storm of walks */
 
         clock_advance_fake(STALE_NS);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_error(fake_call(&fake, API_LIST_ACCESS_TOKENS, "dnsv-1"), API_E_TLS);
         assert_int_equal(fake.running, 0); /* the rest of the walk ends with it */
         assert_int_equal(get(&answer), 0);
@@ -385,7 +385,7 @@ static void test_probe_ends(void **state)
 {
         (void)state;
         make_view_listing(1);
-        assert_waits();
+        assert_listing_waits();
         int turns = 0;
         for (; fake.running && turns < 100; turns++) {
                 fake_answer_retry(fake_call(&fake, API_LIST_ACCESS_TOKENS, NULL), API_E_SERVER,
@@ -393,10 +393,10 @@ static void test_probe_ends(void **state)
                 clock_advance_fake(10 * NS_PER_S);
         }
         assert_in_range(turns, 10, 14);
-        assert_waits();
+        assert_listing_waits();
 }
 
-static void wait_again(CacheWait *wait)
+static void list_again(CacheWait *wait)
 {
         ListingAnswer ignored;
         CONTAINER_OF(wait, FakeReader, wait)->woken++;
@@ -407,14 +407,14 @@ static void test_forget_with_waiters(void **state)
 {
         (void)state;
         make_view_listing(1);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_tokens(&fake, NULL, abc, 3, NULL);
         clock_advance_fake(TTL_NS);
         FakeReader readers[3];
         ListingAnswer answer;
         for (size_t i = 0; i < ARRAY_LEN(readers); i++) {
                 fake_reader_init(&readers[i]);
-                readers[i].wait.handler = wait_again;
+                readers[i].wait.handler = list_again;
                 assert_int_equal(
                         listing_get(listing, clock_now_ns(), false, &readers[i].wait, &answer), -EINPROGRESS);
         }
@@ -440,13 +440,13 @@ static void test_forget_denial(void **state)
 {
         (void)state;
         make_view_listing(1);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_error(fake_call(&fake, API_LIST_ACCESS_TOKENS, NULL), API_E_ACCESS_DENIED);
         listing_forget(listing);
         ListingStatus status;
         listing_status(listing, &status);
         assert_int_equal(status.error, API_OK);
-        assert_waits();
+        assert_listing_waits();
 }
 
 static void test_no_call_can_start(void **state)
@@ -459,7 +459,7 @@ static void test_no_call_can_start(void **state)
         assert_int_equal(answer.error, API_E_MEMORY);
         clock_advance_fake(NS_PER_S);
         fake.start_result = 0;
-        assert_waits();
+        assert_listing_waits();
         /* In the middle of a walk. */
         fake.start_result = -ENOMEM;
         fake_answer_tokens(&fake, NULL, abc, 3, "more");
@@ -471,7 +471,7 @@ static void test_wall_clock_does_not_matter(void **state)
 {
         (void)state;
         make_view_listing(1);
-        assert_waits();
+        assert_listing_waits();
         fake_answer_tokens(&fake, NULL, abc, 3, NULL);
         clock_set_fake(FAKE_NOW_NS + 1, FAKE_WALL_NS + 1000 * 86400 * (int64_t)NS_PER_S);
         assert_listed("a b c");
@@ -483,14 +483,14 @@ static void test_free_in_the_middle(void **state)
 {
         (void)state;
         make_listing((ListingSettings){.dns_view_ids = one_view, .dns_view_id_count = 1});
-        assert_waits();
+        assert_listing_waits();
         fake_answer_tokens(&fake, NULL, abc, 3, "more");
         assert_int_equal(fake.running, 1);
 }
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up_listing, tear_down_listing)
         const struct CMUnitTest tests[] = {
                 TEST(test_walks_everything),
                 TEST(test_nothing_there),

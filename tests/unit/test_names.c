@@ -385,7 +385,7 @@ static void test_visit(void **state)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up_listing, tear_down_listing)
         const struct CMUnitTest tests[] = {
                 TEST(test_rules),
                 TEST(test_missing_names),

@@ -28,7 +28,7 @@ static int set_up_scan(void **state)
         prefetch = (Prefetch){0};
         for (int i = 0; i < COUNT; i++)
                 (void)snprintf(ids[i], sizeof ids[i], "t-%03d", i);
-        (void)set_up(state);
+        (void)set_up_listing(state);
         make_listing((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 1});
         list(0, COUNT);
         return 0;
@@ -197,7 +197,7 @@ static void test_failing_endpoint(void **state)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up_scan, tear_down)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up_scan, tear_down_listing)
         const struct CMUnitTest tests[] = {
                 TEST(test_single_reads),
                 TEST(test_window_grows),

@@ -19,9 +19,9 @@ static void assert_admits(const char *id, ApiError expected)
         assert_int_equal(error, expected);
 }
 
-static bool admits_doc(FakeToken token)
+static bool admits_doc(FakeToken given)
 {
-        TokenDoc *doc = fake_doc(&token);
+        TokenDoc *doc = fake_doc(&given);
         bool admitted = listing_admits_doc(listing, doc);
         token_doc_unref(doc);
         return admitted;
@@ -154,7 +154,7 @@ static void test_listing_does_not_tell(void **state)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up_listing, tear_down_listing)
         const struct CMUnitTest tests[] = {
                 TEST(test_none),
                 TEST(test_tokens),
