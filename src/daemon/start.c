@@ -68,13 +68,6 @@ static void find_connection(Supervisor *supervisor)
 static int prepare_mountpoint(Supervisor *supervisor)
 {
         const char *given = supervisor->options->mountpoint;
-        if (supervisor->options->remount) {
-                log_error("the options of a mount can't be changed while it serves: umount %s, then mount it "
-                          "again "
-                          "(SIGHUP reads configuration and credentials anew)",
-                        given);
-                return -EINVAL;
-        }
         int r = mounts_resolve(given, &supervisor->mountpoint);
         if (r == 0)
                 r = mounts_prepare(supervisor->mountpoint);

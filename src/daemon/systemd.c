@@ -107,7 +107,8 @@ int systemd_kept_end(void)
 int systemd_kept(const char *name)
 {
         const char *names = secure_getenv("LISTEN_FDNAMES");
-        for (int fd = KEPT_FIRST; names && fd < systemd_kept_end(); fd++) {
+        int end = names ? systemd_kept_end() : KEPT_FIRST;
+        for (int fd = KEPT_FIRST; fd < end; fd++) {
                 size_t len = strcspn(names, ":");
                 if (len == strlen(name) && strncmp(names, name, len) == 0)
                         return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -1 : fd;

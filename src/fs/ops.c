@@ -4,8 +4,8 @@
  * opens; entries and attributes are good for as long as the answer is fresh. So a warm read comes here not at all.
  * With `audit` all of that is off: every open comes, and reads go by the page cache.
  *
- * What may wait: a look-up of a file, the question for attributes that a read asks before it uses the page cache, a
- * read itself, and reading a directory. What never waits: `stat` of what is known, and `statfs`. */
+ * What may wait: a look-up, the question for attributes that a read or an opening asks, a read itself, and reading a
+ * directory. What never waits: `stat` of what is fresh, and `statfs`. */
 
 #include "fs-private.h"
 
