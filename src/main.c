@@ -10,10 +10,10 @@
 
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/log.h"
-#include "tokenfs/daemon/check.h"
-#include "tokenfs/daemon/options.h"
-#include "tokenfs/daemon/supervisor.h"
-#include "tokenfs/daemon/wait.h"
+#include "tokenfs/commands/check.h"
+#include "tokenfs/options/options.h"
+#include "tokenfs/supervisor/supervisor.h"
+#include "tokenfs/commands/wait.h"
 
 /* Where a standard stream is closed, the next descriptor that is opened takes its number: the connection to the kernel,
  * in which the log would be written then. */

@@ -6,7 +6,7 @@
  * Its owner's handler may cancel it or any other call. So the handler is always called as the last thing that is done
  * with the call. */
 
-#include "api/client-private.h"
+#include "client-private.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,7 +15,7 @@
 
 #include "tokenfs/base/log.h"
 
-#include "api/page.h"
+#include "page.h"
 
 #define SKEW_STEP_MIN_S 10 /* no signature is refused for less */
 

@@ -3,8 +3,8 @@
 
 #include "tokenfs/api/client.h"
 
-#include "api/request.h"
-#include "api/retry.h"
+#include "request.h"
+#include "retry.h"
 
 struct ApiClient {
         ApiSettings settings;

@@ -10,7 +10,7 @@
  * waiting for an attempt of his own. When it is open for a reason that isn't transient they end.
  * Handlers may cancel any call and start others: loops over calls begin anew at the head of a list. */
 
-#include "api/client-private.h"
+#include "client-private.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@
 
 #include "tokenfs/base/list.h"
 
-#include "api/page.h"
+#include "page.h"
 
 static ApiCall *first_call(ListLink *list)
 {

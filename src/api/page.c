@@ -5,7 +5,7 @@
  * fixed records, so whatever else stands in them, a value that doesn't belong there included, is wiped with the parsed
  * document. */
 
-#include "api/page.h"
+#include "page.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #include "tokenfs/base/json.h"
 #include "tokenfs/base/parse.h"
 
-#include "api/fields.h"
+#include "fields.h"
 
 #define DEPTH_MAX 16
 

@@ -3,7 +3,7 @@
  * An operation is a row of a table: its name, which is also its IAM action, and its path. Ids are checked before they
  * come here; they are percent-encoded all the same, so that what is signed is what is sent, whatever they hold. */
 
-#include "api/request.h"
+#include "request.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 #include "tokenfs/base/secret.h"
 
-#include "api/page.h"
+#include "page.h"
 
 #define SERVICE "route53globalresolver"
 #define PAGE_SIZE "100"

@@ -11,7 +11,7 @@
  * Probes and retries are paid out of a bucket that time and successes fill, so that their number has a bound which
  * doesn't depend on how the failures come. */
 
-#include "api/retry.h"
+#include "retry.h"
 
 #include "tokenfs/base/cleanup.h"
 

@@ -20,7 +20,7 @@
 #include "tokenfs/base/parse.h"
 #include "tokenfs/base/secret.h"
 
-#include "api/fields.h"
+#include "fields.h"
 
 #define BODY_MAX ((size_t)64 * 1024)
 #define DEPTH_MAX 16

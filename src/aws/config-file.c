@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tokenfs/aws/shellwords.h"
+#include "tokenfs/base/shellwords.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/secret.h"

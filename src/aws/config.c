@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "config-file.h"
-#include "environment.h"
+#include "tokenfs/aws/environment.h"
 
 #define PATH_MAX_BYTES 4096
 

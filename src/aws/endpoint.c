@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "environment.h"
+#include "tokenfs/aws/environment.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/parse.h"
 #include "tokenfs/net/http.h"

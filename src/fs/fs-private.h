@@ -4,12 +4,12 @@
 #include <fuse_lowlevel.h>
 
 #include "access.h"
-#include "node.h"
-#include "session-private.h"
+#include "tokenfs/fuse/node.h"
+#include "tokenfs/fuse/fuse-session.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/cache/prefetch.h"
 #include "tokenfs/fs/fs.h"
-#include "tree.h"
+#include "versions.h"
 
 /* A name in a directory: at worst every character of a token name is escaped. */
 #define FS_NAME_MAX (3 * TOKEN_NAME_MAX)

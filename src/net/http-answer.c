@@ -4,7 +4,7 @@
  * buffers of the secret heap; what is too much ends the transfer. Header lines of an interim answer (1xx) are replaced by
  * those of the next one, but count against the limit; trailers behind the body are dropped. */
 
-#include "net/http-private.h"
+#include "http-private.h"
 
 #include <errno.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  * reason into it; should it ever hold the query or a header's value, the code's general text is told instead. A proxy's
  * URL that it can't read it quotes whole, with the password: there the text is our own. */
 
-#include "net/http-private.h"
+#include "http-private.h"
 
 #include <openssl/x509.h>
 #include <stdio.h>

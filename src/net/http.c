@@ -37,8 +37,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "net/http-private.h"
-#include "net/loop-private.h"
+#include "http-private.h"
+#include "loop-private.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/secret.h"
 

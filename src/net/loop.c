@@ -32,7 +32,7 @@
 #include <sys/signalfd.h>
 #include <time.h>
 
-#include "net/loop-private.h"
+#include "loop-private.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/list.h"
 

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "net/loop-private.h"
+#include "loop-private.h"
 #include "tokenfs/base/clock.h"
 
 static void heap_put(LoopTimers *timers, size_t index, LoopTimer *timer)

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aws/provider-container.h"
-#include "aws/provider-http.h"
+#include "credentials/container.h"
+#include "credentials/http.h"
 #include "tokenfs/base/cleanup.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

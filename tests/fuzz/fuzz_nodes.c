@@ -7,9 +7,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "daemon/handover.h"
+#include "supervisor/handover.h"
 #include "fs/fs-private.h"
-#include "fs/slots-private.h"
+#include "tokenfs/fuse/slot.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -10,7 +10,7 @@
 #include "tokenfs/api/token.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
-#include "tokenfs/daemon/options.h"
+#include "tokenfs/options/options.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

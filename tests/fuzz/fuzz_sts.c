@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tokenfs/aws/shellwords.h"
-#include "aws/xml.h"
+#include "tokenfs/base/shellwords.h"
+#include "credentials/xml.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/secret.h"
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "tokenfs/base/log.h"
-#include "tokenfs/cache/cache.h"
+#include "tokenfs/cache/tokens.h"
 
 #define TTL_NS (100 * NS_PER_S)
 #define STALE_NS (1000 * NS_PER_S)

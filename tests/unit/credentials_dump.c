@@ -17,8 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tokenfs/aws/shellwords.h"
-#include "tokenfs/aws/credentials.h"
+#include "tokenfs/base/shellwords.h"
+#include "tokenfs/credentials/chain.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/parse.h"

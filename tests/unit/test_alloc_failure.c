@@ -11,9 +11,9 @@
 
 #include "alloc_failure.h"
 #include "api/page.h"
-#include "fs/tree.h"
+#include "fs/versions.h"
 #include "tokenfs/aws/config.h"
-#include "tokenfs/aws/credentials.h"
+#include "tokenfs/credentials/chain.h"
 #include "tokenfs/aws/sigv4.h"
 #include "tokenfs/base/json.h"
 #include "tokenfs/base/log.h"

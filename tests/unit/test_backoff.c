@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/backoff.h"
+#include "supervisor/backoff.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 

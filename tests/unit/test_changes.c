@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/changes.h"
+#include "supervisor/changes.h"
 
 static char web[] = "web", spaced[] = "a b", slashed[] = "x/y'";
 static char *names[] = {web, spaced, slashed};

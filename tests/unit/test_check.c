@@ -10,12 +10,12 @@
 
 #include <cmocka.h>
 
-#include "daemon/check-access.h"
-#include "daemon/check-fuse.h"
-#include "daemon/check-report.h"
+#include "commands/check-access.h"
+#include "commands/check-fuse.h"
+#include "commands/check-report.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
-#include "tokenfs/daemon/check.h"
+#include "tokenfs/commands/check.h"
 
 static CheckReport report;
 static char *printed;

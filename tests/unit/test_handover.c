@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/handover.h"
+#include "supervisor/handover.h"
 #include "tokenfs/base/cleanup.h"
 
 static char *self; /* this program, which one test executes */

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/mounts.h"
+#include "tokenfs/fuse/mounts.h"
 #include "tokenfs/base/cleanup.h"
 
 static const char mountinfo[] =

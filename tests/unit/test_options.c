@@ -11,10 +11,10 @@
 
 #include <cmocka.h>
 
-#include "daemon/option-table.h"
+#include "options/table.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
-#include "tokenfs/daemon/options.h"
+#include "tokenfs/options/options.h"
 
 #define MAX_WORDS 16
 

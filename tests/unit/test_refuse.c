@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/refuse.h"
+#include "tokenfs/fuse/refuse.h"
 
 static FsSession *session;
 static int kernel;

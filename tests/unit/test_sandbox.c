@@ -26,9 +26,9 @@
 
 #include <cmocka.h>
 
-#include "daemon/landlock.h"
-#include "daemon/sandbox.h"
-#include "daemon/syscall-filter.h"
+#include "worker/landlock.h"
+#include "tokenfs/worker/sandbox.h"
+#include "worker/seccomp.h"
 #include "tokenfs/base/cleanup.h"
 
 typedef int Attempt(void);

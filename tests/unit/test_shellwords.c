@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "tokenfs/aws/shellwords.h"
+#include "tokenfs/base/shellwords.h"
 #include "tokenfs/base/secret.h"
 
 /* The words, each in [], or the error. */

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/status.h"
+#include "tokenfs/worker/status.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
 

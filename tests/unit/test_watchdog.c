@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/watchdog.h"
+#include "supervisor/watchdog.h"
 #include "tokenfs/base/clock.h"
 
 #define LIMIT_NS (30 * NS_PER_S)

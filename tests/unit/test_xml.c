@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "aws/xml.h"
+#include "credentials/xml.h"
 #include "tokenfs/base/cleanup.h"
 
 static XmlWanted wanted[2];

@@ -7,7 +7,7 @@
 
 #include "tokenfs/api/errors.h"
 #include "tokenfs/api/token.h"
-#include "tokenfs/aws/credentials.h"
+#include "tokenfs/credentials/chain.h"
 #include "tokenfs/aws/endpoint.h"
 #include "tokenfs/net/http.h"
 #include "tokenfs/net/loop.h"

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "tokenfs/api/token.h"
-#include "tokenfs/cache/cache.h"
+#include "tokenfs/cache/tokens.h"
 #include "tokenfs/cache/source.h"
 #include "tokenfs/cache/wait.h"
 #include "tokenfs/net/loop.h"

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tokenfs/cache/cache.h"
+#include "tokenfs/cache/tokens.h"
 #include "tokenfs/cache/listing.h"
 
 /* Where the last cold reads were. Zeroed: none yet. */

@@ -6,11 +6,11 @@
 #include <sys/types.h>
 
 #include "tokenfs/base/buf.h"
-#include "tokenfs/cache/cache.h"
+#include "tokenfs/cache/tokens.h"
 #include "tokenfs/cache/listing.h"
 #include "tokenfs/cache/resolvers.h"
-#include "tokenfs/fs/session.h"
-#include "tokenfs/fs/slots.h"
+#include "tokenfs/fuse/session.h"
+#include "tokenfs/fuse/nodes.h"
 #include "tokenfs/net/loop.h"
 
 typedef struct Fs Fs;

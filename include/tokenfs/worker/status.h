@@ -1,0 +1,28 @@
+#pragma once
+/* The service files: what the daemon knows and how it fares, for people and for Prometheus. Neither tells a secret, and
+ * neither makes a call. */
+
+#include "tokenfs/worker/backend.h"
+#include "tokenfs/base/buf.h"
+#include "tokenfs/cache/tokens.h"
+#include "tokenfs/cache/listing.h"
+#include "tokenfs/options/options.h"
+#include "tokenfs/fs/fs.h"
+#include "tokenfs/fuse/nodes.h"
+
+/* Where the figures come from. All borrowed. */
+typedef struct StatusSources {
+        const Options *options;
+        const Backend *backend;
+        Cache *cache;
+        Listing *listing;
+        const Fs *fs;
+        const SlotsShared *shared;
+} StatusSources;
+
+/* FsServiceWriter; `userdata` is a StatusSources. */
+void status_write(Buf *out, void *userdata);
+void metrics_write(Buf *out, void *userdata);
+
+/* How a process ended, from its wait status: "signal 9 (Killed)", "exit status 3". */
+void status_describe_end(int wait_status, char text[static 48]);

@@ -1,0 +1,336 @@
+/* IAM Identity Center: the role that the profile names, with the sign-in that `aws sso login` left.
+ *
+ * With an sso_session the sign-in can be refreshed, and is in its last quarter of an hour, through SSO-OIDC; in the
+ * legacy form it can't. Then the role's credentials are asked for, with the sign-in in a header. Nobody signs in here:
+ * where that is what it takes, the error says so. */
+
+#include "provider.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http.h"
+#include "sso-token.h"
+#include "tokenfs/aws/endpoint.h"
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/json.h"
+#include "tokenfs/base/log.h"
+
+#define SSO_TIMEOUT_NS (8 * NS_PER_S)
+#define SSO_CONNECT_TIMEOUT_NS (4 * NS_PER_S)
+#define SSO_ATTEMPTS 3
+#define SSO_PAUSE_NS (300 * NS_PER_MS)
+#define SSO_REFRESH_BEFORE_NS (INT64_C(15) * 60 * (int64_t)NS_PER_S)
+
+/* What the profile, with its sso-session, says. Borrowed from the configuration. */
+typedef struct SsoSettings {
+        const char *session; /* NULL: the legacy form */
+        const char *start_url, *region, *role_name, *account_id;
+} SsoSettings;
+
+typedef struct SsoState {
+        ProviderRun *run;
+        SsoSettings settings;
+        SsoToken token;
+        AwsEndpoint endpoint;
+        Buf url, body;
+        HttpHeader headers[2];
+        ProviderCall call;
+} SsoState;
+
+static const char *get(const ProviderRun *run, const char *key)
+{
+        return aws_config_get(run->context->config, run->profile, key);
+}
+
+static int fail_login(SsoState *state, CredentialsError error, const char *problem)
+{
+        return provider_fail(
+                state->run, error, "%s; run `aws sso login --profile %.100s`", problem, state->run->profile);
+}
+
+/* One setting: in the session, where one is named, and there the profile may repeat but not contradict it. */
+static int resolve(
+        ProviderRun *run, const char *session, const char *key, bool is_of_session, const char **ret_value)
+{
+        const char *own = get(run, key);
+        const char *shared = session ? aws_config_get_sso_session(run->context->config, session, key) : NULL;
+        if (own && shared && strcmp(own, shared) != 0)
+                return provider_fail(run, CREDENTIALS_E_INVALID,
+                        "it and [sso-session %.100s] say different things in %s; leave one", session, key);
+        *ret_value = shared || (session && is_of_session) ? shared : own;
+        if (!*ret_value)
+                return provider_fail(run, CREDENTIALS_E_INVALID, "%s is missing%s%.100s", key,
+                        session && is_of_session ? " in sso-session " : "",
+                        session && is_of_session ? session : "");
+        return 1;
+}
+
+/* Returns 1, or 0 with the failure set. */
+static int read_settings(ProviderRun *run, SsoSettings *settings)
+{
+        settings->session = get(run, "sso_session");
+        if (settings->session && !aws_config_has_sso_session(run->context->config, settings->session))
+                return provider_fail(run, CREDENTIALS_E_INVALID,
+                        "[sso-session %.100s] doesn't exist in %.200s", settings->session,
+                        aws_config_config_file(run->context->config));
+        return resolve(run, settings->session, "sso_role_name", false, &settings->role_name) &&
+               resolve(run, settings->session, "sso_account_id", false, &settings->account_id) &&
+               resolve(run, settings->session, "sso_start_url", true, &settings->start_url) &&
+               resolve(run, settings->session, "sso_region", true, &settings->region);
+}
+
+/* Returns 1, or 0 with the failure set. */
+static int load_token(SsoState *state)
+{
+        ProviderRun *run = state->run;
+        Buf path = BUF_INIT(4096);
+        int r = sso_token_load(state->settings.session ? state->settings.session : state->settings.start_url,
+                &path, &state->token);
+        if (r == -ENOMEM)
+                (void)provider_no_memory(run);
+        else if (r == -ENOENT)
+                (void)fail_login(state, CREDENTIALS_E_INVALID, "nobody has signed in yet");
+        else if (r < 0)
+                (void)provider_fail(run, CREDENTIALS_E_INVALID,
+                        "the sign-in in %.250s can't be read (%s); run `aws sso login --profile %.60s`",
+                        buf_str(&path), r == -EINVAL ? "malformed" : strerrordesc_np(-r), run->profile);
+        buf_deinit(&path);
+        return r < 0 ? 0 : 1;
+}
+
+/* Returns -EINPROGRESS, or 0 with the failure set. `path` is appended to state->url, which holds the endpoint's. */
+static int start_call(SsoState *state, const char *service, const char *method, const char *path,
+        HttpHeader header, ProviderCallHandler *handler)
+{
+        const ProviderContext *context = state->run->context;
+        Buf error = BUF_INIT(PROVIDER_DETAIL_MAX / 2);
+        aws_endpoint_deinit(&state->endpoint);
+        int r = aws_endpoint_service(service, state->settings.region, context->use_fips, context->config,
+                &error, &state->endpoint);
+        if (r < 0 && r != -ENOMEM)
+                (void)provider_fail(state->run, CREDENTIALS_E_INVALID, "the endpoint of %s: %.300s", service,
+                        buf_str(&error));
+        buf_deinit(&error);
+        if (r < 0)
+                return r == -ENOMEM ? provider_no_memory(state->run) : 0;
+        buf_clear(&state->url);
+        (void)buf_appendf(&state->url, "%s%s", state->endpoint.url, path);
+        state->headers[0] = header;
+        state->headers[1] = (HttpHeader){"Accept", "application/json"};
+        r = state->url.error;
+        if (r == 0)
+                r = provider_call_start(&state->call, context,
+                        &(HttpRequest){
+                                .method = method,
+                                .url = buf_str(&state->url),
+                                .headers = state->headers,
+                                .header_count = ARRAY_LEN(state->headers),
+                                .body = state->body.len > 0 ? buf_str(&state->body) : NULL,
+                                .body_len = state->body.len,
+                                .timeout_ns = SSO_TIMEOUT_NS,
+                                .connect_timeout_ns = SSO_CONNECT_TIMEOUT_NS,
+                                .response_max = PROVIDER_ANSWER_MAX,
+                                .allow_plain = context->allow_plain_http,
+                        },
+                        SSO_ATTEMPTS, SSO_PAUSE_NS, handler, state);
+        if (r == -ENOMEM)
+                return provider_no_memory(state->run);
+        if (r < 0)
+                return provider_fail(state->run, CREDENTIALS_E_INVALID,
+                        "the call of %s can't be made; check the sign-in and "
+                        "the endpoint",
+                        service);
+        return -EINPROGRESS;
+}
+
+/* --- The role's credentials --------------------------------------------------------------------------------- */
+
+static void read_credentials(SsoState *state, const HttpResponse *response)
+{
+        ProviderRun *run = state->run;
+        CLEANUP(json_free_p) cJSON *json = NULL;
+        const cJSON *found = NULL;
+        uint64_t expires_ms = 0;
+        int r = json_parse(buf_str(&response->body), response->body.len, 8, &json);
+        if (r == 0)
+                r = json_member(json, "roleCredentials", &found);
+        const char *access_key_id = r == 0 ? json_string(found, "accessKeyId") : NULL;
+        const char *secret = r == 0 ? json_string(found, "secretAccessKey") : NULL;
+        const char *token = r == 0 ? json_string(found, "sessionToken") : NULL;
+        if (r == -ENOMEM)
+                (void)provider_no_memory(run);
+        else if (!access_key_id || !secret || !token || json_uint(found, "expiration", &expires_ms) < 0)
+                (void)provider_fail(run, CREDENTIALS_E_INVALID,
+                        "the answer of %.100s isn't what Identity Center sends", state->endpoint.host);
+        else
+                (void)provider_found(run, "the answer of Identity Center", access_key_id, secret, token,
+                        expires_ms > INT64_MAX / NS_PER_MS ? INT64_MAX : (int64_t)(expires_ms * NS_PER_MS));
+}
+
+static void on_credentials(const HttpResponse *response, void *userdata)
+{
+        SsoState *state = userdata;
+        ProviderRun *run = state->run;
+        if (response->error != HTTP_OK)
+                (void)provider_fail_call(run, state->endpoint.host, response);
+        else if (response->status == 200)
+                read_credentials(state, response);
+        else if (response->status == 401)
+                (void)fail_login(state, CREDENTIALS_E_REJECTED, "the sign-in is not accepted any more");
+        else if (response->status >= 500 || response->status == 429)
+                (void)provider_fail(run, CREDENTIALS_E_FAILED, "%.100s answered with status %d",
+                        state->endpoint.host, response->status);
+        else
+                (void)provider_fail(run,
+                        response->status == 403 ? CREDENTIALS_E_REJECTED : CREDENTIALS_E_INVALID,
+                        "%.100s refused with status %d; check sso_account_id %.20s and sso_role_name %.70s",
+                        state->endpoint.host, response->status, state->settings.account_id,
+                        state->settings.role_name);
+        provider_finish(run);
+}
+
+static int ask_for_credentials(SsoState *state)
+{
+        if (state->token.expires_wall_ns <= clock_wall_ns())
+                return fail_login(state, CREDENTIALS_E_EXPIRED, "the sign-in has expired");
+        Buf path = BUF_INIT(2048);
+        const SsoSettings *settings = &state->settings;
+        (void)buf_append_str(&path, "/federation/credentials?role_name=");
+        (void)buf_append_uri(&path, settings->role_name, strlen(settings->role_name), "");
+        (void)buf_append_str(&path, "&account_id=");
+        (void)buf_append_uri(&path, settings->account_id, strlen(settings->account_id), "");
+        buf_deinit(&state->body);
+        int r = path.error ? provider_fail(state->run, CREDENTIALS_E_INVALID, "sso_role_name is too long")
+                           : start_call(state, "sso", "GET", buf_str(&path),
+                                     (HttpHeader){"x-amz-sso_bearer_token", state->token.access_token.data},
+                                     on_credentials);
+        buf_deinit(&path);
+        return r;
+}
+
+/* --- The refresh of the sign-in ----------------------------------------------------------------------------- */
+
+/* Takes the answer over into the token. 0, -EINVAL, -ENOMEM. */
+static int read_refreshed(SsoState *state, const HttpResponse *response)
+{
+        CLEANUP(json_free_p) cJSON *json = NULL;
+        SsoToken *token = &state->token;
+        uint64_t expires_in_s = 0;
+        int r = json_parse(buf_str(&response->body), response->body.len, 8, &json);
+        if (r < 0)
+                return r == -ENOMEM ? r : -EINVAL;
+        const char *access_token = json_string(json, "accessToken");
+        const char *refresh_token = json_string(json, "refreshToken");
+        if (!access_token || json_uint(json, "expiresIn", &expires_in_s) < 0 || expires_in_s > INT32_MAX)
+                return -EINVAL;
+        char *start_url = strdup(state->settings.start_url), *region = strdup(state->settings.region);
+        if (!start_url || !region ||
+                secret_set(&token->access_token, access_token, strlen(access_token)) < 0 ||
+                (refresh_token &&
+                        secret_set(&token->refresh_token, refresh_token, strlen(refresh_token)) < 0)) {
+                free(start_url);
+                free(region);
+                return -ENOMEM;
+        }
+        free(token->start_url);
+        free(token->region);
+        token->start_url = start_url;
+        token->region = region;
+        token->expires_wall_ns = clock_wall_ns() + (int64_t)(expires_in_s * NS_PER_S);
+        return 0;
+}
+
+static void save(SsoState *state)
+{
+        int r = sso_token_save(&state->token);
+        if (r < 0)
+                log_warning("credentials: the refreshed sign-in of Identity Center can't be written to its "
+                            "file (%s): it is "
+                            "kept in memory, and a restart needs `aws sso login`",
+                        strerrordesc_np(-r));
+}
+
+static void on_refreshed(const HttpResponse *response, void *userdata)
+{
+        SsoState *state = userdata;
+        ProviderRun *run = state->run;
+        bool is_valid = state->token.expires_wall_ns > clock_wall_ns();
+        bool is_answer = response->error == HTTP_OK && response->status == 200;
+        int r = is_answer ? read_refreshed(state, response) : -EPROTO;
+        if (r == 0)
+                save(state);
+        if (r == 0 || is_valid) {
+                r = ask_for_credentials(state);
+                if (r == -EINPROGRESS)
+                        return;
+        } else if (response->error != HTTP_OK) {
+                (void)provider_fail_call(run, state->endpoint.host, response);
+        } else if (response->status >= 500 || response->status == 429 || r == -ENOMEM) {
+                (void)provider_fail(run, CREDENTIALS_E_FAILED,
+                        "%.100s answered the refresh of the sign-in with status %d", state->endpoint.host,
+                        response->status);
+        } else {
+                (void)fail_login(
+                        state, CREDENTIALS_E_EXPIRED, "the sign-in has expired, and its refresh is refused");
+        }
+        provider_finish(run);
+}
+
+static int refresh(SsoState *state)
+{
+        const struct {
+                const char *name, *value;
+        } members[] = {
+                {"clientId", state->token.client_id.data},
+                {"clientSecret", state->token.client_secret.data},
+                {"grantType", "refresh_token"},
+                {"refreshToken", state->token.refresh_token.data},
+        };
+        state->body = BUF_INIT(PROVIDER_ANSWER_MAX * 2);
+        for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+                (void)buf_appendf(&state->body, "%c\"%s\":", i == 0 ? '{' : ',', members[i].name);
+                (void)buf_append_json(&state->body, members[i].value, strlen(members[i].value));
+        }
+        if (buf_append_char(&state->body, '}') < 0)
+                return provider_no_memory(state->run);
+        return start_call(state, "sso-oidc", "POST", "/token",
+                (HttpHeader){"Content-Type", "application/json"}, on_refreshed);
+}
+
+static int sso_start(ProviderRun *run)
+{
+        if (!get(run, "sso_role_name") && !get(run, "sso_account_id"))
+                return 0;
+        SsoState *state = calloc(1, sizeof(*state));
+        if (!state)
+                return provider_no_memory(run);
+        run->state = state;
+        state->run = run;
+        state->url = BUF_INIT(4096);
+        if (read_settings(run, &state->settings) == 0 || load_token(state) == 0)
+                return 0;
+        bool is_ending = state->token.expires_wall_ns - clock_wall_ns() < SSO_REFRESH_BEFORE_NS;
+        if (state->settings.session && is_ending && sso_token_can_refresh(&state->token))
+                return refresh(state);
+        return ask_for_credentials(state);
+}
+
+static void sso_stop(ProviderRun *run)
+{
+        SsoState *state = run->state;
+        provider_call_stop(&state->call);
+        aws_endpoint_deinit(&state->endpoint);
+        sso_token_deinit(&state->token);
+        buf_deinit(&state->url);
+        buf_deinit(&state->body);
+        free(state);
+}
+
+const Provider provider_sso = {
+        .name = "IAM Identity Center",
+        .is_of_profile = true,
+        .start = sso_start,
+        .stop = sso_stop,
+};

@@ -1,0 +1,14 @@
+#pragma once
+/* Requests that a worker has taken from the kernel and not answered yet, noted in memory that outlives it: what the
+ * next worker must refuse where the kernel can't send them again (before 6.9). */
+
+#include <stdint.h>
+
+#include "tokenfs/fuse/nodes.h"
+
+/* Notes a request by its unique number (never 0). One that finds no room isn't noted: it would be lost with its worker. */
+void inflight_note(SlotsShared *shared, uint64_t unique);
+/* The request is answered. */
+void inflight_drop(SlotsShared *shared, uint64_t unique);
+/* Takes one out. 0: there is none left. */
+uint64_t inflight_take(SlotsShared *shared);

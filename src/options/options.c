@@ -1,0 +1,382 @@
+/* The command line.
+ *
+ * Why by hand, not by libfuse's parser: that one takes what it doesn't know for the kernel's, so that a mistyped
+ * option fails with a word from the kernel, after the mount was tried; and it refuses words that mount(8) passes.
+ * How: getopt for the switches; the texts of all -o are cut at commas, with libfuse's escapes undone (`\,` is a comma,
+ * `\040` a byte), and each word is looked up in the table. Called as mount.<something>, the switches are mount(8)'s:
+ * there -f means a dry run, and -n, -s, -v and -t, which mean nothing to us, are known. */
+
+#include "tokenfs/options/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "table.h"
+#include "tokenfs/api/token.h"
+#include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/clock.h"
+
+int option_list_add(OptionList *list, const char *item)
+{
+        for (size_t i = 0; i < list->count; i++)
+                if (strcmp(list->items[i], item) == 0)
+                        return 0;
+        char **items = reallocarray(list->items, list->count + 1, sizeof *items);
+        if (!items)
+                return -ENOMEM;
+        list->items = items;
+        items[list->count] = strdup(item);
+        if (!items[list->count])
+                return -ENOMEM;
+        list->count++;
+        return 0;
+}
+
+static void option_list_deinit(OptionList *list)
+{
+        for (size_t i = 0; i < list->count; i++)
+                free(list->items[i]);
+        free(list->items);
+        *list = (OptionList){NULL, 0};
+}
+
+void options_deinit(Options *options)
+{
+        char *strings[] = {options->source, options->mountpoint, options->check_token_id, options->wait_path,
+                options->region, options->endpoint_url, options->profile, options->ca_bundle, options->user,
+                options->on_change};
+        for (size_t i = 0; i < ARRAY_LEN(strings); i++)
+                free(strings[i]);
+        option_list_deinit(&options->token_ids);
+        option_list_deinit(&options->dns_view_ids);
+        option_list_deinit(&options->resolver_ids);
+        option_list_deinit(&options->watch_names);
+        option_list_deinit(&options->mount_options);
+        *options = (Options){.action = OPTIONS_NOTHING};
+}
+
+static bool is_octal(const char *text)
+{
+        return text[0] >= '0' && text[0] <= '3' && text[1] >= '0' && text[1] <= '7' && text[2] >= '0' &&
+               text[2] <= '7';
+}
+
+/* Moves the next word, up to a comma, from *text to `word` (as long as the text at least), without its escapes. False: one
+ * of them would have ended the word here. */
+static bool take_word(const char **text, char *word)
+{
+        const char *c = *text;
+        while (*c && *c != ',') {
+                if (c[0] == '\\' && is_octal(c + 1)) {
+                        char byte = (char)((c[1] - '0') << 6 | (c[2] - '0') << 3 | (c[3] - '0'));
+                        *word++ = byte;
+                        if (byte == '\0')
+                                return false;
+                        c += 4;
+                        continue;
+                }
+                if (c[0] == '\\' && c[1])
+                        c++;
+                *word++ = *c++;
+        }
+        *word = '\0';
+        *text = *c ? c + 1 : c;
+        return true;
+}
+
+static int unknown_option(const char *name, Buf *error)
+{
+        const char *nearest = option_nearest(name);
+        (void)buf_appendf(error, "unknown option '%.80s'", name);
+        if (nearest)
+                (void)buf_appendf(error, "; did you mean '%s'?", nearest);
+        (void)buf_append_str(error, " (tokenfs -h lists all)");
+        return -EINVAL;
+}
+
+static int parse_word(char *word, Options *options, Buf *error)
+{
+        char *value = strchr(word, '=');
+        if (value)
+                *value++ = '\0';
+        const OptionSpec *spec = option_find(word);
+        return spec ? option_set(spec, value, options, error) : unknown_option(word, error);
+}
+
+/* The text behind one -o. Empty words, as a trailing comma leaves them, are read over. */
+static int parse_option_text(const char *text, Options *options, Buf *error)
+{
+        CLEANUP(cleanup_free) char *word = malloc(strlen(text) + 1);
+        if (!word)
+                return -ENOMEM;
+        while (*text) {
+                if (!take_word(&text, word)) {
+                        (void)buf_appendf(error, "'%.80s\\000': a NUL can't be in an option", word);
+                        return -EINVAL;
+                }
+                int r = *word ? parse_word(word, options, error) : 0;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+enum { SWITCH_CHECK = 256, SWITCH_JSON, SWITCH_MOUNT_ONLY, SWITCH_WAIT, SWITCH_TIMEOUT };
+
+#define WAIT_MAX_NS (UINT64_C(366) * 86400 * NS_PER_S)
+static const OptionSpec wait_timeout = {
+        "--timeout", OPTION_SECONDS, offsetof(Options, wait_ns), 0, WAIT_MAX_NS, "SECONDS", NULL};
+
+static const struct option long_switches[] = {
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {"foreground", no_argument, NULL, 'f'},
+        {"debug", no_argument, NULL, 'd'},
+        {"check", no_argument, NULL, SWITCH_CHECK},
+        {"json", no_argument, NULL, SWITCH_JSON},
+        {"mount-only", no_argument, NULL, SWITCH_MOUNT_ONLY},
+        {"wait", no_argument, NULL, SWITCH_WAIT},
+        {"timeout", required_argument, NULL, SWITCH_TIMEOUT},
+        {NULL, 0, NULL, 0},
+};
+
+static bool is_mount_helper(const char *program)
+{
+        const char *slash = strrchr(program, '/');
+        return strncmp(slash ? slash + 1 : program, "mount.", 6) == 0;
+}
+
+static bool is_long_switch(int value)
+{
+        for (const struct option *known = long_switches; known->name; known++)
+                if (known->val == value)
+                        return true;
+        return false;
+}
+
+static int bad_switch(int argc, char **argv, int given, Buf *error)
+{
+        /* getopt tells a short switch in optopt; a long one it has just passed. One that it knows and refuses all the same
+         * is a long one with a value. */
+        const char *passed = optind > 0 && optind <= argc ? argv[optind - 1] : "";
+        if (given == ':' && optopt == 'o')
+                return (void)buf_append_str(error, "-o needs options behind it (-o ttl=30)"), -EINVAL;
+        if (given == ':' && optopt == SWITCH_TIMEOUT)
+                return (void)buf_append_str(error, "--timeout needs a value (--timeout=60)"), -EINVAL;
+        if (given == ':')
+                return (void)buf_appendf(error, "-%c needs an argument", optopt), -EINVAL;
+        if (given == '?' && is_long_switch(optopt))
+                return (void)buf_appendf(error, "switch '%.80s' takes no value", passed), -EINVAL;
+        if (optopt > ' ' && optopt < 127)
+                (void)buf_appendf(error, "unknown switch '-%c'", optopt);
+        else
+                (void)buf_appendf(error, "unknown switch '%.80s'", passed);
+        (void)buf_append_str(error, " (tokenfs -h lists all)");
+        return -EINVAL;
+}
+
+/* What is to be done is said once. `chosen`: the switch that said it, or NULL. */
+static int choose(Options *options, OptionsAction action, const char *name, const char **chosen, Buf *error)
+{
+        if (*chosen && options->action != action) {
+                (void)buf_appendf(error, "%s and %s don't go together", *chosen, name);
+                return -EINVAL;
+        }
+        options->action = action;
+        *chosen = name;
+        return 0;
+}
+
+/* All switches and options; what stands without one begins at argv[optind] afterwards. */
+static int parse_switches(int argc, char **argv, Options *options, Buf *error)
+{
+        bool helper = argc > 0 && is_mount_helper(argv[0]);
+        const char *switches = helper ? ":hVfdo:nsvt:" : ":hVfdo:", *chosen = NULL;
+        optind = 0; /* GNU: start anew, with what is known of an earlier command line forgotten */
+        opterr = 0;
+        for (;;) {
+                int r = 0, given = getopt_long(argc, argv, switches, long_switches, NULL);
+                if (given < 0)
+                        return 0;
+                switch (given) {
+                case 'h': options->action = OPTIONS_HELP; break;
+                case 'V': options->action = OPTIONS_VERSION; break;
+                case SWITCH_CHECK: r = choose(options, OPTIONS_CHECK, "--check", &chosen, error); break;
+                case SWITCH_JSON: options->json = true; break;
+                case SWITCH_MOUNT_ONLY:
+                        r = choose(options, OPTIONS_MOUNT_ONLY, "--mount-only", &chosen, error);
+                        break;
+                case SWITCH_WAIT: r = choose(options, OPTIONS_WAIT, "--wait", &chosen, error); break;
+                case SWITCH_TIMEOUT: r = option_set(&wait_timeout, optarg, options, error); break;
+                case 'o': r = parse_option_text(optarg, options, error); break;
+                case 'd':
+                        options->debug = options->foreground = true;
+                        options->log_level = LOG_LEVEL_DEBUG;
+                        break;
+                case 'f':
+                        if (helper)
+                                r = choose(options, OPTIONS_NOTHING, "-f", &chosen, error);
+                        else
+                                options->foreground = true;
+                        break;
+                case 'n': /* no mtab; sloppy; verbose; the type */
+                case 's':
+                case 'v':
+                case 't': break;
+                default: r = bad_switch(argc, argv, given, error); break;
+                }
+                if (r < 0)
+                        return r;
+                if (options->action == OPTIONS_HELP || options->action == OPTIONS_VERSION)
+                        return 0;
+        }
+}
+
+/* What no single option shows. A mount and --check refuse the same. */
+static int parse_together(const Options *options, Buf *error)
+{
+        if (options->remount) {
+                (void)buf_append_str(error,
+                        "option remount: the options of a mount can't be changed while it serves; umount it, "
+                        "then mount it again (SIGHUP reads configuration and credentials anew)");
+                return -EINVAL;
+        }
+        if (options->on_change && options->watch_names.count == 0 && options->token_ids.count == 0) {
+                (void)buf_append_str(error, "option on_change needs names to watch: watch=NAME, or token=ID");
+                return -EINVAL;
+        }
+        if (options->source && strlen(options->source) > OPTION_MOUNT_TEXT_MAX) {
+                (void)buf_appendf(error, "option fsname: the source is too long; allowed are %d bytes",
+                        OPTION_MOUNT_TEXT_MAX);
+                return -EINVAL;
+        }
+        size_t kept = options->token_ids.count + options->watch_names.count;
+        if (kept > options->max_tokens) {
+                (void)buf_appendf(error,
+                        "option max_tokens=%" PRIu64 " is too few for the %zu tokens of token= and watch=",
+                        options->max_tokens, kept);
+                return -EINVAL;
+        }
+        return 0;
+}
+
+static int parse_check(int count, char **words, Options *options, Buf *error)
+{
+        int r = parse_together(options, error);
+        if (r < 0)
+                return r;
+        if (count > 1) {
+                (void)buf_append_str(error, "--check takes one token id at most");
+                return -EINVAL;
+        }
+        if (count == 0)
+                return 0;
+        if (!token_id_is_valid(words[0])) {
+                (void)buf_appendf(error,
+                        "'%.80s' is no token id; an id has 1 to %d letters, digits, '-' and '.'", words[0],
+                        TOKEN_ID_MAX);
+                return -EINVAL;
+        }
+        options->check_token_id = strdup(words[0]);
+        return options->check_token_id ? 0 : -ENOMEM;
+}
+
+static int parse_wait(int count, char **words, Options *options, Buf *error)
+{
+        if (count != 1 || !*words[0]) {
+                (void)buf_append_str(
+                        error, "--wait takes one path (tokenfs --wait [--timeout=SECONDS] PATH)");
+                return -EINVAL;
+        }
+        options->wait_path = strdup(words[0]);
+        return options->wait_path ? 0 : -ENOMEM;
+}
+
+static int parse_mount(int count, char **words, Options *options, Buf *error)
+{
+        if (count == 0) {
+                (void)buf_append_str(
+                        error, "no mount point given (tokenfs [-o OPTIONS] [SOURCE] MOUNTPOINT)");
+                return -EINVAL;
+        }
+        if (count > 2) {
+                (void)buf_appendf(
+                        error, "'%.80s' is too much (tokenfs [-o OPTIONS] [SOURCE] MOUNTPOINT)", words[2]);
+                return -EINVAL;
+        }
+        const char *mountpoint = words[count - 1];
+        if (!*mountpoint) {
+                (void)buf_append_str(error, "the mount point is empty");
+                return -EINVAL;
+        }
+        options->mountpoint = strdup(mountpoint);
+        /* fsname= is the more explicit of the two. */
+        if (count == 2 && *words[0] && !options->source)
+                options->source = strdup(words[0]);
+        if (!options->mountpoint || (count == 2 && *words[0] && !options->source))
+                return -ENOMEM;
+        return parse_together(options, error);
+}
+
+static void set_defaults(Options *options)
+{
+        *options = (Options){
+                .action = OPTIONS_MOUNT,
+                .wait_ns = CLOCK_NEVER,
+                .ttl_ns = 60 * NS_PER_S,
+                .negative_ttl_ns = 5 * NS_PER_S,
+                .stale_ns = 3600 * NS_PER_S,
+                .timeout_ns = 10 * NS_PER_S,
+                .max_tokens = 10000,
+                .uid = getuid(),
+                .gid = getgid(),
+                .mode = 0444,
+                .secret_mode = 0400,
+                .sandbox = true,
+                .watchdog_ns = 30 * NS_PER_S,
+                .log_level = LOG_LEVEL_INFO,
+        };
+}
+
+static int parse_all(int argc, char **argv, Options *options, Buf *error)
+{
+        int r = parse_switches(argc, argv, options, error);
+        if (r < 0)
+                return r;
+        int count = argc - optind;
+        char **words = argv + optind;
+        if (options->json && options->action != OPTIONS_CHECK && options->action != OPTIONS_HELP) {
+                (void)buf_append_str(error, "--json goes with --check only");
+                return -EINVAL;
+        }
+        if (options->wait_ns != CLOCK_NEVER && options->action != OPTIONS_WAIT) {
+                (void)buf_append_str(error, "--timeout goes with --wait only (-o timeout= is another)");
+                return -EINVAL;
+        }
+        switch (options->action) {
+        case OPTIONS_HELP:
+        case OPTIONS_VERSION: return 0;
+        case OPTIONS_WAIT: return parse_wait(count, words, options, error);
+        case OPTIONS_CHECK: return parse_check(count, words, options, error);
+        case OPTIONS_MOUNT:
+        case OPTIONS_MOUNT_ONLY:
+        case OPTIONS_NOTHING: return parse_mount(count, words, options, error);
+        }
+        return -EINVAL;
+}
+
+int options_parse(int argc, char **argv, Buf *error, Options *ret_options)
+{
+        Options options;
+        set_defaults(&options);
+        int r = parse_all(argc, argv, &options, error);
+        if (r < 0) {
+                options_deinit(&options);
+                return r;
+        }
+        *ret_options = options;
+        return 0;
+}

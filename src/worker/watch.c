@@ -1,0 +1,202 @@
+/* Watching names.
+ *
+ * Why: who wants to be told of a rotation must not have to read the file all the time. How: each watched name is asked
+ * for as a reader would, whenever its answer ages; what it means is sent to the supervisor (supervisor/changes.c). The names are
+ * those of `watch=`, else those of the tokens of `token=`, which are in their documents.
+ *
+ * Who is told of a change then reads the file, and shall not be given the old one. So the files are set to the new token
+ * first, and the supervisor hears of it only when the files' grace is over (fs/versions.c) and the answer is still the
+ * same; it then makes the kernel forget what it holds. */
+
+#include "tokenfs/worker/watch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/log.h"
+
+#define SETTLE_NS (FS_GRACE_NS + NS_PER_S / 10)
+/* Not more often than this, whatever the ttl. */
+#define CHECK_MIN_NS NS_PER_S
+#define RETRY_NS (5 * NS_PER_S)
+#define CHOICES_MAX 8
+
+typedef struct Item {
+        Watch *watch;
+        char scope_id[TOKEN_ID_MAX + 1]; /* the token whose name it is; "": it is a name of watch= */
+        char name[TOKEN_NAME_MAX + 1]; /* "": not known yet */
+        char id[TOKEN_ID_MAX + 1]; /* what it meant last; "": nothing */
+        bool is_known; /* `id` is */
+        uint64_t since_ns; /* when the check began */
+        CacheWait wait;
+        LoopTimer timer;
+} Item;
+
+struct Watch {
+        WatchSettings settings;
+        size_t count;
+        Item items[];
+};
+
+static void item_check(Item *item);
+
+static void item_woken(CacheWait *wait)
+{
+        item_check(CONTAINER_OF(wait, Item, wait));
+}
+
+static void item_due(LoopTimer *timer, void *userdata)
+{
+        (void)timer;
+        Item *item = userdata;
+        item->since_ns = clock_now_ns();
+        item_check(item);
+}
+
+static void item_plan(Item *item, uint64_t in_ns)
+{
+        if (loop_timer_set(&item->timer, clock_add_ns(clock_now_ns(), in_ns)) < 0)
+                log_warning("no memory to watch '%s' any longer", item->name);
+}
+
+/* The document of a token within the scopes. 0, -EINPROGRESS, or an error of the API (> 0). */
+static int get_doc(Item *item, const char *id, CacheAnswer *ret_answer)
+{
+        const WatchSettings *settings = &item->watch->settings;
+        int r = cache_get(settings->cache, id, item->since_ns, false, &item->wait, ret_answer);
+        if (r < 0)
+                return r == -EINPROGRESS ? r : (int)API_E_MEMORY;
+        if (ret_answer->error == API_OK && !listing_admits_doc(settings->listing, ret_answer->doc))
+                return API_E_NOT_FOUND;
+        return (int)ret_answer->error;
+}
+
+/* The name of the token that is watched: it may have none. As get_doc. */
+static int learn_name(Item *item, uint64_t *ret_keep_ns)
+{
+        CacheAnswer answer;
+        TokenItem token;
+        int r = get_doc(item, item->scope_id, &answer);
+        if (r != 0)
+                return r;
+        token_item_from_doc(answer.doc, &token);
+        memcpy(item->name, token.name, sizeof item->name);
+        *ret_keep_ns = answer.keep_ns;
+        return 0;
+}
+
+/* What the name means now: an id, or "". As get_doc; with an id, *ret_doc is its document. */
+static int choose(Item *item, NameAnswer *ret_chosen, CacheAnswer *ret_doc)
+{
+        Listing *listing = item->watch->settings.listing;
+        for (int i = 0; i < CHOICES_MAX; i++) {
+                int r = listing_get_name(listing, item->name, item->since_ns, false, &item->wait, ret_chosen);
+                if (r < 0)
+                        return r == -EINPROGRESS ? r : (int)API_E_MEMORY;
+                if (ret_chosen->error == API_E_NOT_FOUND) {
+                        ret_chosen->id[0] = '\0';
+                        return 0;
+                }
+                if (ret_chosen->error != API_OK)
+                        return (int)ret_chosen->error;
+                r = get_doc(item, ret_chosen->id, ret_doc);
+                if (r != API_E_NOT_FOUND)
+                        return r;
+                listing_reject(listing, ret_chosen->id);
+        }
+        return API_E_NOT_FOUND;
+}
+
+static void item_report(const Item *item)
+{
+        ChangeReport report = {0};
+        memcpy(report.name, item->name, sizeof report.name);
+        memcpy(report.id, item->id, sizeof report.id);
+        /* What can't be sent now is said again at the next check. */
+        if (item->watch->settings.line >= 0)
+                (void)send(item->watch->settings.line, &report, sizeof report, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Takes in what the name means now. True: the files are being changed, look again when that is done. */
+static bool item_learn(Item *item, const NameAnswer *chosen, const CacheAnswer *doc)
+{
+        bool is_change = item->is_known && strcmp(item->id, chosen->id) != 0;
+        memcpy(item->id, chosen->id, sizeof item->id);
+        item->is_known = true;
+        if (is_change && *chosen->id)
+                fs_set_name(item->watch->settings.fs, item->name, doc->doc,
+                        chosen->due_ns < doc->due_ns ? chosen->due_ns : doc->due_ns);
+        return is_change;
+}
+
+static void item_check(Item *item)
+{
+        uint64_t keep_ns = CLOCK_NEVER;
+        NameAnswer chosen = {.keep_ns = CLOCK_NEVER};
+        CacheAnswer doc = {.keep_ns = CLOCK_NEVER};
+        int r = *item->name ? 0 : learn_name(item, &keep_ns);
+        if (r == 0 && *item->name)
+                r = choose(item, &chosen, &doc);
+        if (r == -EINPROGRESS)
+                return;
+        if (r != 0) {
+                log_debug("watching '%s': %s", *item->name ? item->name : item->scope_id,
+                        api_error_name((ApiError)r));
+                item_plan(item, RETRY_NS);
+                return;
+        }
+        if (*item->name && item_learn(item, &chosen, &doc)) {
+                item_plan(item, SETTLE_NS);
+                return;
+        }
+        if (*item->name)
+                item_report(item);
+        keep_ns = chosen.keep_ns < keep_ns ? chosen.keep_ns : keep_ns;
+        keep_ns = doc.keep_ns < keep_ns ? doc.keep_ns : keep_ns;
+        uint64_t ttl_ns = item->watch->settings.options->ttl_ns;
+        keep_ns = keep_ns < ttl_ns ? keep_ns : ttl_ns;
+        item_plan(item, keep_ns > CHECK_MIN_NS ? keep_ns : CHECK_MIN_NS);
+}
+
+int watch_new(const WatchSettings *settings, Watch **ret_watch)
+{
+        const OptionList *names = &settings->options->watch_names, *ids = &settings->options->token_ids;
+        bool by_name = names->count > 0;
+        size_t count = by_name ? names->count : settings->options->on_change ? ids->count : 0;
+        *ret_watch = NULL;
+        if (count == 0)
+                return 0;
+        CLEANUP(watch_free_p) Watch *watch = calloc(1, sizeof *watch + count * sizeof watch->items[0]);
+        if (!watch)
+                return -ENOMEM;
+        watch->settings = *settings;
+        watch->count = count;
+        for (size_t i = 0; i < count; i++) {
+                Item *item = &watch->items[i];
+                const char *text = by_name ? names->items[i] : ids->items[i];
+                item->watch = watch;
+                memcpy(by_name ? item->name : item->scope_id, text, strlen(text) + 1);
+                cache_wait_init(&item->wait, item_woken);
+                loop_timer_init(&item->timer, settings->loop, item_due, item);
+        }
+        for (size_t i = 0; i < count; i++)
+                if (loop_timer_set(&watch->items[i].timer, clock_now_ns()) < 0)
+                        return -ENOMEM;
+        *ret_watch = TAKE(watch);
+        return 0;
+}
+
+Watch *watch_free(Watch *watch)
+{
+        if (!watch)
+                return NULL;
+        for (size_t i = 0; i < watch->count; i++) {
+                cache_wait_cancel(&watch->items[i].wait);
+                loop_timer_cancel(&watch->items[i].timer);
+        }
+        free(watch);
+        return NULL;
+}

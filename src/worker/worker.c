@@ -1,0 +1,314 @@
+/* The worker.
+ *
+ * Why a process of its own: it has all that is exposed to the world, and may die of it without anybody noticing: the
+ * mount is the supervisor's, and the next worker goes on with the same connection, node ids and waiting requests.
+ * How: it is forked, not executed; gives up its privileges; builds the layers from the loop upwards; serves until it
+ * is told to leave or the kernel unmounts; and takes the layers down again in reverse, wiping as it goes.
+ *
+ * If the supervisor is killed, the worker serves on: a mount without a supervisor is worth more than none. It has no
+ * right to unmount; umount(8) ends it. */
+
+#include "tokenfs/worker/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tokenfs/base/daemonize.h"
+#include "tokenfs/worker/backend.h"
+#include "tokenfs/worker/control.h"
+#include "tokenfs/worker/privileges.h"
+#include "tokenfs/worker/sandbox.h"
+#include "tokenfs/worker/status.h"
+#include "tokenfs/credentials/launcher.h"
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/json.h"
+#include "tokenfs/base/log.h"
+#include "tokenfs/base/secret.h"
+#include "tokenfs/cache/tokens.h"
+#include "tokenfs/cache/listing.h"
+#include "tokenfs/cache/resolvers.h"
+#include "tokenfs/fs/fs.h"
+#include "tokenfs/net/http.h"
+#include "warmup.h"
+#include "tokenfs/worker/watch.h"
+
+typedef struct Worker {
+        const WorkerSettings *settings;
+        Loop *loop;
+        Backend *backend;
+        Cache *cache;
+        Listing *listing;
+        Resolvers *resolvers;
+        Fs *fs;
+        LoopFd *control;
+        Warmup *warmup;
+        Watch *watch;
+        StatusSources sources;
+        bool is_orphan;
+        bool answer_waiting; /* when leaving */
+} Worker;
+
+static void worker_forget(Worker *worker)
+{
+        log_info("SIGHUP: forgetting everything, reading the configuration anew");
+        backend_renew(worker->backend);
+        fs_forget(worker->fs);
+        listing_forget(worker->listing);
+        resolvers_forget(worker->resolvers);
+        cache_forget(worker->cache);
+        backend_retire(worker->backend);
+        control_send(worker->settings->control, CONTROL_FORGOTTEN);
+}
+
+static void worker_leave(Worker *worker, bool answer_waiting)
+{
+        worker->answer_waiting = answer_waiting || worker->is_orphan || !worker->settings->can_resend;
+        loop_quit(worker->loop, WORKER_LEFT);
+}
+
+static void worker_signal(int number, void *userdata)
+{
+        switch (number) {
+        case SIGHUP: worker_forget(userdata); break;
+        case SIGTERM: worker_leave(userdata, false); break;
+        case SIGINT: worker_leave(userdata, true); break;
+        default: break;
+        }
+}
+
+static void worker_control(int fd, short revents, void *userdata)
+{
+        (void)revents;
+        Worker *worker = userdata;
+        char message;
+        ssize_t len = recv(fd, &message, 1, MSG_DONTWAIT);
+        if (len == 1 && message == CONTROL_PING)
+                control_send(fd, CONTROL_PONG);
+        if (len == 0 || (len < 0 && errno == ECONNRESET)) {
+                log_warning("the supervisor is gone: serving on without it (umount ends it)");
+                worker->is_orphan = true;
+                worker->control = loop_fd_free(worker->control);
+        }
+}
+
+static int worker_build_cache(Worker *worker)
+{
+        const Options *options = worker->settings->options;
+        const CacheSettings cache = {
+                .loop = worker->loop,
+                .source = backend_source(worker->backend),
+                .ttl_ns = options->ttl_ns,
+                .negative_ttl_ns = options->negative_ttl_ns,
+                .stale_ns = options->stale_ns,
+                .timeout_ns = options->timeout_ns,
+                .max_tokens = (uint32_t)options->max_tokens,
+        };
+        int r = cache_new(&cache, &worker->cache);
+        if (r < 0)
+                return r;
+        const ListingSettings listing = {
+                .loop = worker->loop,
+                .source = backend_source(worker->backend),
+                .cache = worker->cache,
+                .ttl_ns = options->ttl_ns,
+                .negative_ttl_ns = options->negative_ttl_ns,
+                .stale_ns = options->stale_ns,
+                .timeout_ns = options->timeout_ns,
+                .token_ids = (const char *const *)options->token_ids.items,
+                .token_id_count = options->token_ids.count,
+                .dns_view_ids = (const char *const *)options->dns_view_ids.items,
+                .dns_view_id_count = options->dns_view_ids.count,
+                .resolver_ids = (const char *const *)options->resolver_ids.items,
+                .resolver_id_count = options->resolver_ids.count,
+        };
+        r = listing_new(&listing, &worker->listing);
+        if (r < 0)
+                return r;
+        const ResolversSettings resolvers = {
+                .source = backend_source(worker->backend),
+                .ttl_ns = options->ttl_ns,
+                .negative_ttl_ns = options->negative_ttl_ns,
+                .stale_ns = options->stale_ns,
+                .timeout_ns = options->timeout_ns,
+        };
+        return resolvers_new(&resolvers, &worker->resolvers);
+}
+
+static int worker_build_fs(Worker *worker)
+{
+        const Options *options = worker->settings->options;
+        const FsSettings fs = {
+                .loop = worker->loop,
+                .session = worker->settings->session,
+                .slots = worker->settings->slots,
+                .cache = worker->cache,
+                .listing = worker->listing,
+                .resolvers = worker->resolvers,
+                .uid = options->uid,
+                .gid = options->gid,
+                .mode = options->mode,
+                .secret_mode = options->secret_mode,
+                .timeout_ns = options->timeout_ns,
+                .audit = options->audit,
+                .newline = options->newline,
+                .write_status = status_write,
+                .write_metrics = metrics_write,
+                .writer_userdata = &worker->sources,
+        };
+        int r = fs_new(&fs, &worker->fs);
+        worker->sources = (StatusSources){
+                .options = options,
+                .backend = worker->backend,
+                .cache = worker->cache,
+                .listing = worker->listing,
+                .fs = worker->fs,
+                .shared = slots_shared(worker->settings->slots),
+        };
+        return r;
+}
+
+static int worker_build_watch(Worker *worker)
+{
+        const WatchSettings watch = {
+                .loop = worker->loop,
+                .cache = worker->cache,
+                .listing = worker->listing,
+                .fs = worker->fs,
+                .options = worker->settings->options,
+                .line = worker->settings->watch,
+        };
+        return watch_new(&watch, &worker->watch);
+}
+
+static int worker_build_libraries(Worker *worker)
+{
+        (void)worker;
+        json_init();
+        return http_global_init(); /* before a loop, which uses libcurl */
+}
+
+static int worker_build_loop(Worker *worker)
+{
+        sigset_t signals;
+        (void)sigemptyset(&signals);
+        (void)sigaddset(&signals, SIGHUP);
+        (void)sigaddset(&signals, SIGTERM);
+        (void)sigaddset(&signals, SIGINT);
+        int r = loop_new(&worker->loop);
+        if (r == 0)
+                r = loop_signals(worker->loop, &signals, worker_signal, worker);
+        if (r == 0)
+                r = loop_fd_new(worker->loop, worker->settings->control, POLLIN, worker_control, worker,
+                        &worker->control);
+        return r;
+}
+
+static int worker_build_backend(Worker *worker)
+{
+        return backend_new(worker->loop, worker->settings->options, &worker->backend);
+}
+
+/* From the bottom upwards. */
+static int worker_build(Worker *worker)
+{
+        static const struct {
+                const char *name;
+                int (*build)(Worker *worker);
+        } steps[] = {
+                {"libraries", worker_build_libraries},
+                {"loop", worker_build_loop},
+                {"configuration", worker_build_backend},
+                {"cache", worker_build_cache},
+                {"filesystem", worker_build_fs},
+                {"watching", worker_build_watch},
+        };
+        for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+                int r = steps[i].build(worker);
+                if (r < 0) {
+                        log_error("can't serve: %s: %s", steps[i].name, strerror(-r));
+                        return r;
+                }
+        }
+        return 0;
+}
+
+static void worker_take_down(Worker *worker)
+{
+        worker->warmup = warmup_free(worker->warmup);
+        worker->watch = watch_free(worker->watch);
+        worker->fs = fs_free(worker->fs, worker->answer_waiting);
+        worker->resolvers = resolvers_free(worker->resolvers);
+        worker->listing = listing_free(worker->listing);
+        worker->cache = cache_free(worker->cache);
+        worker->backend = backend_free(worker->backend);
+        worker->control = loop_fd_free(worker->control);
+        worker->loop = loop_free(worker->loop);
+}
+
+static void worker_is_warm(void *userdata)
+{
+        Worker *worker = userdata;
+        control_send(worker->settings->control, CONTROL_WARM);
+}
+
+/* What the worker before left: its waiting requests are asked for again, or refused. */
+static void worker_take_over(const WorkerSettings *settings)
+{
+        unsigned refused = fs_session_recover(settings->session, settings->slots, settings->can_resend);
+        if (refused > 0)
+                log_warning("%u requests that the worker before was answering are refused (EIO): this kernel "
+                            "can't send them again",
+                        refused);
+}
+
+static void worker_announce(Worker *worker)
+{
+        const WorkerSettings *settings = worker->settings;
+        if (!settings->is_replacement && !secret_is_locked())
+                log_warning("secrets can't be locked into memory (RLIMIT_MEMLOCK): they may be swapped out");
+        if (settings->detach)
+                daemonize_detach(settings->options->log_level);
+        control_send(settings->control, CONTROL_READY);
+        if (!settings->warm)
+                return;
+        if (warmup_new(worker->loop, worker->cache, worker->listing, settings->options->timeout_ns,
+                    worker_is_warm, worker, &worker->warmup) < 0)
+                worker_is_warm(worker);
+}
+
+int worker_run(const WorkerSettings *settings)
+{
+        Worker worker = {.settings = settings};
+        /* A group of its own: a terminal's Ctrl-C is for the supervisor, which then tells us. */
+        (void)setpgid(0, 0);
+        (void)signal(SIGPIPE, SIG_IGN);
+        if (privileges_drop(settings->options->user) < 0)
+                return WORKER_UNUSABLE;
+        int r = settings->options->sandbox ? launcher_start() : 0;
+        if (r < 0) {
+                log_error("can't start the helper for credential_process: %s", strerror(-r));
+                return WORKER_UNUSABLE;
+        }
+        unsigned damaged = slots_repair(settings->slots);
+        if (damaged > 0)
+                log_warning("%u slots of the node table were damaged, and are dropped", damaged);
+
+        r = worker_build(&worker);
+        if (r == 0) {
+                sandbox_enter(settings->options, backend_config(worker.backend));
+                if (settings->is_replacement)
+                        worker_take_over(settings);
+                worker_announce(&worker);
+                r = loop_run(worker.loop);
+        }
+        if (r < 0)
+                worker.answer_waiting = !settings->can_resend;
+        worker_take_down(&worker);
+        launcher_stop();
+        return r < 0 ? WORKER_UNUSABLE : r;
+}

@@ -1,0 +1,110 @@
+/* Requests under way outlive their worker: the table, and a real mount whose server dies with a request in its hands. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tokenfs/fuse/fuse-session.h"
+#include "fuse/inflight.h"
+#include "tokenfs/fuse/session.h"
+#include "tokenfs/fuse/nodes.h"
+
+static void test_table(void **state)
+{
+        (void)state;
+        static SlotsShared shared;
+        for (uint64_t unique = 2; unique <= 2 * 600; unique += 2)
+                inflight_note(&shared, unique);
+        for (uint64_t unique = 2; unique <= 2 * 600; unique += 4)
+                inflight_drop(&shared, unique);
+        inflight_drop(&shared, 99999);
+        unsigned left = 0;
+        uint64_t unique;
+        while ((unique = inflight_take(&shared)) != 0) {
+                assert_int_equal(unique % 4, 0);
+                left++;
+        }
+        assert_int_equal(left, 300);
+        /* More than there is room for: some aren't noted, and none overwrites another. */
+        for (unique = 1; unique <= 5000; unique++)
+                inflight_note(&shared, unique);
+        for (left = 0; inflight_take(&shared) != 0;)
+                left++;
+        assert_in_range(left, SLOTS_TAKEN_MAX / 2, SLOTS_TAKEN_MAX);
+}
+
+/* Takes one request from the kernel, and dies with it. */
+static void take_and_die(FsSession *session, Slots *slots)
+{
+        struct fuse_buf message = {0};
+        session->shared = slots_shared(slots);
+        int len;
+        do {
+                len = fuse_session_receive_buf(session->fuse, &message);
+        } while (len == -EINTR || len == -EAGAIN);
+        _exit(len > 0 ? 0 : 1);
+}
+
+static void test_a_server_dies(void **state)
+{
+        (void)state;
+        if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) < 0) {
+                print_message("SKIPPED: NO RIGHT TO MOUNT HERE\n");
+                skip();
+        }
+        char directory[] = "/tmp/tokenfs-taken-XXXXXX";
+        assert_non_null(mkdtemp(directory));
+        FsSession *session;
+        Slots *slots;
+        assert_int_equal(slots_new(&slots), 0);
+        assert_int_equal(slots_repair(slots), 0);
+        assert_int_equal(fs_session_new(&(FsSessionSettings){.source = "taken"}, &session), 0);
+        assert_int_equal(fs_session_mount(session, directory), 0);
+        assert_int_equal(fs_session_handshake(session), 0);
+
+        pid_t reader = fork();
+        if (reader == 0) {
+                char path[64];
+                struct stat status;
+                (void)snprintf(path, sizeof path, "%s/at-1", directory);
+                _exit(stat(path, &status) < 0 ? errno : 0);
+        }
+        pid_t server = fork();
+        if (server == 0)
+                take_and_die(session, slots);
+        int status;
+        assert_int_equal(waitpid(server, &status, 0), server);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        assert_int_equal(waitpid(reader, &status, WNOHANG), 0);
+        assert_int_equal(fs_session_recover(session, slots, false), 1);
+        assert_int_equal(waitpid(reader, &status, 0), reader);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), EIO);
+        assert_int_equal(fs_session_recover(session, slots, false), 0);
+
+        fs_session_unmount(session);
+        fs_session_free(session);
+        slots_free(slots);
+        (void)rmdir(directory);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_table),
+                cmocka_unit_test(test_a_server_dies),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
