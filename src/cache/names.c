@@ -91,12 +91,12 @@ static int scope_items_get(
         items->items = calloc(count, sizeof *items->items);
         if (!items->items)
                 return -ENOMEM;
-        CacheAnswer answer;
+        TokenAnswer answer;
         /* All are asked for before the first is waited for. */
         for (size_t i = 0; i < count && wait; i++)
-                (void)cache_get(listing->settings.cache, ids[i], since_ns, false, NULL, &answer);
+                (void)tokens_get(listing->settings.tokens, ids[i], since_ns, false, NULL, &answer);
         for (size_t i = 0; i < count; i++) {
-                int r = cache_get(listing->settings.cache, ids[i], since_ns, give_up, wait, &answer);
+                int r = tokens_get(listing->settings.tokens, ids[i], since_ns, give_up, wait, &answer);
                 if (r < 0) {
                         free(TAKE(items->items));
                         return r;

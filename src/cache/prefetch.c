@@ -20,7 +20,7 @@ static int direction_of(const Prefetch *prefetch, uint64_t version, size_t posit
         return position == prefetch->last + 1 ? 1 : position + 1 == prefetch->last ? -1 : 0;
 }
 
-void prefetch_note(Prefetch *prefetch, Cache *cache, Listing *listing, const char *id)
+void prefetch_note(Prefetch *prefetch, Tokens *tokens, Listing *listing, const char *id)
 {
         ListingAnswer answer;
         listing_peek(listing, &answer);
@@ -42,14 +42,14 @@ void prefetch_note(Prefetch *prefetch, Cache *cache, Listing *listing, const cha
         size_t window = prefetch->run - PREFETCH_RUN_MIN < 4 ? (size_t)1 << (prefetch->run - PREFETCH_RUN_MIN)
                                                              : API_IN_FLIGHT_MAX;
         /* No more than can be held until they are read. */
-        size_t room = cache_max_tokens(cache) / 2;
+        size_t room = tokens_max_tokens(tokens) / 2;
         if (window > room)
                 window = room;
         size_t left = direction > 0 ? answer.item_count - 1 - position : position;
         for (; prefetch->ahead < window && prefetch->ahead < left; prefetch->ahead++) {
                 size_t distance = prefetch->ahead + 1;
                 size_t next = direction > 0 ? position + distance : position - distance;
-                CacheAnswer ignored;
-                (void)cache_get(cache, answer.items[next].id, clock_now_ns(), false, NULL, &ignored);
+                TokenAnswer ignored;
+                (void)tokens_get(tokens, answer.items[next].id, clock_now_ns(), false, NULL, &ignored);
         }
 }

@@ -2,7 +2,7 @@
  *
  * Why: the address under which a token is used holds its resolver's name, which is in no token's document. It may need
  * a permission that a mount hasn't, and most mounts never need it: so it is asked for only when somebody reads an
- * address, and what goes wrong with it concerns nobody else. How: as with tokens (cache.c), an entry is one copy, one
+ * address, and what goes wrong with it concerns nobody else. How: as with tokens (tokens.c), an entry is one copy, one
  * call and those who wait for it, and what it may be served for follows from its times (freshness.h). A name is no
  * secret and changes hardly ever; resolvers are few, so that a list does as an index. */
 
@@ -18,7 +18,7 @@
 #include "tokenfs/base/log.h"
 
 #define RESOLVERS_MAX 256
-/* As in cache.c. */
+/* As in tokens.c. */
 #define RESOLVERS_ERROR_HOLD_NS NS_PER_S
 #define RESOLVERS_PROBE_LINGER_NS (10 * NS_PER_S)
 

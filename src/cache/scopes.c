@@ -91,9 +91,9 @@ int listing_admits(Listing *listing, const char *id, uint64_t since_ns, bool giv
                 return 0;
         }
         /* A copy that is held names its view and its resolver; where list calls fail, the next one will. */
-        CacheAnswer held;
-        bool is_held =
-                cache_peek(listing->settings.cache, id, &held) == 0 && listing_admits_doc(listing, held.doc);
+        TokenAnswer held;
+        bool is_held = tokens_peek(listing->settings.tokens, id, &held) == 0 &&
+                       listing_admits_doc(listing, held.doc);
         ListingAnswer answer;
         int r = listing_get(listing, since_ns, give_up, is_held ? NULL : wait, &answer);
         if (r == -EINPROGRESS && (is_held || listing->walk.retry_at_ns)) {

@@ -4,7 +4,7 @@
  * token (single flight), and an API that fails must not be felt while the last good copy may still be served
  * (stale-if-error). How: an Entry a token holds at most one document, one call and the readers who wait for it. There
  * is no state variable: what an entry is (fresh, ageing, due, stale, negative) follows from its times and its last
- * failure, and every access computes it anew in cache_get, the one path. Whatever happens to an entry wakes its
+ * failure, and every access computes it anew in tokens_get, the one path. Whatever happens to an entry wakes its
  * readers, who ask again.
  *
  * Two lists in the order of use bound the memory: entries with a document (`max_tokens`), and those without (errors
@@ -21,24 +21,24 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 
-#define CACHE_NEGATIVES_MAX 1024
+#define TOKENS_NEGATIVES_MAX 1024
 /* Failures other than "no such token" are remembered this long, so that a loop of readers is no storm of calls. */
-#define CACHE_ERROR_HOLD_NS NS_PER_S
+#define TOKENS_ERROR_HOLD_NS NS_PER_S
 /* A call that fails goes on this long (at least) for a token that nobody reads any more: it is the probe that finds
  * out when the API is back. */
-#define CACHE_PROBE_LINGER_NS (10 * NS_PER_S)
+#define TOKENS_PROBE_LINGER_NS (10 * NS_PER_S)
 /* A copy is an answer to those who came before it, even with ttl 0; one who needs several copies has them all at hand
  * if they stay this long. */
-#define CACHE_HOLD_NS NS_PER_S
+#define TOKENS_HOLD_NS NS_PER_S
 /* Entries in use that are passed over in one trim: what is left over is trimmed with the next result. */
-#define CACHE_TRIM_BUSY_MAX 16
+#define TOKENS_TRIM_BUSY_MAX 16
 /* Lines in the log about tokens, in a minute. */
-#define CACHE_LOG_LINES_MAX 20
-#define CACHE_LOG_PERIOD_NS (60 * NS_PER_S)
+#define TOKENS_LOG_LINES_MAX 20
+#define TOKENS_LOG_PERIOD_NS (60 * NS_PER_S)
 
 typedef struct Entry {
         char id[TOKEN_ID_MAX + 1]; /* first: the tree's key */
-        Cache *cache;
+        Tokens *tokens;
         ListLink link; /* in cache->held or cache->others, most recently used last */
         ListLink waits;
         uint64_t used_ns;
@@ -58,13 +58,13 @@ typedef struct Entry {
         int64_t error_wall_ns; /* of the first failure in a row */
 } Entry;
 
-struct Cache {
-        CacheSettings settings;
+struct Tokens {
+        TokensSettings settings;
         void *entries; /* tsearch tree of Entry, by id */
         ListLink held, others;
-        CacheChangeHandler *on_change;
+        TokensChangeHandler *on_change;
         void *on_change_userdata;
-        CacheCounters counters;
+        TokensCounters counters;
         ApiError
                 logged_error; /* the endpoint's failure that was logged last; API_OK once all is well again */
         uint64_t log_until_ns; /* in the minute that ends then, log_lines were logged */
@@ -76,30 +76,30 @@ static int entry_compare(const void *a, const void *b)
         return strcmp(a, b);
 }
 
-int cache_new(const CacheSettings *settings, Cache **ret_cache)
+int tokens_new(const TokensSettings *settings, Tokens **ret_cache)
 {
-        Cache *cache = calloc(1, sizeof *cache);
-        if (!cache)
+        Tokens *tokens = calloc(1, sizeof *tokens);
+        if (!tokens)
                 return -ENOMEM;
-        cache->settings = *settings;
-        list_init(&cache->held);
-        list_init(&cache->others);
-        *ret_cache = cache;
+        tokens->settings = *settings;
+        list_init(&tokens->held);
+        list_init(&tokens->others);
+        *ret_cache = tokens;
         return 0;
 }
 
 /* Moves the entry to the list where it belongs now, as the one used last. */
 static void entry_relink(Entry *entry, bool was_held)
 {
-        Cache *cache = entry->cache;
+        Tokens *tokens = entry->tokens;
         list_unlink(&entry->link);
-        list_append(entry->doc ? &cache->held : &cache->others, &entry->link);
+        list_append(entry->doc ? &tokens->held : &tokens->others, &entry->link);
         if (was_held && !entry->doc) {
-                cache->counters.tokens--;
-                cache->counters.negatives++;
+                tokens->counters.tokens--;
+                tokens->counters.negatives++;
         } else if (!was_held && entry->doc) {
-                cache->counters.tokens++;
-                cache->counters.negatives--;
+                tokens->counters.tokens++;
+                tokens->counters.negatives--;
         }
 }
 
@@ -108,19 +108,19 @@ static void entry_drop_doc(Entry *entry)
         if (!entry->doc)
                 return;
         if (entry->is_prefetched)
-                entry->cache->counters.prefetches_wasted++;
+                entry->tokens->counters.prefetches_wasted++;
         entry->is_prefetched = false;
         loop_timer_cancel(&entry->wipe);
         entry->doc = token_doc_unref(entry->doc);
         entry->freshness = (Freshness){0};
         entry_relink(entry, true);
-        if (entry->cache->on_change)
-                entry->cache->on_change(entry->id, NULL, entry->cache->on_change_userdata);
+        if (entry->tokens->on_change)
+                entry->tokens->on_change(entry->id, NULL, entry->tokens->on_change_userdata);
 }
 
 static void entry_end_call(Entry *entry)
 {
-        entry->call = entry->cache->settings.source.cancel(entry->call);
+        entry->call = entry->tokens->settings.source.cancel(entry->call);
         entry->retry_at_ns = 0;
 }
 
@@ -131,57 +131,57 @@ static bool entry_is_idle(const Entry *entry)
 
 static void entry_free(Entry *entry)
 {
-        Cache *cache = entry->cache;
+        Tokens *tokens = entry->tokens;
         entry_end_call(entry);
         entry_drop_doc(entry);
         list_unlink(&entry->link);
-        cache->counters.negatives--;
-        tdelete(entry, &cache->entries, entry_compare);
+        tokens->counters.negatives--;
+        tdelete(entry, &tokens->entries, entry_compare);
         free(entry);
 }
 
-Cache *cache_free(Cache *cache)
+Tokens *tokens_free(Tokens *tokens)
 {
-        if (!cache)
+        if (!tokens)
                 return NULL;
-        cache->on_change = NULL;
+        tokens->on_change = NULL;
         Entry *entry;
-        while ((entry = list_first(&cache->held, Entry, link)) ||
-                (entry = list_first(&cache->others, Entry, link)))
+        while ((entry = list_first(&tokens->held, Entry, link)) ||
+                (entry = list_first(&tokens->others, Entry, link)))
                 entry_free(entry);
-        free(cache);
+        free(tokens);
         return NULL;
 }
 
 /* Frees the least recently used entries of a list until it is within its bound, but none that somebody waits for. */
-static void cache_trim(Cache *cache, ListLink *list, const uint32_t *count, uint32_t max)
+static void tokens_trim(Tokens *tokens, ListLink *list, const uint32_t *count, uint32_t max)
 {
         unsigned busy = 0;
         Entry *entry;
-        while (*count > max && busy < CACHE_TRIM_BUSY_MAX && (entry = list_first(list, Entry, link))) {
+        while (*count > max && busy < TOKENS_TRIM_BUSY_MAX && (entry = list_first(list, Entry, link))) {
                 if (entry->doc ? !list_is_empty(&entry->waits) : !entry_is_idle(entry)) {
                         entry_relink(entry, entry->doc);
                         busy++;
                         continue;
                 }
-                cache->counters.evictions += entry->doc ? 1 : 0;
+                tokens->counters.evictions += entry->doc ? 1 : 0;
                 entry_free(entry);
         }
 }
 
 /* True if another line about a token may be logged: thousands of tokens that fail, or an API that fails now and then,
  * must not fill the log. */
-static bool cache_may_log(Cache *cache)
+static bool tokens_may_log(Tokens *tokens)
 {
         uint64_t now = clock_now_ns();
-        if (now >= cache->log_until_ns) {
-                cache->log_until_ns = clock_add_ns(now, CACHE_LOG_PERIOD_NS);
-                cache->log_lines = 0;
+        if (now >= tokens->log_until_ns) {
+                tokens->log_until_ns = clock_add_ns(now, TOKENS_LOG_PERIOD_NS);
+                tokens->log_lines = 0;
         }
-        if (cache->log_lines == CACHE_LOG_LINES_MAX)
+        if (tokens->log_lines == TOKENS_LOG_LINES_MAX)
                 log_warning("more happens to tokens than is logged; .service_status shows how they fare");
-        cache->log_lines += cache->log_lines <= CACHE_LOG_LINES_MAX;
-        return cache->log_lines <= CACHE_LOG_LINES_MAX;
+        tokens->log_lines += tokens->log_lines <= TOKENS_LOG_LINES_MAX;
+        return tokens->log_lines <= TOKENS_LOG_LINES_MAX;
 }
 
 static void entry_on_wipe(LoopTimer *timer, void *userdata)
@@ -195,18 +195,18 @@ static void entry_on_wipe(LoopTimer *timer, void *userdata)
                 entry_free(entry);
 }
 
-static Entry *cache_find(Cache *cache, const char *id)
+static Entry *tokens_find(Tokens *tokens, const char *id)
 {
-        void *node = tfind(id, &cache->entries, entry_compare);
+        void *node = tfind(id, &tokens->entries, entry_compare);
         return node ? *(Entry **)node : NULL;
 }
 
-static Entry *cache_find_or_add(Cache *cache, const char *id)
+static Entry *tokens_find_or_add(Tokens *tokens, const char *id)
 {
-        Entry *entry = cache_find(cache, id);
+        Entry *entry = tokens_find(tokens, id);
         if (entry)
                 return entry;
-        cache_trim(cache, &cache->others, &cache->counters.negatives, CACHE_NEGATIVES_MAX - 1);
+        tokens_trim(tokens, &tokens->others, &tokens->counters.negatives, TOKENS_NEGATIVES_MAX - 1);
         entry = calloc(1, sizeof *entry);
         size_t len = strnlen(id, sizeof entry->id);
         if (!entry || len == sizeof entry->id) {
@@ -214,54 +214,54 @@ static Entry *cache_find_or_add(Cache *cache, const char *id)
                 return NULL;
         }
         memcpy(entry->id, id, len);
-        if (!tsearch(entry, &cache->entries, entry_compare)) {
+        if (!tsearch(entry, &tokens->entries, entry_compare)) {
                 free(entry);
                 return NULL;
         }
-        entry->cache = cache;
+        entry->tokens = tokens;
         list_init(&entry->waits);
         list_init(&entry->link);
-        loop_timer_init(&entry->wipe, cache->settings.loop, entry_on_wipe, entry);
-        list_append(&cache->others, &entry->link);
-        cache->counters.negatives++;
+        loop_timer_init(&entry->wipe, tokens->settings.loop, entry_on_wipe, entry);
+        list_append(&tokens->others, &entry->link);
+        tokens->counters.negatives++;
         return entry;
 }
 
 /* Says once that a token has expired. */
 static void entry_note_expiry(Entry *entry, bool has_expired)
 {
-        if (has_expired && !entry->expiry_is_logged && cache_may_log(entry->cache))
+        if (has_expired && !entry->expiry_is_logged && tokens_may_log(entry->tokens))
                 log_warning("token %s has expired; its files stay readable as the API gives them", entry->id);
         entry->expiry_is_logged = has_expired;
 }
 
 static void entry_learn(Entry *entry, const ApiResult *result)
 {
-        Cache *cache = entry->cache;
+        Tokens *tokens = entry->tokens;
         bool changed = !entry->doc || token_doc_fingerprint(entry->doc) != token_doc_fingerprint(result->doc);
         bool was_held = entry->doc;
         int64_t expires = token_doc_expires_wall_ns(result->doc);
         if (entry->is_prefetched)
-                cache->counters.prefetches_wasted++;
+                tokens->counters.prefetches_wasted++;
         token_doc_unref(entry->doc);
         entry->doc = token_doc_ref(result->doc);
         entry->is_prefetched = entry->call_is_prefetch && list_is_empty(&entry->waits);
-        freshness_set(&entry->freshness, result->sent_ns, cache->settings.ttl_ns, cache->settings.stale_ns,
+        freshness_set(&entry->freshness, result->sent_ns, tokens->settings.ttl_ns, tokens->settings.stale_ns,
                 expires);
-        uint64_t held_ns = clock_add_ns(clock_now_ns(), CACHE_HOLD_NS);
+        uint64_t held_ns = clock_add_ns(clock_now_ns(), TOKENS_HOLD_NS);
         uint64_t wipe_ns = entry->freshness.stale_ns > held_ns ? entry->freshness.stale_ns : held_ns;
         if (loop_timer_set(&entry->wipe, clock_add_ns(wipe_ns, NS_PER_MS)) < 0)
                 log_debug("token %s: no memory for its timer; it is wiped when it is replaced", entry->id);
         entry->success_wall_ns = clock_wall_ns();
         entry_note_expiry(entry, expires <= entry->success_wall_ns);
-        if (cache->logged_error != API_OK && cache_may_log(cache))
+        if (tokens->logged_error != API_OK && tokens_may_log(tokens))
                 log_info("token %s: answered; the API works again", entry->id);
-        cache->logged_error = API_OK;
+        tokens->logged_error = API_OK;
         entry->error = API_OK;
         entry->error_held_ns = 0;
         entry_relink(entry, was_held);
-        if (changed && cache->on_change)
-                cache->on_change(entry->id, entry->doc, cache->on_change_userdata);
+        if (changed && tokens->on_change)
+                tokens->on_change(entry->id, entry->doc, tokens->on_change_userdata);
 }
 
 /* A failure of one token, rather than of all that is behind the API. */
@@ -273,12 +273,12 @@ static bool error_is_of_token(ApiError error)
 /* News are logged, once: of the endpoint when it begins to fail in another way, of a token when this one does. */
 static void entry_log_failure(Entry *entry, const ApiResult *result)
 {
-        Cache *cache = entry->cache;
+        Tokens *tokens = entry->tokens;
         bool is_news =
-                result->error != (error_is_of_token(result->error) ? entry->error : cache->logged_error);
+                result->error != (error_is_of_token(result->error) ? entry->error : tokens->logged_error);
         if (!error_is_of_token(result->error))
-                cache->logged_error = result->error;
-        if (is_news && result->error != API_E_NOT_FOUND && cache_may_log(cache))
+                tokens->logged_error = result->error;
+        if (is_news && result->error != API_E_NOT_FOUND && tokens_may_log(tokens))
                 log_warning("token %s: %s%s%s%s", entry->id, api_error_name(result->error),
                         *result->detail ? ": " : "", result->detail,
                         entry->doc && !api_error_ends_copy(result->error)
@@ -290,7 +290,7 @@ static void entry_log_failure(Entry *entry, const ApiResult *result)
 
 static void entry_note_failure(Entry *entry, const ApiResult *result)
 {
-        Cache *cache = entry->cache;
+        Tokens *tokens = entry->tokens;
         if (entry->error == API_OK)
                 entry->error_wall_ns = clock_wall_ns();
         entry_log_failure(entry, result);
@@ -299,9 +299,9 @@ static void entry_note_failure(Entry *entry, const ApiResult *result)
         entry->retry_at_ns = result->retry_at_ns;
         if (result->retry_at_ns)
                 return;
-        uint64_t hold = cache->settings.negative_ttl_ns;
-        if (result->error != API_E_NOT_FOUND && hold > CACHE_ERROR_HOLD_NS)
-                hold = CACHE_ERROR_HOLD_NS;
+        uint64_t hold = tokens->settings.negative_ttl_ns;
+        if (result->error != API_E_NOT_FOUND && hold > TOKENS_ERROR_HOLD_NS)
+                hold = TOKENS_ERROR_HOLD_NS;
         entry->error_held_ns = clock_add_ns(entry->error_ns, hold);
         if (api_error_ends_copy(result->error))
                 entry_drop_doc(entry);
@@ -310,16 +310,16 @@ static void entry_note_failure(Entry *entry, const ApiResult *result)
 /* A call that fails goes on for those who wait, and as a probe for a while. */
 static bool entry_is_wanted(const Entry *entry)
 {
-        uint64_t linger = entry->cache->settings.ttl_ns;
-        if (linger < CACHE_PROBE_LINGER_NS)
-                linger = CACHE_PROBE_LINGER_NS;
+        uint64_t linger = entry->tokens->settings.ttl_ns;
+        if (linger < TOKENS_PROBE_LINGER_NS)
+                linger = TOKENS_PROBE_LINGER_NS;
         return !list_is_empty(&entry->waits) || clock_now_ns() < clock_add_ns(entry->used_ns, linger);
 }
 
 static void entry_on_result(const ApiResult *result, void *userdata)
 {
         Entry *entry = userdata;
-        Cache *cache = entry->cache;
+        Tokens *tokens = entry->tokens;
         if (result->retry_at_ns == 0)
                 entry->call = NULL;
         if (result->error == API_OK)
@@ -329,27 +329,27 @@ static void entry_on_result(const ApiResult *result, void *userdata)
         if (entry->call && !entry_is_wanted(entry))
                 entry_end_call(entry);
         cache_wait_wake_all(&entry->waits);
-        cache_trim(cache, &cache->held, &cache->counters.tokens, cache->settings.max_tokens);
-        cache_trim(cache, &cache->others, &cache->counters.negatives, CACHE_NEGATIVES_MAX);
+        tokens_trim(tokens, &tokens->held, &tokens->counters.tokens, tokens->settings.max_tokens);
+        tokens_trim(tokens, &tokens->others, &tokens->counters.negatives, TOKENS_NEGATIVES_MAX);
 }
 
 static int entry_start(Entry *entry, bool is_prefetch)
 {
         if (entry->call)
                 return 0;
-        const CacheSource *source = &entry->cache->settings.source;
+        const CacheSource *source = &entry->tokens->settings.source;
         entry->call_is_prefetch = is_prefetch;
         entry->retry_at_ns = 0;
         int r = source->start(source->userdata, API_GET_ACCESS_TOKEN, entry->id, NULL, entry_on_result, entry,
                 &entry->call);
         if (r == 0 && is_prefetch)
-                entry->cache->counters.prefetches++;
+                entry->tokens->counters.prefetches++;
         return r;
 }
 
-static CacheAnswer answer_held(const Entry *entry, CacheHit hit)
+static TokenAnswer answer_held(const Entry *entry, CacheHit hit)
 {
-        return (CacheAnswer){
+        return (TokenAnswer){
                 .doc = entry->doc,
                 .keep_ns = hit == CACHE_HIT_STALE ? 0 : freshness_keep_ns(&entry->freshness),
                 .due_ns = hit == CACHE_HIT_STALE ? clock_now_ns() : entry->freshness.due_ns,
@@ -357,29 +357,29 @@ static CacheAnswer answer_held(const Entry *entry, CacheHit hit)
         };
 }
 
-static int answer_doc(Entry *entry, CacheHit hit, CacheAnswer *ret_answer)
+static int answer_doc(Entry *entry, CacheHit hit, TokenAnswer *ret_answer)
 {
         uint64_t now = clock_now_ns();
         entry->is_prefetched = false;
         *ret_answer = answer_held(entry, hit);
-        entry->cache->counters.hits[hit]++;
+        entry->tokens->counters.hits[hit]++;
         if (hit == CACHE_HIT_STALE && now > entry->freshness.due_ns)
-                entry->cache->counters.stale_age_sum_s +=
+                entry->tokens->counters.stale_age_sum_s +=
                         (double)(now - entry->freshness.due_ns) / (double)NS_PER_S;
         return 0;
 }
 
-static int answer_error(Entry *entry, ApiError error, CacheAnswer *ret_answer)
+static int answer_error(Entry *entry, ApiError error, TokenAnswer *ret_answer)
 {
         uint64_t now = clock_now_ns();
         bool held = error == API_E_NOT_FOUND && now < entry->error_held_ns;
-        *ret_answer = (CacheAnswer){
+        *ret_answer = (TokenAnswer){
                 .error = error,
                 .keep_ns = held ? entry->error_held_ns - now : 0,
                 .due_ns = now,
                 .hit = CACHE_HIT_NEGATIVE,
         };
-        entry->cache->counters.hits[CACHE_HIT_NEGATIVE]++;
+        entry->tokens->counters.hits[CACHE_HIT_NEGATIVE]++;
         return 0;
 }
 
@@ -398,10 +398,10 @@ static bool endpoint_has_probes(const ApiHealth *health)
         return health->error != API_OK && health->queued + health->in_flight >= API_IN_FLIGHT_MAX;
 }
 
-static bool endpoint_fails_for_long(const Cache *cache, const ApiHealth *health)
+static bool endpoint_fails_for_long(const Tokens *tokens, const ApiHealth *health)
 {
         return health->error != API_OK &&
-               clock_now_ns() > clock_add_ns(health->since_ns, cache->settings.timeout_ns);
+               clock_now_ns() > clock_add_ns(health->since_ns, tokens->settings.timeout_ns);
 }
 
 /* An error that ended a call, and still answers: remembered, or learnt after the reader came. */
@@ -411,10 +411,10 @@ static bool entry_has_verdict(const Entry *entry, uint64_t since_ns)
                (clock_now_ns() < entry->error_held_ns || entry->error_ns >= since_ns);
 }
 
-int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
-        CacheAnswer *ret_answer)
+int tokens_get(Tokens *tokens, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
+        TokenAnswer *ret_answer)
 {
-        Entry *entry = cache_find_or_add(cache, id);
+        Entry *entry = tokens_find_or_add(tokens, id);
         if (!entry)
                 return -ENOMEM;
         entry->used_ns = clock_now_ns();
@@ -423,7 +423,7 @@ int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, Cac
         if (entry->doc && freshness_is_promised(&entry->freshness, since_ns)) {
                 bool ageing = freshness_is_ageing(&entry->freshness);
                 if (ageing && !entry->call && !entry_has_verdict(entry, UINT64_MAX))
-                        cache->counters.refreshes += entry_start(entry, false) == 0;
+                        tokens->counters.refreshes += entry_start(entry, false) == 0;
                 if (!wait) {
                         *ret_answer = answer_held(entry, CACHE_HIT_FRESH);
                         return 0;
@@ -440,8 +440,8 @@ int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, Cac
                                     : answer_error(entry, entry->error, ret_answer);
 
         ApiHealth health = {0};
-        cache->settings.source.health(cache->settings.source.userdata, &health);
-        bool fails_for_long = endpoint_fails_for_long(cache, &health);
+        tokens->settings.source.health(tokens->settings.source.userdata, &health);
+        bool fails_for_long = endpoint_fails_for_long(tokens, &health);
         /* Who is to be parked needs a call of his own token that wakes him; else those that probe already will do. */
         bool must_wait = wait && !give_up && !may_be_stale && !fails_for_long;
         int r = must_wait || !endpoint_has_probes(&health) ? entry_start(entry, !wait && !give_up) : 0;
@@ -453,16 +453,16 @@ int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, Cac
         if (give_up || fails_for_long)
                 return answer_error(entry, failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
         if (wait) {
-                cache->counters.hits[CACHE_MISS]++;
+                tokens->counters.hits[CACHE_MISS]++;
                 list_unlink(&wait->link);
                 list_append(&entry->waits, &wait->link);
         }
         return -EINPROGRESS;
 }
 
-int cache_peek(Cache *cache, const char *id, CacheAnswer *ret_answer)
+int tokens_peek(Tokens *tokens, const char *id, TokenAnswer *ret_answer)
 {
-        Entry *entry = cache_find(cache, id);
+        Entry *entry = tokens_find(tokens, id);
         if (!entry || !entry->doc)
                 return -ENOENT;
         bool promised = freshness_is_promised(&entry->freshness, UINT64_MAX);
@@ -472,24 +472,24 @@ int cache_peek(Cache *cache, const char *id, CacheAnswer *ret_answer)
         return 0;
 }
 
-void cache_forget(Cache *cache)
+void tokens_forget(Tokens *tokens)
 {
         ListLink woken;
         list_init(&woken);
         Entry *entry;
-        while ((entry = list_first(&cache->held, Entry, link)) ||
-                (entry = list_first(&cache->others, Entry, link))) {
+        while ((entry = list_first(&tokens->held, Entry, link)) ||
+                (entry = list_first(&tokens->others, Entry, link))) {
                 list_splice(&woken, &entry->waits);
                 entry_free(entry);
         }
-        cache->logged_error = API_OK;
+        tokens->logged_error = API_OK;
         cache_wait_wake_all(&woken);
 }
 
-void cache_on_change(Cache *cache, CacheChangeHandler *handler, void *userdata)
+void tokens_on_change(Tokens *tokens, TokensChangeHandler *handler, void *userdata)
 {
-        cache->on_change = handler;
-        cache->on_change_userdata = userdata;
+        tokens->on_change = handler;
+        tokens->on_change_userdata = userdata;
 }
 
 static const char *entry_state(const Entry *entry)
@@ -502,7 +502,7 @@ static const char *entry_state(const Entry *entry)
 }
 
 typedef struct VisitContext {
-        CacheEntryVisitor *visitor;
+        TokensEntryVisitor *visitor;
         void *userdata;
 } VisitContext;
 
@@ -513,7 +513,7 @@ static void visit_node(const void *node, VISIT which, void *closure)
         const Entry *entry = *(Entry *const *)node;
         const VisitContext *context = closure;
         uint64_t now = clock_now_ns();
-        CacheEntryStatus status = {
+        TokensEntryStatus status = {
                 .id = entry->id,
                 .state = entry_state(entry),
                 .has_doc = entry->doc,
@@ -527,18 +527,18 @@ static void visit_node(const void *node, VISIT which, void *closure)
         context->visitor(&status, context->userdata);
 }
 
-void cache_visit(Cache *cache, CacheEntryVisitor *visitor, void *userdata)
+void tokens_visit(Tokens *tokens, TokensEntryVisitor *visitor, void *userdata)
 {
         VisitContext context = {visitor, userdata};
-        twalk_r(cache->entries, visit_node, &context);
+        twalk_r(tokens->entries, visit_node, &context);
 }
 
-uint32_t cache_max_tokens(const Cache *cache)
+uint32_t tokens_max_tokens(const Tokens *tokens)
 {
-        return cache->settings.max_tokens;
+        return tokens->settings.max_tokens;
 }
 
-const CacheCounters *cache_counters(const Cache *cache)
+const TokensCounters *tokens_counters(const Tokens *tokens)
 {
-        return &cache->counters;
+        return &tokens->counters;
 }

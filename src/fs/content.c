@@ -55,18 +55,18 @@ int content_choose(Request *request, const char *name, NameAnswer *ret_chosen)
 }
 
 /* The document of a token within the scopes. 0, -EINPROGRESS, or an errno; *ret_answer only with 0. */
-static int get_token(Request *request, const char *id, CacheAnswer *ret_answer)
+static int get_token(Request *request, const char *id, TokenAnswer *ret_answer)
 {
         Fs *fs = request->fs;
         int r = content_admit(request, id);
         if (r != 0)
                 return r;
-        CacheAnswer answer = {0};
-        r = cache_get(fs->settings.cache, id, request->came_ns, request->give_up, &request->wait, &answer);
+        TokenAnswer answer = {0};
+        r = tokens_get(fs->settings.tokens, id, request->came_ns, request->give_up, &request->wait, &answer);
         bool is_cold = r == -EINPROGRESS || (r == 0 && answer.hit == CACHE_HIT_PREFETCHED);
         if (is_cold && !request->is_noted) {
                 request->is_noted = true;
-                prefetch_note(&fs->prefetch, fs->settings.cache, fs->settings.listing, id);
+                prefetch_note(&fs->prefetch, fs->settings.tokens, fs->settings.listing, id);
         }
         if (r < 0)
                 return r;
@@ -76,7 +76,7 @@ static int get_token(Request *request, const char *id, CacheAnswer *ret_answer)
         return answer.error == API_OK ? 0 : fs_errno(answer.error);
 }
 
-static int get_name(Request *request, const char *name, CacheAnswer *ret_answer)
+static int get_name(Request *request, const char *name, TokenAnswer *ret_answer)
 {
         Fs *fs = request->fs;
         for (int i = 0; i < CONTENT_CHOICES_MAX; i++) {
@@ -99,7 +99,7 @@ static int get_name(Request *request, const char *name, CacheAnswer *ret_answer)
 }
 
 /* The address that is made of a token's document and its resolver's name. */
-static int get_url(Request *request, uint32_t index, const CacheAnswer *token, Version **ret_version,
+static int get_url(Request *request, uint32_t index, const TokenAnswer *token, Version **ret_version,
         uint64_t *ret_keep_ns)
 {
         Fs *fs = request->fs;
@@ -144,7 +144,7 @@ int content_get(Request *request, uint32_t index, Version **ret_version, uint64_
         if (slot->kind == SLOT_FIXED)
                 return EISDIR;
         bool is_url = slot->kind == SLOT_TOKEN_URL || slot->kind == SLOT_NAME_URL;
-        CacheAnswer answer = {0};
+        TokenAnswer answer = {0};
         int r = slot_kind_is_name((SlotKind)slot->kind) ? get_name(request, slot->key, &answer)
                                                         : get_token(request, slot->key, &answer);
         if (r == 0) {
@@ -187,11 +187,11 @@ Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns)
         if (!version || !version->doc || fs->settings.audit || now >= version->due_ns)
                 return version;
         size_t len;
-        CacheAnswer answer;
+        TokenAnswer answer;
         const char *id = token_doc_field(version->doc, TOKEN_ID, &len);
         char key[TOKEN_ID_MAX + 1] = {0};
         memcpy(key, id, len < sizeof key ? len : sizeof key - 1);
-        if (cache_peek(fs->settings.cache, key, &answer) == 0 && answer.doc == version->doc) {
+        if (tokens_peek(fs->settings.tokens, key, &answer) == 0 && answer.doc == version->doc) {
                 uint64_t left = version->due_ns - now;
                 *ret_keep_ns = answer.keep_ns < left ? answer.keep_ns : left;
         }
@@ -200,9 +200,9 @@ Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns)
 
 ContentItem content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns)
 {
-        CacheAnswer answer;
+        TokenAnswer answer;
         ListingAnswer listing;
-        bool is_held = cache_peek(fs->settings.cache, id, &answer) == 0 &&
+        bool is_held = tokens_peek(fs->settings.tokens, id, &answer) == 0 &&
                        listing_admits_doc(fs->settings.listing, answer.doc);
         listing_peek(fs->settings.listing, &listing);
         const TokenItem *item = listing_find(&listing, id);

@@ -58,7 +58,7 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
                 (void)fs_free(fs, true);
                 return r;
         }
-        cache_on_change(settings->cache, content_on_change, fs);
+        tokens_on_change(settings->tokens, content_on_change, fs);
         settings->session->handlers_userdata = fs;
         settings->session->shared = slots_shared(settings->slots);
         *ret_fs = fs;
@@ -71,7 +71,7 @@ Fs *fs_free(Fs *fs, bool answer_waiting)
                 return NULL;
         requests_end(fs, answer_waiting);
         if (fs->settings.session->handlers_userdata == fs)
-                cache_on_change(fs->settings.cache, NULL, NULL);
+                tokens_on_change(fs->settings.tokens, NULL, NULL);
         fs->settings.session->handlers_userdata = NULL;
         fs->settings.session->shared = NULL;
         loop_fd_free(fs->source);

@@ -67,9 +67,9 @@ static int lookup_token(Request *request, const char *id)
         uint64_t keep_ns;
         uint32_t slot;
         if (content_peek_item(fs, id, &item, &keep_ns) != CONTENT_KNOWN) {
-                CacheAnswer answer;
-                r = cache_get(
-                        fs->settings.cache, id, request->came_ns, request->give_up, &request->wait, &answer);
+                TokenAnswer answer;
+                r = tokens_get(
+                        fs->settings.tokens, id, request->came_ns, request->give_up, &request->wait, &answer);
                 if (r < 0)
                         return r;
                 if (answer.error != API_OK)

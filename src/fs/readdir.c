@@ -103,8 +103,8 @@ static bool root_shows(Fs *fs, uint32_t index, const Slot *slot)
 {
         if (slot->kind != SLOT_TOKEN)
                 return false;
-        CacheAnswer answer;
-        if (cache_peek(fs->settings.cache, slot->key, &answer) == 0) {
+        TokenAnswer answer;
+        if (tokens_peek(fs->settings.tokens, slot->key, &answer) == 0) {
                 if (!listing_admits_doc(fs->settings.listing, answer.doc))
                         return false;
                 if (answer.hit == CACHE_HIT_FRESH || !fs->root_is_whole)
@@ -216,8 +216,8 @@ static int fill_token(Request *request, Entries *entries)
                 return r;
         uint64_t keep_ns;
         TokenItem item;
-        CacheAnswer answer;
-        TokenDoc *doc = cache_peek(fs->settings.cache, id, &answer) == 0 ? answer.doc : NULL;
+        TokenAnswer answer;
+        TokenDoc *doc = tokens_peek(fs->settings.tokens, id, &answer) == 0 ? answer.doc : NULL;
         if (!doc && content_peek_item(fs, id, &item, &keep_ns) == CONTENT_UNKNOWN) {
                 Version *version;
                 r = content_get(request, slot, &version, &keep_ns);

@@ -111,22 +111,22 @@ static void write_cache(Buf *out, const StatusSources *sources)
                 [CACHE_HIT_NEGATIVE] = "negative",
                 [CACHE_MISS] = "miss",
         };
-        const CacheCounters *cache = cache_counters(sources->cache);
+        const TokensCounters *tokens = tokens_counters(sources->tokens);
         head(out, "cache_answers_total", "counter", "Answers of the cache by how they were come by.");
         for (size_t i = 0; i < CACHE_HIT_COUNT; i++)
                 (void)buf_appendf(out, "tokenfs_cache_answers_total{kind=\"%s\"} %" PRIu64 "\n", kinds[i],
-                        cache->hits[i]);
+                        tokens->hits[i]);
         counter(out, "cache_evictions_total", "Tokens dropped since there were more than max_tokens.",
-                cache->evictions);
+                tokens->evictions);
         counter(out, "cache_refreshes_total", "Calls made ahead of the end of a token's ttl.",
-                cache->refreshes);
-        counter(out, "cache_prefetches_total", "Calls made ahead of a scan.", cache->prefetches);
+                tokens->refreshes);
+        counter(out, "cache_prefetches_total", "Calls made ahead of a scan.", tokens->prefetches);
         counter(out, "cache_prefetches_wasted_total", "Calls made ahead whose answer nobody read.",
-                cache->prefetches_wasted);
+                tokens->prefetches_wasted);
         single(out, "cache_stale_seconds_total", "counter",
-                "Ages past ttl of the stale answers served, summed.", cache->stale_age_sum_s);
-        gauge(out, "cache_tokens", "Tokens held.", cache->tokens);
-        gauge(out, "cache_negatives", "Errors remembered.", cache->negatives);
+                "Ages past ttl of the stale answers served, summed.", tokens->stale_age_sum_s);
+        gauge(out, "cache_tokens", "Tokens held.", tokens->tokens);
+        gauge(out, "cache_negatives", "Errors remembered.", tokens->negatives);
 }
 
 static void write_calls(Buf *out, const StatusSources *sources)

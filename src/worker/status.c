@@ -119,7 +119,7 @@ static void write_listing(JsonWriter *json, const StatusSources *sources)
 
 static void write_cache(JsonWriter *json, const StatusSources *sources)
 {
-        const CacheCounters *counters = cache_counters(sources->cache);
+        const TokensCounters *counters = tokens_counters(sources->tokens);
         const FsCounters *fs = fs_counters(sources->fs);
         json_write_open(json, "cache", '{');
         json_write_uint(json, "tokens", counters->tokens);
@@ -151,7 +151,7 @@ static void write_name(JsonWriter *json, const TokenDoc *doc)
         json_write_string(json, "name", item.name[0] ? item.name : NULL);
 }
 
-static void write_token(const CacheEntryStatus *entry, void *userdata)
+static void write_token(const TokensEntryStatus *entry, void *userdata)
 {
         JsonWriter *json = userdata;
         json_write_open(json, NULL, '{');
@@ -181,7 +181,7 @@ void status_write(Buf *out, void *userdata)
         write_listing(&json, sources);
         write_cache(&json, sources);
         json_write_open(&json, "tokens", '[');
-        cache_visit(sources->cache, write_token, &json);
+        tokens_visit(sources->tokens, write_token, &json);
         json_write_close(&json, ']');
         json_write_close(&json, '}');
 }

@@ -11,7 +11,7 @@
 #include "tokenfs/base/clock.h"
 
 struct Warmup {
-        Cache *cache;
+        Tokens *tokens;
         const char *const *ids;
         size_t count, next;
         uint64_t since_ns;
@@ -26,8 +26,8 @@ static void warmup_step(Warmup *warmup)
 {
         bool give_up = clock_now_ns() >= warmup->until_ns;
         for (; warmup->next < warmup->count && !give_up; warmup->next++) {
-                CacheAnswer answer;
-                int r = cache_get(warmup->cache, warmup->ids[warmup->next], warmup->since_ns, false,
+                TokenAnswer answer;
+                int r = tokens_get(warmup->tokens, warmup->ids[warmup->next], warmup->since_ns, false,
                         &warmup->wait, &answer);
                 if (r == -EINPROGRESS)
                         return;
@@ -54,13 +54,13 @@ static void warmup_timer(LoopTimer *timer, void *userdata)
         warmup_step(warmup);
 }
 
-int warmup_new(Loop *loop, Cache *cache, Listing *listing, uint64_t limit_ns, WarmupHandler *handler,
+int warmup_new(Loop *loop, Tokens *tokens, Listing *listing, uint64_t limit_ns, WarmupHandler *handler,
         void *userdata, Warmup **ret_warmup)
 {
         Warmup *warmup = calloc(1, sizeof *warmup);
         if (!warmup)
                 return -ENOMEM;
-        warmup->cache = cache;
+        warmup->tokens = tokens;
         warmup->ids = listing_token_ids(listing, &warmup->count);
         warmup->since_ns = clock_now_ns();
         warmup->until_ns = clock_add_ns(warmup->since_ns, limit_ns);
@@ -69,8 +69,8 @@ int warmup_new(Loop *loop, Cache *cache, Listing *listing, uint64_t limit_ns, Wa
         cache_wait_init(&warmup->wait, warmup_wake);
         loop_timer_init(&warmup->timer, loop, warmup_timer, warmup);
         for (size_t i = 0; i < warmup->count; i++) {
-                CacheAnswer answer;
-                (void)cache_get(cache, warmup->ids[i], warmup->since_ns, false, NULL, &answer);
+                TokenAnswer answer;
+                (void)tokens_get(tokens, warmup->ids[i], warmup->since_ns, false, NULL, &answer);
         }
         if (loop_timer_set(&warmup->timer, warmup->since_ns) < 0)
                 return warmup_free(warmup), -ENOMEM;

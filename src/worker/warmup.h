@@ -9,7 +9,7 @@ typedef struct Warmup Warmup;
 /* Called once, from the loop: all are there, or failed, or `limit_ns` has passed. */
 typedef void WarmupHandler(void *userdata);
 /* Borrows all. 0 or -ENOMEM. */
-int warmup_new(Loop *loop, Cache *cache, Listing *listing, uint64_t limit_ns, WarmupHandler *handler,
+int warmup_new(Loop *loop, Tokens *tokens, Listing *listing, uint64_t limit_ns, WarmupHandler *handler,
         void *userdata, Warmup **ret_warmup);
 /* NULL does nothing. Returns NULL. */
 Warmup *warmup_free(Warmup *warmup);

@@ -63,10 +63,10 @@ static void item_plan(Item *item, uint64_t in_ns)
 }
 
 /* The document of a token within the scopes. 0, -EINPROGRESS, or an error of the API (> 0). */
-static int get_doc(Item *item, const char *id, CacheAnswer *ret_answer)
+static int get_doc(Item *item, const char *id, TokenAnswer *ret_answer)
 {
         const WatchSettings *settings = &item->watch->settings;
-        int r = cache_get(settings->cache, id, item->since_ns, false, &item->wait, ret_answer);
+        int r = tokens_get(settings->tokens, id, item->since_ns, false, &item->wait, ret_answer);
         if (r < 0)
                 return r == -EINPROGRESS ? r : (int)API_E_MEMORY;
         if (ret_answer->error == API_OK && !listing_admits_doc(settings->listing, ret_answer->doc))
@@ -77,7 +77,7 @@ static int get_doc(Item *item, const char *id, CacheAnswer *ret_answer)
 /* The name of the token that is watched: it may have none. As get_doc. */
 static int learn_name(Item *item, uint64_t *ret_keep_ns)
 {
-        CacheAnswer answer;
+        TokenAnswer answer;
         TokenItem token;
         int r = get_doc(item, item->scope_id, &answer);
         if (r != 0)
@@ -89,7 +89,7 @@ static int learn_name(Item *item, uint64_t *ret_keep_ns)
 }
 
 /* What the name means now: an id, or "". As get_doc; with an id, *ret_doc is its document. */
-static int choose(Item *item, NameAnswer *ret_chosen, CacheAnswer *ret_doc)
+static int choose(Item *item, NameAnswer *ret_chosen, TokenAnswer *ret_doc)
 {
         Listing *listing = item->watch->settings.listing;
         for (int i = 0; i < CHOICES_MAX; i++) {
@@ -121,7 +121,7 @@ static void item_report(const Item *item)
 }
 
 /* Takes in what the name means now. True: the files are being changed, look again when that is done. */
-static bool item_learn(Item *item, const NameAnswer *chosen, const CacheAnswer *doc)
+static bool item_learn(Item *item, const NameAnswer *chosen, const TokenAnswer *doc)
 {
         bool is_change = item->is_known && strcmp(item->id, chosen->id) != 0;
         memcpy(item->id, chosen->id, sizeof item->id);
@@ -136,7 +136,7 @@ static void item_check(Item *item)
 {
         uint64_t keep_ns = CLOCK_NEVER;
         NameAnswer chosen = {.keep_ns = CLOCK_NEVER};
-        CacheAnswer doc = {.keep_ns = CLOCK_NEVER};
+        TokenAnswer doc = {.keep_ns = CLOCK_NEVER};
         int r = *item->name ? 0 : learn_name(item, &keep_ns);
         if (r == 0 && *item->name)
                 r = choose(item, &chosen, &doc);

@@ -41,7 +41,7 @@ typedef struct Worker {
         const WorkerSettings *settings;
         Loop *loop;
         Backend *backend;
-        Cache *cache;
+        Tokens *tokens;
         Listing *listing;
         Resolvers *resolvers;
         Fs *fs;
@@ -60,7 +60,7 @@ static void worker_forget(Worker *worker)
         fs_forget(worker->fs);
         listing_forget(worker->listing);
         resolvers_forget(worker->resolvers);
-        cache_forget(worker->cache);
+        tokens_forget(worker->tokens);
         backend_retire(worker->backend);
         control_send(worker->settings->control, CONTROL_FORGOTTEN);
 }
@@ -99,7 +99,7 @@ static void worker_control(int fd, short revents, void *userdata)
 static int worker_build_cache(Worker *worker)
 {
         const Options *options = worker->settings->options;
-        const CacheSettings cache = {
+        const TokensSettings tokens = {
                 .loop = worker->loop,
                 .source = backend_source(worker->backend),
                 .ttl_ns = options->ttl_ns,
@@ -108,13 +108,13 @@ static int worker_build_cache(Worker *worker)
                 .timeout_ns = options->timeout_ns,
                 .max_tokens = (uint32_t)options->max_tokens,
         };
-        int r = cache_new(&cache, &worker->cache);
+        int r = tokens_new(&tokens, &worker->tokens);
         if (r < 0)
                 return r;
         const ListingSettings listing = {
                 .loop = worker->loop,
                 .source = backend_source(worker->backend),
-                .cache = worker->cache,
+                .tokens = worker->tokens,
                 .ttl_ns = options->ttl_ns,
                 .negative_ttl_ns = options->negative_ttl_ns,
                 .stale_ns = options->stale_ns,
@@ -146,7 +146,7 @@ static int worker_build_fs(Worker *worker)
                 .loop = worker->loop,
                 .session = worker->settings->session,
                 .slots = worker->settings->slots,
-                .cache = worker->cache,
+                .tokens = worker->tokens,
                 .listing = worker->listing,
                 .resolvers = worker->resolvers,
                 .uid = options->uid,
@@ -164,7 +164,7 @@ static int worker_build_fs(Worker *worker)
         worker->sources = (StatusSources){
                 .options = options,
                 .backend = worker->backend,
-                .cache = worker->cache,
+                .tokens = worker->tokens,
                 .listing = worker->listing,
                 .fs = worker->fs,
                 .shared = slots_shared(worker->settings->slots),
@@ -176,7 +176,7 @@ static int worker_build_watch(Worker *worker)
 {
         const WatchSettings watch = {
                 .loop = worker->loop,
-                .cache = worker->cache,
+                .tokens = worker->tokens,
                 .listing = worker->listing,
                 .fs = worker->fs,
                 .options = worker->settings->options,
@@ -244,7 +244,7 @@ static void worker_take_down(Worker *worker)
         worker->fs = fs_free(worker->fs, worker->answer_waiting);
         worker->resolvers = resolvers_free(worker->resolvers);
         worker->listing = listing_free(worker->listing);
-        worker->cache = cache_free(worker->cache);
+        worker->tokens = tokens_free(worker->tokens);
         worker->backend = backend_free(worker->backend);
         worker->control = loop_fd_free(worker->control);
         worker->loop = loop_free(worker->loop);
@@ -276,7 +276,7 @@ static void worker_announce(Worker *worker)
         control_send(settings->control, CONTROL_READY);
         if (!settings->warm)
                 return;
-        if (warmup_new(worker->loop, worker->cache, worker->listing, settings->options->timeout_ns,
+        if (warmup_new(worker->loop, worker->tokens, worker->listing, settings->options->timeout_ns,
                     worker_is_warm, worker, &worker->warmup) < 0)
                 worker_is_warm(worker);
 }

@@ -18,7 +18,7 @@
 
 static Loop *loop;
 static FakeSource fake;
-static Cache *cache;
+static Tokens *tokens;
 static char last_change[TOKEN_ID_MAX + 1];
 static unsigned changes, ends;
 
@@ -30,18 +30,18 @@ static inline void on_change(const char *id, const TokenDoc *doc, void *userdata
         ends += doc == NULL;
 }
 
-static inline void make_cache(CacheSettings settings)
+static inline void make_cache(TokensSettings settings)
 {
         settings.loop = loop;
         settings.source = fake_source(&fake);
         settings.timeout_ns = TIMEOUT_NS;
         if (settings.max_tokens == 0)
                 settings.max_tokens = 1000;
-        assert_int_equal(cache_new(&settings, &cache), 0);
-        cache_on_change(cache, on_change, &fake);
+        assert_int_equal(tokens_new(&settings, &tokens), 0);
+        tokens_on_change(tokens, on_change, &fake);
 }
 
-static const CacheSettings usual = {
+static const TokensSettings usual = {
         .ttl_ns = TTL_NS, .negative_ttl_ns = NEGATIVE_TTL_NS, .stale_ns = STALE_NS};
 
 static inline int set_up(void **state)
@@ -58,15 +58,15 @@ static inline int set_up(void **state)
 static inline int tear_down(void **state)
 {
         (void)state;
-        cache = cache_free(cache);
+        tokens = tokens_free(tokens);
         loop = loop_free(loop);
         fake_source_deinit(&fake);
         return 0;
 }
 
-static inline void remake_cache(CacheSettings settings)
+static inline void remake_cache(TokensSettings settings)
 {
-        cache = cache_free(cache);
+        tokens = tokens_free(tokens);
         make_cache(settings);
 }
 
@@ -79,24 +79,24 @@ static inline void pass(uint64_t ns)
 static const FakeToken token = {.id = "at-1", .value = "first"};
 
 /* Asks as a reader who comes now and doesn't wait for what isn't at hand. */
-static inline int ask(const char *id, CacheAnswer *ret_answer)
+static inline int ask(const char *id, TokenAnswer *ret_answer)
 {
         FakeReader reader;
         fake_reader_init(&reader);
-        *ret_answer = (CacheAnswer){0};
-        int r = cache_get(cache, id, clock_now_ns(), false, &reader.wait, ret_answer);
+        *ret_answer = (TokenAnswer){0};
+        int r = tokens_get(tokens, id, clock_now_ns(), false, &reader.wait, ret_answer);
         cache_wait_cancel(&reader.wait);
         return r;
 }
 
 static inline void fetch(const FakeToken *what)
 {
-        CacheAnswer answer;
+        TokenAnswer answer;
         assert_int_equal(ask(what->id, &answer), -EINPROGRESS);
         fake_answer_token(&fake, what);
 }
 
-static inline void assert_value(const CacheAnswer *answer, const char *value)
+static inline void assert_value(const TokenAnswer *answer, const char *value)
 {
         size_t len = 0;
         assert_int_equal(answer->error, API_OK);
@@ -107,7 +107,7 @@ static inline void assert_value(const CacheAnswer *answer, const char *value)
 
 static inline void assert_served(const char *id, const char *value, CacheHit hit)
 {
-        CacheAnswer answer;
+        TokenAnswer answer;
         assert_int_equal(ask(id, &answer), 0);
         assert_value(&answer, value);
         assert_int_equal(answer.hit, hit);
@@ -115,13 +115,13 @@ static inline void assert_served(const char *id, const char *value, CacheHit hit
 
 static inline void assert_waits(const char *id)
 {
-        CacheAnswer answer;
+        TokenAnswer answer;
         assert_int_equal(ask(id, &answer), -EINPROGRESS);
 }
 
 static inline void assert_fails(const char *id, ApiError error)
 {
-        CacheAnswer answer;
+        TokenAnswer answer;
         assert_int_equal(ask(id, &answer), 0);
         assert_int_equal(answer.error, error);
         assert_null(answer.doc);
@@ -136,7 +136,7 @@ typedef struct Rewaiter {
 static inline void wait_again(CacheWait *wait)
 {
         Rewaiter *rewaiter = CONTAINER_OF(wait, Rewaiter, reader.wait);
-        CacheAnswer answer;
+        TokenAnswer answer;
         rewaiter->woken++;
-        (void)cache_get(cache, rewaiter->id, clock_now_ns() + 1, false, wait, &answer);
+        (void)tokens_get(tokens, rewaiter->id, clock_now_ns() + 1, false, wait, &answer);
 }

@@ -25,7 +25,7 @@ static inline void make_listing(ListingSettings settings)
 {
         settings.loop = loop;
         settings.source = fake_source(&fake);
-        settings.cache = cache;
+        settings.tokens = tokens;
         settings.ttl_ns = TTL_NS;
         settings.stale_ns = STALE_NS;
         settings.timeout_ns = TIMEOUT_NS;

@@ -169,9 +169,9 @@ static bool scenario_credentials(void)
 static FakeSource fake;
 static FakeReader reader;
 
-static int ask(Cache *cache, const char *id, uint64_t since_ns, CacheAnswer *ret_answer)
+static int ask(Tokens *tokens, const char *id, uint64_t since_ns, TokenAnswer *ret_answer)
 {
-        int r = cache_get(cache, id, since_ns, false, &reader.wait, ret_answer);
+        int r = tokens_get(tokens, id, since_ns, false, &reader.wait, ret_answer);
         assert_true(r == 0 || r == -ENOMEM || r == -EINPROGRESS);
         if (r == -EINPROGRESS)
                 assert_non_null(fake_call(&fake, API_GET_ACCESS_TOKEN, id)); /* or nobody would wake him */
@@ -180,21 +180,21 @@ static int ask(Cache *cache, const char *id, uint64_t since_ns, CacheAnswer *ret
 }
 
 /* Fetches, serves stale, learns the end. */
-static int use_cache(Loop *loop, Cache *cache)
+static int use_cache(Loop *loop, Tokens *tokens)
 {
-        CacheAnswer answer;
+        TokenAnswer answer;
         uint64_t came_ns = clock_now_ns();
-        int r = ask(cache, "at-1", came_ns, &answer);
+        int r = ask(tokens, "at-1", came_ns, &answer);
         if (r != -EINPROGRESS)
                 return r == 0 ? -EIO : r;
         fake_answer_doc(fake_call(&fake, API_GET_ACCESS_TOKEN, "at-1"), docs[0]);
-        r = ask(cache, "at-1", came_ns, &answer);
+        r = ask(tokens, "at-1", came_ns, &answer);
         if (r != 0)
                 return r;
         assert_ptr_equal(answer.doc, docs[0]);
         clock_advance_fake(TTL_NS);
         assert_int_equal(loop_turn(loop, 0), 0);
-        r = ask(cache, "at-1", clock_now_ns(), &answer);
+        r = ask(tokens, "at-1", clock_now_ns(), &answer);
         if (r == 0) { /* without memory for the call: the last good copy */
                 assert_ptr_equal(answer.doc, docs[0]);
                 assert_int_equal(answer.hit, CACHE_HIT_STALE);
@@ -205,23 +205,23 @@ static int use_cache(Loop *loop, Cache *cache)
         cache_wait_cancel(&reader.wait);
         fake_answer_retry(
                 fake_call(&fake, API_GET_ACCESS_TOKEN, "at-1"), API_E_SERVER, clock_now_ns() + NS_PER_S);
-        r = ask(cache, "at-1", clock_now_ns(), &answer);
+        r = ask(tokens, "at-1", clock_now_ns(), &answer);
         assert_int_equal(r, 0);
         assert_int_equal(answer.hit, CACHE_HIT_STALE);
         fake_answer_error(fake_call(&fake, API_GET_ACCESS_TOKEN, "at-1"), API_E_NOT_FOUND);
-        r = ask(cache, "at-2", clock_now_ns(), &answer);
+        r = ask(tokens, "at-2", clock_now_ns(), &answer);
         cache_wait_cancel(&reader.wait);
-        cache_forget(cache);
+        tokens_forget(tokens);
         return r == -EINPROGRESS ? 0 : r;
 }
 
 static bool scenario_cache(void)
 {
         Loop *loop = NULL;
-        Cache *cache = NULL;
+        Tokens *tokens = NULL;
         fake_source_init(&fake);
         fake_reader_init(&reader);
-        CacheSettings settings = {.source = fake_source(&fake),
+        TokensSettings settings = {.source = fake_source(&fake),
                 .ttl_ns = TTL_NS,
                 .negative_ttl_ns = NS_PER_S,
                 .stale_ns = TTL_NS,
@@ -230,11 +230,11 @@ static bool scenario_cache(void)
         int r = loop_new(&loop);
         settings.loop = loop;
         if (r == 0)
-                r = cache_new(&settings, &cache);
+                r = tokens_new(&settings, &tokens);
         if (r == 0)
-                r = use_cache(loop, cache);
+                r = use_cache(loop, tokens);
         cache_wait_cancel(&reader.wait);
-        cache = cache_free(cache);
+        tokens = tokens_free(tokens);
         loop = loop_free(loop);
         fake_source_deinit(&fake);
         return r == 0;
@@ -302,11 +302,11 @@ static bool scenario_listing(void)
 {
         static const char *const token_ids[] = {"at-1"}, *const resolver_ids[] = {"gr-1", "gr-2"};
         Loop *loop = NULL;
-        Cache *cache = NULL;
+        Tokens *tokens = NULL;
         Listing *listing = NULL;
         fake_source_init(&fake);
         fake_reader_init(&reader);
-        CacheSettings settings = {.source = fake_source(&fake),
+        TokensSettings settings = {.source = fake_source(&fake),
                 .ttl_ns = TTL_NS,
                 .negative_ttl_ns = NS_PER_S,
                 .stale_ns = TTL_NS,
@@ -324,15 +324,15 @@ static bool scenario_listing(void)
         int r = loop_new(&loop);
         settings.loop = listing_settings.loop = loop;
         if (r == 0)
-                r = cache_new(&settings, &cache);
-        listing_settings.cache = cache;
+                r = tokens_new(&settings, &tokens);
+        listing_settings.tokens = tokens;
         if (r == 0)
                 r = listing_new(&listing_settings, &listing);
         if (r == 0)
                 r = use_listing(listing);
         cache_wait_cancel(&reader.wait);
         listing = listing_free(listing);
-        cache = cache_free(cache);
+        tokens = tokens_free(tokens);
         loop = loop_free(loop);
         fake_source_deinit(&fake);
         return r == 0;

@@ -3,13 +3,13 @@
 #include "listing_fixture.h"
 
 static const char *const view[] = {"dnsv-1"};
-static const char *const tokens[] = {"t-1", "t-2"};
+static const char *const token_ids[] = {"t-1", "t-2"};
 
 static void make(size_t view_count, size_t token_count)
 {
         make_listing((ListingSettings){.dns_view_ids = view,
                 .dns_view_id_count = view_count,
-                .token_ids = tokens,
+                .token_ids = token_ids,
                 .token_id_count = token_count});
 }
 
@@ -316,10 +316,10 @@ static void test_token_scope_that_fails(void **state)
 static void test_token_scopes_with_ttl_zero(void **state)
 {
         (void)state;
-        cache = cache_free(cache);
-        CacheSettings settings = {
+        tokens = tokens_free(tokens);
+        TokensSettings settings = {
                 .loop = loop, .source = fake_source(&fake), .timeout_ns = TIMEOUT_NS, .max_tokens = 100};
-        assert_int_equal(cache_new(&settings, &cache), 0);
+        assert_int_equal(tokens_new(&settings, &tokens), 0);
         make(0, 2);
         NameAnswer answer;
         uint64_t came_ns = clock_now_ns();

@@ -11,15 +11,15 @@ static char ids[COUNT][16];
 
 static void list(int first, int count)
 {
-        FakeToken *tokens = calloc((size_t)count, sizeof *tokens);
+        FakeToken *items = calloc((size_t)count, sizeof *items);
         for (int i = 0; i < count; i++)
-                tokens[i].id = ids[first + i];
+                items[i].id = ids[first + i];
         FakeReader reader;
         ListingAnswer answer;
         fake_reader_init(&reader);
         assert_int_equal(listing_get(listing, clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
-        fake_answer_tokens(&fake, NULL, tokens, (size_t)count, NULL);
-        free(tokens);
+        fake_answer_tokens(&fake, NULL, items, (size_t)count, NULL);
+        free(items);
 }
 
 static int set_up_scan(void **state)
@@ -36,22 +36,22 @@ static int set_up_scan(void **state)
 
 static uint64_t prefetched(void)
 {
-        return cache_counters(cache)->prefetches;
+        return tokens_counters(tokens)->prefetches;
 }
 
 static void note(int index)
 {
-        prefetch_note(&prefetch, cache, listing, ids[index]);
+        prefetch_note(&prefetch, tokens, listing, ids[index]);
 }
 
 /* A cold read, as the filesystem makes it: true if it had to wait. */
 static bool read_token(int index)
 {
         FakeReader reader;
-        CacheAnswer answer;
+        TokenAnswer answer;
         fake_reader_init(&reader);
         uint64_t came_ns = clock_now_ns();
-        int r = cache_get(cache, ids[index], came_ns, false, &reader.wait, &answer);
+        int r = tokens_get(tokens, ids[index], came_ns, false, &reader.wait, &answer);
         if (r == -EINPROGRESS || answer.hit == CACHE_HIT_PREFETCHED)
                 note(index);
         if (r == 0)
@@ -82,7 +82,7 @@ static void test_single_reads(void **state)
         note(3);
         note(1);
         assert_int_equal(prefetched(), 0);
-        prefetch_note(&prefetch, cache, listing, "unknown");
+        prefetch_note(&prefetch, tokens, listing, "unknown");
         assert_int_equal(prefetched(), 0);
 }
 
@@ -110,7 +110,7 @@ static void test_scan(void **state)
         }
         assert_in_range(waited, 2, 3);
         assert_int_equal(fake.started, 1 + COUNT); /* each once, and none past the end */
-        assert_int_equal(cache_counters(cache)->prefetches_wasted, 0);
+        assert_int_equal(tokens_counters(tokens)->prefetches_wasted, 0);
 }
 
 /* As a shell's glob goes. */
@@ -124,7 +124,7 @@ static void test_scan_backwards(void **state)
         }
         assert_in_range(waited, 2, 3);
         assert_int_equal(fake.started, 1 + COUNT);
-        assert_int_equal(cache_counters(cache)->prefetches_wasted, 0);
+        assert_int_equal(tokens_counters(tokens)->prefetches_wasted, 0);
 }
 
 /* To and fro between two tokens is no scan. */
@@ -153,7 +153,7 @@ static void test_scan_that_stops(void **state)
         assert_true(started <= 1 + 20 + API_IN_FLIGHT_MAX);
         clock_advance_fake(TTL_NS + STALE_NS);
         assert_int_equal(loop_turn(loop, 0), 0);
-        assert_int_equal(cache_counters(cache)->prefetches_wasted, started - 21);
+        assert_int_equal(tokens_counters(tokens)->prefetches_wasted, started - 21);
 }
 
 static void test_end_of_the_listing(void **state)

@@ -29,10 +29,10 @@ static const char document[] =
 static CredentialStatus credentials;
 static ApiHealth health;
 static ApiCounters calls;
-static CacheCounters cache_figures;
+static TokensCounters cache_figures;
 static FsCounters fs_figures;
 static ListingStatus listing;
-static CacheEntryStatus entries[2];
+static TokensEntryStatus entries[2];
 static size_t entry_count;
 
 const AwsEndpoint *backend_endpoint(const Backend *backend)
@@ -68,15 +68,15 @@ int64_t backend_skew_s(const Backend *backend)
         return -7;
 }
 
-const CacheCounters *cache_counters(const Cache *cache)
+const TokensCounters *tokens_counters(const Tokens *tokens)
 {
-        (void)cache;
+        (void)tokens;
         return &cache_figures;
 }
 
-void cache_visit(Cache *cache, CacheEntryVisitor *visitor, void *userdata)
+void tokens_visit(Tokens *tokens, TokensEntryVisitor *visitor, void *userdata)
 {
-        (void)cache;
+        (void)tokens;
         for (size_t i = 0; i < entry_count; i++)
                 visitor(&entries[i], userdata);
 }
@@ -226,7 +226,7 @@ static void test_tokens_without_secrets(void **state)
         TokenDoc *doc = NULL;
         char detail[128];
         assert_int_equal(token_doc_parse("at-1", document, strlen(document), detail, &doc), API_OK);
-        entries[0] = (CacheEntryStatus){.id = "at-1",
+        entries[0] = (TokensEntryStatus){.id = "at-1",
                 .state = "stale",
                 .has_doc = true,
                 .age_ns = 61 * NS_PER_S + 250 * NS_PER_MS,
@@ -235,7 +235,7 @@ static void test_tokens_without_secrets(void **state)
                 .error_wall_ns = WALL_NS + (int64_t)NS_PER_S,
                 .retry_in_ns = NS_PER_S,
                 .doc = doc};
-        entries[1] = (CacheEntryStatus){
+        entries[1] = (TokensEntryStatus){
                 .id = "at-2", .state = "negative", .error = API_E_NOT_FOUND, .error_wall_ns = WALL_NS};
         entry_count = 2;
         Buf text = BUF_INIT(65536);
@@ -381,7 +381,7 @@ static int set_up(void **state)
         credentials = (CredentialStatus){.expires_wall_ns = INT64_MAX, .detail = ""};
         health = (ApiHealth){.error = API_OK};
         calls = (ApiCounters){.retries = 0};
-        cache_figures = (CacheCounters){.evictions = 0};
+        cache_figures = (TokensCounters){.evictions = 0};
         fs_figures = (FsCounters){.interrupted = 0};
         listing = (ListingStatus){.age_ns = CLOCK_NEVER, .state = "none"};
         entry_count = 0;

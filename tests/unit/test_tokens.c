@@ -6,11 +6,11 @@ static void test_single_flight(void **state)
 {
         (void)state;
         FakeReader readers[100];
-        CacheAnswer answer;
+        TokenAnswer answer;
         for (size_t i = 0; i < ARRAY_LEN(readers); i++) {
                 fake_reader_init(&readers[i]);
                 pass(NS_PER_MS);
-                assert_int_equal(cache_get(cache, "at-1", clock_now_ns(), false, &readers[i].wait, &answer),
+                assert_int_equal(tokens_get(tokens, "at-1", clock_now_ns(), false, &readers[i].wait, &answer),
                         -EINPROGRESS);
         }
         assert_int_equal(fake.started, 1);
@@ -21,7 +21,7 @@ static void test_single_flight(void **state)
                 assert_false(list_is_linked(&readers[i].wait.link));
         }
         /* Who came when the call was already out is answered by it. */
-        assert_int_equal(cache_get(cache, "at-1", clock_now_ns(), false, &readers[99].wait, &answer), 0);
+        assert_int_equal(tokens_get(tokens, "at-1", clock_now_ns(), false, &readers[99].wait, &answer), 0);
         assert_value(&answer, "first");
         assert_int_equal(fake.started, 1);
         assert_int_equal(changes, 1);
@@ -33,14 +33,14 @@ static void test_waits_once(void **state)
 {
         (void)state;
         FakeReader reader;
-        CacheAnswer answer;
+        TokenAnswer answer;
         fake_reader_init(&reader);
         assert_int_equal(
-                cache_get(cache, "at-1", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
+                tokens_get(tokens, "at-1", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
         assert_int_equal(
-                cache_get(cache, "at-1", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
+                tokens_get(tokens, "at-1", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
         assert_int_equal(
-                cache_get(cache, "at-2", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
+                tokens_get(tokens, "at-2", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
         fake_answer_token(&fake, &token);
         assert_int_equal(reader.woken, 0);
         fake_answer_token(&fake, &(FakeToken){.id = "at-2"});
@@ -50,14 +50,14 @@ static void test_waits_once(void **state)
 static void test_waiting_again_when_woken(void **state)
 {
         (void)state;
-        remake_cache((CacheSettings){.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0});
+        remake_cache((TokensSettings){.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0});
         Rewaiter rewaiters[3];
-        CacheAnswer answer;
+        TokenAnswer answer;
         for (size_t i = 0; i < ARRAY_LEN(rewaiters); i++) {
                 rewaiters[i] = (Rewaiter){.id = i == 1 ? "at-2" : "at-1"};
                 cache_wait_init(&rewaiters[i].reader.wait, wait_again);
                 assert_int_equal(
-                        cache_get(cache, "at-1", clock_now_ns(), false, &rewaiters[i].reader.wait, &answer),
+                        tokens_get(tokens, "at-1", clock_now_ns(), false, &rewaiters[i].reader.wait, &answer),
                         -EINPROGRESS);
         }
         fake_answer_error(fake_get_call(&fake, "at-1"), API_E_NOT_FOUND);
@@ -73,7 +73,7 @@ static void test_fresh_ageing_due(void **state)
 {
         (void)state;
         fetch(&token);
-        CacheAnswer answer;
+        TokenAnswer answer;
         assert_int_equal(ask("at-1", &answer), 0);
         assert_int_equal(answer.hit, CACHE_HIT_FRESH);
         assert_in_range(answer.keep_ns, TTL_NS / 100 * 75, TTL_NS / 100 * 85);
@@ -89,7 +89,7 @@ static void test_fresh_ageing_due(void **state)
         assert_int_equal(ask("at-1", &answer), 0);
         assert_int_equal(answer.keep_ns, 0);
         assert_int_equal(fake.started, 2);
-        assert_int_equal(cache_counters(cache)->refreshes, 1);
+        assert_int_equal(tokens_counters(tokens)->refreshes, 1);
         fake_answer_token(&fake, &(FakeToken){.id = "at-1", .value = "second"});
         assert_served("at-1", "second", CACHE_HIT_FRESH);
         assert_int_equal(changes, 2);
@@ -143,26 +143,26 @@ static void test_refresh_that_fails_is_held(void **state)
 static void test_ttl_zero(void **state)
 {
         (void)state;
-        remake_cache((CacheSettings){.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0});
-        CacheAnswer answer;
+        remake_cache((TokensSettings){.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0});
+        TokenAnswer answer;
         FakeReader reader;
         fake_reader_init(&reader);
         uint64_t came_ns = clock_now_ns();
-        assert_int_equal(cache_get(cache, "at-1", came_ns, false, &reader.wait, &answer), -EINPROGRESS);
+        assert_int_equal(tokens_get(tokens, "at-1", came_ns, false, &reader.wait, &answer), -EINPROGRESS);
         pass(NS_PER_MS);
         fake_answer_token(&fake, &token);
-        assert_int_equal(cache_get(cache, "at-1", came_ns, false, &reader.wait, &answer), 0);
+        assert_int_equal(tokens_get(tokens, "at-1", came_ns, false, &reader.wait, &answer), 0);
         assert_value(&answer, "first");
         assert_int_equal(answer.keep_ns, 0);
         /* Who has to wait for something else meanwhile is still answered by it. */
         pass(NS_PER_S / 2);
-        assert_int_equal(cache_get(cache, "at-1", came_ns, false, &reader.wait, &answer), 0);
+        assert_int_equal(tokens_get(tokens, "at-1", came_ns, false, &reader.wait, &answer), 0);
         assert_int_equal(fake.started, 1); /* and what is never fresh isn't refreshed for nobody */
         /* Who comes later isn't. */
         pass(NS_PER_MS);
         assert_waits("at-1");
         fake_answer_error(fake_get_call(&fake, "at-1"), API_E_NOT_FOUND);
-        assert_int_equal(cache_get(cache, "at-1", clock_now_ns(), false, &reader.wait, &answer), 0);
+        assert_int_equal(tokens_get(tokens, "at-1", clock_now_ns(), false, &reader.wait, &answer), 0);
         assert_int_equal(answer.error, API_E_NOT_FOUND);
         pass(1);
         assert_waits("at-1");
@@ -172,13 +172,13 @@ static void test_ttl_zero(void **state)
 static void test_wiped_without_stale(void **state)
 {
         (void)state;
-        remake_cache((CacheSettings){.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0});
+        remake_cache((TokensSettings){.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0});
         fetch(&token);
         assert_int_equal(ends, 0);
         pass(NS_PER_S + NS_PER_MS);
         assert_int_equal(ends, 1);
-        assert_int_equal(cache_counters(cache)->tokens, 0);
-        assert_int_equal(cache_counters(cache)->negatives, 0);
+        assert_int_equal(tokens_counters(tokens)->tokens, 0);
+        assert_int_equal(tokens_counters(tokens)->negatives, 0);
 }
 
 static void test_negative(void **state)
@@ -186,7 +186,7 @@ static void test_negative(void **state)
         (void)state;
         assert_waits("at-1");
         fake_answer_error(fake_get_call(&fake, "at-1"), API_E_NOT_FOUND);
-        CacheAnswer answer;
+        TokenAnswer answer;
         assert_int_equal(ask("at-1", &answer), 0);
         assert_int_equal(answer.error, API_E_NOT_FOUND);
         assert_int_equal(answer.hit, CACHE_HIT_NEGATIVE);
@@ -211,7 +211,7 @@ static void test_other_errors_are_held_a_second(void **state)
         for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
                 assert_waits("at-1");
                 fake_answer_error(fake_get_call(&fake, "at-1"), errors[i]);
-                CacheAnswer answer;
+                TokenAnswer answer;
                 assert_int_equal(ask("at-1", &answer), 0);
                 assert_int_equal(answer.error, errors[i]);
                 assert_int_equal(answer.keep_ns, 0);
@@ -227,19 +227,19 @@ static void test_stale_if_error(void **state)
         fetch(&token);
         pass(TTL_NS + 7 * NS_PER_S);
         FakeReader reader;
-        CacheAnswer answer;
+        TokenAnswer answer;
         uint64_t came_ns = clock_now_ns();
         fake_reader_init(&reader);
-        assert_int_equal(cache_get(cache, "at-1", came_ns, false, &reader.wait, &answer), -EINPROGRESS);
+        assert_int_equal(tokens_get(tokens, "at-1", came_ns, false, &reader.wait, &answer), -EINPROGRESS);
         fake_answer_retry(fake_get_call(&fake, "at-1"), API_E_SERVER, came_ns + NS_PER_S);
         assert_int_equal(reader.woken, 1);
-        assert_int_equal(cache_get(cache, "at-1", came_ns, false, &reader.wait, &answer), 0);
+        assert_int_equal(tokens_get(tokens, "at-1", came_ns, false, &reader.wait, &answer), 0);
         assert_value(&answer, "first");
         assert_int_equal(answer.hit, CACHE_HIT_STALE);
         assert_int_equal(answer.keep_ns, 0);
         assert_int_equal(answer.due_ns, came_ns);
-        assert_true(
-                cache_counters(cache)->stale_age_sum_s > 6.9 && cache_counters(cache)->stale_age_sum_s < 7.1);
+        assert_true(tokens_counters(tokens)->stale_age_sum_s > 6.9 &&
+                    tokens_counters(tokens)->stale_age_sum_s < 7.1);
         /* Those who come while the call goes on needn't wait, and start none. */
         for (int i = 0; i < 10; i++)
                 assert_served("at-1", "first", CACHE_HIT_STALE);
@@ -263,13 +263,13 @@ static void test_stale_ends(void **state)
         assert_waits("at-1");
         pass(NS_PER_MS);
         assert_int_equal(ends, 1); /* wiped, without a read */
-        assert_int_equal(cache_counters(cache)->tokens, 0);
-        CacheAnswer answer;
+        assert_int_equal(tokens_counters(tokens)->tokens, 0);
+        TokenAnswer answer;
         FakeReader reader;
         fake_reader_init(&reader);
-        assert_int_equal(cache_get(cache, "at-1", clock_now_ns(), true, &reader.wait, &answer), 0);
+        assert_int_equal(tokens_get(tokens, "at-1", clock_now_ns(), true, &reader.wait, &answer), 0);
         assert_true(answer.error == API_E_UNREACHABLE || answer.error == API_E_TIMEOUT);
-        assert_int_equal(cache_peek(cache, "at-1", &answer), -ENOENT);
+        assert_int_equal(tokens_peek(tokens, "at-1", &answer), -ENOENT);
 }
 
 static void test_never_stale_past_expiry(void **state)
@@ -283,8 +283,8 @@ static void test_never_stale_past_expiry(void **state)
         assert_served("at-1", "first", CACHE_HIT_STALE);
         clock_advance_fake(1);
         assert_waits("at-1");
-        CacheAnswer answer;
-        assert_int_equal(cache_peek(cache, "at-1", &answer), -ENOENT);
+        TokenAnswer answer;
+        assert_int_equal(tokens_peek(tokens, "at-1", &answer), -ENOENT);
         pass(NS_PER_MS);
         assert_int_equal(ends, 1);
 }
@@ -301,7 +301,7 @@ static void test_wall_clock_jumps(void **state)
         clock_set_fake(FAKE_NOW_NS + 2 * NS_PER_S, FAKE_WALL_NS - 86400 * (int64_t)NS_PER_S);
         assert_served("at-1", "first", CACHE_HIT_FRESH);
         clock_set_fake(FAKE_NOW_NS + TTL_NS, FAKE_WALL_NS - 86400 * (int64_t)NS_PER_S);
-        CacheAnswer answer;
+        TokenAnswer answer;
         assert_int_equal(ask("at-1", &answer), 0); /* its call fails: stale */
         assert_int_equal(answer.hit, CACHE_HIT_STALE);
         fake_answer_error(fake_get_call(&fake, "at-1"), API_E_NOT_FOUND);
@@ -313,8 +313,8 @@ static void test_wall_clock_set_back_before_expiry(void **state)
         (void)state;
         fetch(&(FakeToken){.id = "at-1", .expires_s = 300});
         clock_set_fake(FAKE_NOW_NS + 301 * NS_PER_S, FAKE_WALL_NS - 1000 * (int64_t)NS_PER_S);
-        CacheAnswer answer;
-        assert_int_equal(cache_peek(cache, "at-1", &answer), -ENOENT);
+        TokenAnswer answer;
+        assert_int_equal(tokens_peek(tokens, "at-1", &answer), -ENOENT);
         assert_waits("at-1");
 }
 
@@ -323,8 +323,8 @@ static void test_suspend(void **state)
         (void)state;
         fetch(&token);
         clock_advance_fake(8 * 3600 * NS_PER_S); /* no loop turn: we come from the reader */
-        CacheAnswer answer;
-        assert_int_equal(cache_peek(cache, "at-1", &answer), -ENOENT);
+        TokenAnswer answer;
+        assert_int_equal(tokens_peek(tokens, "at-1", &answer), -ENOENT);
         assert_waits("at-1");
         assert_int_equal(loop_turn(loop, 0), 0);
         assert_int_equal(ends, 1);
@@ -346,7 +346,7 @@ static void test_expiry_shortens_ttl(void **state)
 {
         (void)state;
         fetch(&(FakeToken){.id = "at-1", .value = "first", .expires_s = 60});
-        CacheAnswer answer;
+        TokenAnswer answer;
         assert_int_equal(ask("at-1", &answer), 0);
         assert_int_equal(answer.due_ns, FAKE_NOW_NS + 30 * NS_PER_S);
         pass(30 * NS_PER_S);
@@ -386,28 +386,28 @@ static void test_denied_ends_a_fresh_copy(void **state)
         fake_answer_error(fake_get_call(&fake, "at-1"), API_E_ACCESS_DENIED);
         assert_int_equal(ends, 1);
         assert_fails("at-1", API_E_ACCESS_DENIED);
-        assert_int_equal(cache_counters(cache)->tokens, 0);
-        assert_int_equal(cache_counters(cache)->negatives, 1);
+        assert_int_equal(tokens_counters(tokens)->tokens, 0);
+        assert_int_equal(tokens_counters(tokens)->negatives, 1);
 }
 
 static void test_deadline(void **state)
 {
         (void)state;
         FakeReader reader;
-        CacheAnswer answer;
+        TokenAnswer answer;
         uint64_t came_ns = clock_now_ns();
         fake_reader_init(&reader);
-        assert_int_equal(cache_get(cache, "at-1", came_ns, false, &reader.wait, &answer), -EINPROGRESS);
+        assert_int_equal(tokens_get(tokens, "at-1", came_ns, false, &reader.wait, &answer), -EINPROGRESS);
         pass(TIMEOUT_NS);
         cache_wait_cancel(&reader.wait);
         /* Nothing is known but that it takes too long. */
-        assert_int_equal(cache_get(cache, "at-1", came_ns, true, &reader.wait, &answer), 0);
+        assert_int_equal(tokens_get(tokens, "at-1", came_ns, true, &reader.wait, &answer), 0);
         assert_int_equal(answer.error, API_E_TIMEOUT);
         assert_false(list_is_linked(&reader.wait.link));
         assert_int_equal(fake.started, 1);
         /* What an attempt said is said to the reader. */
         fake_answer_retry(fake_get_call(&fake, "at-1"), API_E_THROTTLED, clock_now_ns() + NS_PER_S);
-        assert_int_equal(cache_get(cache, "at-1", came_ns, true, &reader.wait, &answer), 0);
+        assert_int_equal(tokens_get(tokens, "at-1", came_ns, true, &reader.wait, &answer), 0);
         assert_int_equal(answer.error, API_E_THROTTLED);
 }
 
@@ -417,13 +417,13 @@ static void test_deadline_with_a_copy(void **state)
         fetch(&token);
         pass(TTL_NS);
         FakeReader reader;
-        CacheAnswer answer;
+        TokenAnswer answer;
         uint64_t came_ns = clock_now_ns();
         fake_reader_init(&reader);
-        assert_int_equal(cache_get(cache, "at-1", came_ns, false, &reader.wait, &answer), -EINPROGRESS);
+        assert_int_equal(tokens_get(tokens, "at-1", came_ns, false, &reader.wait, &answer), -EINPROGRESS);
         pass(TIMEOUT_NS);
         cache_wait_cancel(&reader.wait);
-        assert_int_equal(cache_get(cache, "at-1", came_ns, true, &reader.wait, &answer), 0);
+        assert_int_equal(tokens_get(tokens, "at-1", came_ns, true, &reader.wait, &answer), 0);
         assert_value(&answer, "first");
         assert_int_equal(answer.hit, CACHE_HIT_STALE);
 }
@@ -459,14 +459,14 @@ static void test_probes_are_enough(void **state)
                 .error = API_E_UNREACHABLE, .since_ns = clock_now_ns(), .queued = API_IN_FLIGHT_MAX};
         size_t before = fake.started;
         assert_served("at-1", "first", CACHE_HIT_STALE);
-        CacheAnswer answer;
-        assert_int_equal(cache_get(cache, "at-9", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
+        TokenAnswer answer;
+        assert_int_equal(tokens_get(tokens, "at-9", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
         assert_int_equal(fake.started, before);
 
         FakeReader reader;
         fake_reader_init(&reader);
         assert_int_equal(
-                cache_get(cache, "at-2", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
+                tokens_get(tokens, "at-2", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
         assert_int_equal(fake.started, before + 1);
         fake.health = (ApiHealth){0};
         fake_answer_token(&fake, &(FakeToken){.id = "at-2"});
@@ -491,7 +491,7 @@ static void test_failing_endpoint_and_many_ids(void **state)
                 assert_fails(id, API_E_UNREACHABLE);
         }
         assert_int_equal(fake.started, 0);
-        assert_in_range(cache_counters(cache)->negatives, 1, 1024);
+        assert_in_range(tokens_counters(tokens)->negatives, 1, 1024);
 }
 
 /* A call that fails for a token which nobody reads any more ends after a while; one that is read goes on. */

@@ -14,53 +14,53 @@ static void fetch_numbered(int number)
 static void test_lru(void **state)
 {
         (void)state;
-        CacheSettings settings = usual;
+        TokensSettings settings = usual;
         settings.max_tokens = 10;
         remake_cache(settings);
         for (int i = 0; i < 10; i++)
                 fetch_numbered(i);
         assert_served("at-0", "secret", CACHE_HIT_FRESH);
         fetch_numbered(10);
-        assert_int_equal(cache_counters(cache)->tokens, 10);
-        assert_int_equal(cache_counters(cache)->evictions, 1);
+        assert_int_equal(tokens_counters(tokens)->tokens, 10);
+        assert_int_equal(tokens_counters(tokens)->evictions, 1);
         assert_int_equal(ends, 1);
         assert_string_equal(last_change, "at-1");
         assert_served("at-0", "secret", CACHE_HIT_FRESH);
-        CacheAnswer answer;
-        assert_int_equal(cache_peek(cache, "at-1", &answer), -ENOENT);
+        TokenAnswer answer;
+        assert_int_equal(tokens_peek(tokens, "at-1", &answer), -ENOENT);
         /* Looking at what is held isn't use. */
-        assert_int_equal(cache_peek(cache, "at-2", &answer), 0);
+        assert_int_equal(tokens_peek(tokens, "at-2", &answer), 0);
         fetch_numbered(11);
-        assert_int_equal(cache_peek(cache, "at-2", &answer), -ENOENT);
+        assert_int_equal(tokens_peek(tokens, "at-2", &answer), -ENOENT);
 }
 
 /* One that somebody waits for isn't dropped; as soon as he is gone, it is. */
 static void test_lru_spares_what_is_waited_for(void **state)
 {
         (void)state;
-        CacheSettings settings = usual;
+        TokensSettings settings = usual;
         settings.max_tokens = 1;
         remake_cache(settings);
         fetch(&token);
         pass(TTL_NS);
         FakeReader reader;
-        CacheAnswer answer;
+        TokenAnswer answer;
         fake_reader_init(&reader);
         assert_int_equal(
-                cache_get(cache, "at-1", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
+                tokens_get(tokens, "at-1", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
         fetch_numbered(2);
         assert_true(list_is_linked(&reader.wait.link));
-        assert_int_equal(cache_peek(cache, "at-1", &answer), 0);
+        assert_int_equal(tokens_peek(tokens, "at-1", &answer), 0);
         fake_answer_token(&fake, &token);
         assert_int_equal(reader.woken, 1);
-        assert_int_equal(cache_counters(cache)->tokens, 1);
+        assert_int_equal(tokens_counters(tokens)->tokens, 1);
 }
 
 /* An entry that is dropped takes its refresh along. */
 static void test_eviction_ends_the_refresh(void **state)
 {
         (void)state;
-        CacheSettings settings = usual;
+        TokensSettings settings = usual;
         settings.max_tokens = 1;
         remake_cache(settings);
         fetch(&token);
@@ -81,26 +81,26 @@ static void test_negatives_are_bounded(void **state)
                 assert_waits(id);
                 fake_answer_error(fake_get_call(&fake, id), API_E_NOT_FOUND);
         }
-        assert_in_range(cache_counters(cache)->negatives, 1000, 1024);
+        assert_in_range(tokens_counters(tokens)->negatives, 1000, 1024);
         assert_fails("no-2999", API_E_NOT_FOUND);
-        assert_int_equal(cache_counters(cache)->tokens, 1); /* tokens are no prey of look-ups */
+        assert_int_equal(tokens_counters(tokens)->tokens, 1); /* tokens are no prey of look-ups */
         assert_served("at-1", "first", CACHE_HIT_FRESH);
 }
 
 static void test_many_in_flight(void **state)
 {
         (void)state;
-        CacheSettings settings = usual;
+        TokensSettings settings = usual;
         settings.max_tokens = 100;
         remake_cache(settings);
         FakeReader *readers = calloc(3000, sizeof *readers);
-        CacheAnswer answer;
+        TokenAnswer answer;
         for (int i = 0; i < 3000; i++) {
                 char id[32];
                 (void)snprintf(id, sizeof id, "at-%d", i);
                 fake_reader_init(&readers[i]);
-                assert_int_equal(
-                        cache_get(cache, id, clock_now_ns(), false, &readers[i].wait, &answer), -EINPROGRESS);
+                assert_int_equal(tokens_get(tokens, id, clock_now_ns(), false, &readers[i].wait, &answer),
+                        -EINPROGRESS);
         }
         for (int i = 0; i < 3000; i++) {
                 ApiCall *call = fake_call(&fake, API_GET_ACCESS_TOKEN, NULL);
@@ -112,55 +112,55 @@ static void test_many_in_flight(void **state)
                 token_doc_unref(doc);
                 assert_int_equal(readers[i].woken, 1);
         }
-        assert_int_equal(cache_counters(cache)->tokens, 100);
-        assert_in_range(cache_counters(cache)->negatives, 1, 1024);
+        assert_int_equal(tokens_counters(tokens)->tokens, 100);
+        assert_in_range(tokens_counters(tokens)->negatives, 1, 1024);
         free(readers);
 }
 
 static void test_prefetch(void **state)
 {
         (void)state;
-        CacheAnswer answer = {.error = API_E_MALFORMED};
-        assert_int_equal(cache_get(cache, "at-1", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
-        assert_int_equal(cache_get(cache, "at-1", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
-        assert_int_equal(cache_counters(cache)->prefetches, 1);
+        TokenAnswer answer = {.error = API_E_MALFORMED};
+        assert_int_equal(tokens_get(tokens, "at-1", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
+        assert_int_equal(tokens_get(tokens, "at-1", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
+        assert_int_equal(tokens_counters(tokens)->prefetches, 1);
         fake_answer_token(&fake, &token);
-        assert_int_equal(cache_get(cache, "at-1", clock_now_ns(), false, NULL, &answer), 0);
+        assert_int_equal(tokens_get(tokens, "at-1", clock_now_ns(), false, NULL, &answer), 0);
         assert_value(&answer, "first"); /* an answer, and still none that was read */
         assert_served("at-1", "first", CACHE_HIT_PREFETCHED);
         assert_served("at-1", "first", CACHE_HIT_FRESH);
-        assert_int_equal(cache_counters(cache)->prefetches_wasted, 0);
+        assert_int_equal(tokens_counters(tokens)->prefetches_wasted, 0);
 
         /* Joined by a reader: no waste, and no first read of one that was fetched ahead. */
-        assert_int_equal(cache_get(cache, "at-2", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
+        assert_int_equal(tokens_get(tokens, "at-2", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
         FakeReader reader;
         fake_reader_init(&reader);
         assert_int_equal(
-                cache_get(cache, "at-2", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
+                tokens_get(tokens, "at-2", clock_now_ns(), false, &reader.wait, &answer), -EINPROGRESS);
         fake_answer_token(&fake, &(FakeToken){.id = "at-2"});
         assert_int_equal(reader.woken, 1);
         assert_served("at-2", "secret", CACHE_HIT_FRESH);
 
         /* Never read: wasted, once, whether it is dropped or replaced. */
-        assert_int_equal(cache_get(cache, "at-3", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
+        assert_int_equal(tokens_get(tokens, "at-3", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
         fake_answer_token(&fake, &(FakeToken){.id = "at-3"});
-        assert_int_equal(cache_get(cache, "at-4", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
+        assert_int_equal(tokens_get(tokens, "at-4", clock_now_ns(), false, NULL, &answer), -EINPROGRESS);
         fake_answer_token(&fake, &(FakeToken){.id = "at-4"});
         pass(TTL_NS);
         fetch(&(FakeToken){.id = "at-3"});
-        assert_int_equal(cache_counters(cache)->prefetches_wasted, 1);
+        assert_int_equal(tokens_counters(tokens)->prefetches_wasted, 1);
         pass(STALE_NS + NS_PER_MS);
-        assert_int_equal(cache_counters(cache)->prefetches_wasted, 2);
-        assert_int_equal(cache_counters(cache)->prefetches, 4);
+        assert_int_equal(tokens_counters(tokens)->prefetches_wasted, 2);
+        assert_int_equal(tokens_counters(tokens)->prefetches, 4);
 }
 
 static void test_prefetch_that_cannot_start(void **state)
 {
         (void)state;
-        CacheAnswer answer;
+        TokenAnswer answer;
         fake.start_result = -ENOMEM;
-        assert_int_equal(cache_get(cache, "at-1", clock_now_ns(), false, NULL, &answer), -ENOMEM);
-        assert_int_equal(cache_counters(cache)->prefetches, 0);
+        assert_int_equal(tokens_get(tokens, "at-1", clock_now_ns(), false, NULL, &answer), -ENOMEM);
+        assert_int_equal(tokens_counters(tokens)->prefetches, 0);
         assert_int_equal(ask("at-1", &answer), -ENOMEM);
         fake.start_result = 0;
         fetch(&token);
@@ -177,28 +177,28 @@ static void test_forget_with_waiters(void **state)
         fetch(&(FakeToken){.id = "at-2"});
         pass(TTL_NS);
         Rewaiter rewaiters[4];
-        CacheAnswer answer;
+        TokenAnswer answer;
         for (size_t i = 0; i < ARRAY_LEN(rewaiters); i++) {
                 rewaiters[i] = (Rewaiter){.id = i % 2 ? "at-1" : "at-3"};
                 cache_wait_init(&rewaiters[i].reader.wait, wait_again);
-                assert_int_equal(cache_get(cache, rewaiters[i].id, clock_now_ns(), false,
+                assert_int_equal(tokens_get(tokens, rewaiters[i].id, clock_now_ns(), false,
                                          &rewaiters[i].reader.wait, &answer),
                         -EINPROGRESS);
         }
         assert_int_equal(fake.running, 2);
-        cache_forget(cache);
+        tokens_forget(tokens);
         assert_int_equal(ends, 2);
         assert_int_equal(fake.cancelled, 2);
         assert_int_equal(fake.running, 2); /* anew */
-        assert_int_equal(cache_counters(cache)->tokens, 0);
-        assert_int_equal(cache_counters(cache)->negatives, 2);
+        assert_int_equal(tokens_counters(tokens)->tokens, 0);
+        assert_int_equal(tokens_counters(tokens)->negatives, 2);
         for (size_t i = 0; i < ARRAY_LEN(rewaiters); i++) {
                 assert_int_equal(rewaiters[i].woken, 1);
                 assert_true(list_is_linked(&rewaiters[i].reader.wait.link));
                 cache_wait_cancel(&rewaiters[i].reader.wait);
         }
-        cache_forget(cache);
-        assert_int_equal(cache_counters(cache)->negatives, 0);
+        tokens_forget(tokens);
+        assert_int_equal(tokens_counters(tokens)->negatives, 0);
         assert_int_equal(fake.running, 0);
 }
 
@@ -207,7 +207,7 @@ static void test_forget_ends_negatives(void **state)
         (void)state;
         assert_waits("at-1");
         fake_answer_error(fake_get_call(&fake, "at-1"), API_E_NOT_FOUND);
-        cache_forget(cache);
+        tokens_forget(tokens);
         assert_waits("at-1");
 }
 
@@ -215,7 +215,7 @@ typedef struct Visits {
         char text[512];
 } Visits;
 
-static void note_visit(const CacheEntryStatus *status, void *userdata)
+static void note_visit(const TokensEntryStatus *status, void *userdata)
 {
         Visits *visits = userdata;
         size_t len = strlen(visits->text);
@@ -234,13 +234,13 @@ static void test_visit(void **state)
         fake_answer_error(fake_get_call(&fake, "a"), API_E_NOT_FOUND);
         assert_waits("e");
         Visits visits = {0};
-        cache_visit(cache, note_visit, &visits);
+        tokens_visit(tokens, note_visit, &visits);
         assert_string_equal(visits.text, "a=negative b=fresh c=ageing d=ageing e=fetching ");
         pass(TTL_NS / 10);
         assert_waits("d");
         fake_answer_retry(fake_get_call(&fake, "d"), API_E_SERVER, clock_now_ns() + NS_PER_S);
         visits = (Visits){0};
-        cache_visit(cache, note_visit, &visits);
+        tokens_visit(tokens, note_visit, &visits);
         assert_string_equal(visits.text, "a=negative b=fresh c=due d=stale e=fetching ");
         assert_int_equal(fake.started, 6); /* looking starts nothing */
 }
@@ -270,7 +270,7 @@ static unsigned lines_logged(void (*step)(int), int turns)
 
 static void fetch_with(const char *id, ApiError error)
 {
-        CacheAnswer answer;
+        TokenAnswer answer;
         if (ask(id, &answer) != -EINPROGRESS)
                 return;
         if (error == API_OK)
@@ -307,7 +307,7 @@ static void step_expired(int turn)
 {
         (void)turn;
         pass(TTL_NS);
-        CacheAnswer answer;
+        TokenAnswer answer;
         if (ask("at-1", &answer) == -EINPROGRESS)
                 fake_answer_token(&fake, &(FakeToken){.id = "at-1", .created_s = -7200, .expires_s = -60});
 }

@@ -16,7 +16,7 @@ typedef struct Listing Listing;
 typedef struct ListingSettings {
         Loop *loop;
         CacheSource source;
-        Cache *cache; /* documents of `token=` scopes, whose names no list call gives; borrowed */
+        Tokens *tokens; /* documents of `token=` scopes, whose names no list call gives; borrowed */
         uint64_t ttl_ns, negative_ttl_ns, stale_ns, timeout_ns;
         /* Scopes, copied; all empty: everything. */
         const char *const *token_ids, *const *dns_view_ids, *const *resolver_ids;
@@ -33,11 +33,11 @@ typedef struct ListingAnswer {
         size_t item_count;
         bool complete; /* nothing was denied or left out: what isn't in it, isn't there */
         uint64_t version; /* changes whenever the items do; 0: there are none to speak of */
-        uint64_t keep_ns; /* as CacheAnswer's */
+        uint64_t keep_ns; /* as TokenAnswer's */
         uint64_t due_ns;
 } ListingAnswer;
 
-/* As cache_get. A listing that was denied, or fails without a copy, is an answer with its error and without items.
+/* As tokens_get. A listing that was denied, or fails without a copy, is an answer with its error and without items.
  * With only `token=` scopes it is empty, complete, and never calls. */
 int listing_get(
         Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ListingAnswer *ret_answer);
@@ -53,10 +53,10 @@ typedef struct NameAnswer {
         uint64_t keep_ns, due_ns;
 } NameAnswer;
 /* Chooses as design §3 says: the newest (createdAt) that is OPERATIONAL and not expired, else the newest OPERATIONAL,
- * else the newest; among equals the greater id. Returns as cache_get. */
+ * else the newest; among equals the greater id. Returns as tokens_get. */
 int listing_get_name(Listing *listing, const char *name, uint64_t since_ns, bool give_up, CacheWait *wait,
         NameAnswer *ret_answer);
-/* Calls the visitor for each name, once, in order; returns as cache_get. */
+/* Calls the visitor for each name, once, in order; returns as tokens_get. */
 typedef void ListingNameVisitor(const char *name, void *userdata);
 int listing_visit_names(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait,
         ListingNameVisitor *visitor, void *userdata);
@@ -65,7 +65,7 @@ int listing_visit_names(Listing *listing, uint64_t since_ns, bool give_up, Cache
 void listing_reject(Listing *listing, const char *id);
 
 /* Is the token within the scopes? Before the fetch: API_OK (yes), API_E_NOT_FOUND (no), or API_E_ACCESS_DENIED-like
- * unknowns are left to listing_admits_doc. Returns as cache_get, with *ret_error. */
+ * unknowns are left to listing_admits_doc. Returns as tokens_get, with *ret_error. */
 int listing_admits(Listing *listing, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
         ApiError *ret_error);
 bool listing_admits_doc(const Listing *listing, const TokenDoc *doc);

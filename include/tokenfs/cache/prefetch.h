@@ -18,4 +18,4 @@ typedef struct Prefetch {
 
 /* A token was read that wasn't in the cache, or was there only since it was prefetched. Starts calls for those that
  * follow, if this is part of a scan; they cost nothing if they aren't read but the calls. */
-void prefetch_note(Prefetch *prefetch, Cache *cache, Listing *listing, const char *id);
+void prefetch_note(Prefetch *prefetch, Tokens *tokens, Listing *listing, const char *id);

@@ -13,7 +13,7 @@ typedef struct Resolvers Resolvers;
 
 typedef struct ResolversSettings {
         CacheSource source;
-        uint64_t ttl_ns, negative_ttl_ns, stale_ns, timeout_ns; /* as CacheSettings' */
+        uint64_t ttl_ns, negative_ttl_ns, stale_ns, timeout_ns; /* as TokensSettings' */
 } ResolversSettings;
 int resolvers_new(const ResolversSettings *settings, Resolvers **ret_resolvers);
 /* Waits must be gone before. Returns NULL. */
@@ -23,9 +23,9 @@ CLEANUP_DEFINE(Resolvers *, resolvers_free);
 typedef struct ResolverAnswer {
         ApiError error; /* API_OK: `dns_name` is the answer */
         const char *dns_name; /* letters, digits, '-' and '.'; borrowed until the loop's next turn */
-        uint64_t keep_ns, due_ns; /* as CacheAnswer's */
+        uint64_t keep_ns, due_ns; /* as TokenAnswer's */
 } ResolverAnswer;
-/* The resolver's name as it may be served now. Returns as cache_get; `wait` isn't NULL. */
+/* The resolver's name as it may be served now. Returns as tokens_get; `wait` isn't NULL. */
 int resolvers_get(Resolvers *resolvers, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
         ResolverAnswer *ret_answer);
 /* What is held now, however old (within stale); starts nothing. NULL: nothing. Borrowed. */

@@ -12,20 +12,20 @@
 #include "tokenfs/cache/wait.h"
 #include "tokenfs/net/loop.h"
 
-typedef struct Cache Cache;
+typedef struct Tokens Tokens;
 
-typedef struct CacheSettings {
+typedef struct TokensSettings {
         Loop *loop;
         CacheSource source;
         uint64_t ttl_ns, negative_ttl_ns, stale_ns;
         uint64_t
                 timeout_ns; /* how long an endpoint may fail before readers without a copy are told at once */
         uint32_t max_tokens;
-} CacheSettings;
-int cache_new(const CacheSettings *settings, Cache **ret_cache);
+} TokensSettings;
+int tokens_new(const TokensSettings *settings, Tokens **ret_cache);
 /* Waits must be gone before. Wipes all. Returns NULL. */
-Cache *cache_free(Cache *cache);
-CLEANUP_DEFINE(Cache *, cache_free);
+Tokens *tokens_free(Tokens *tokens);
+CLEANUP_DEFINE(Tokens *, tokens_free);
 
 /* How an answer was come by, for metrics. */
 typedef enum CacheHit {
@@ -38,32 +38,32 @@ typedef enum CacheHit {
         CACHE_HIT_COUNT,
 } CacheHit;
 
-typedef struct CacheAnswer {
+typedef struct TokenAnswer {
         ApiError error; /* API_OK: `doc` is the answer */
         TokenDoc *doc; /* borrowed until the loop's next turn; take a reference to keep it */
         uint64_t keep_ns; /* how long, from now on, the kernel may keep this answer; 0: ask again each time */
         uint64_t due_ns; /* when this version stops being promised (fetched + ttl; now, if stale) */
         CacheHit hit;
-} CacheAnswer;
+} TokenAnswer;
 
 /* The token's document as it may be served now. Returns 0 with an answer, -ENOMEM, or -EINPROGRESS: then `wait` is
  * linked and its handler called when it is worth asking again.
  * `since_ns` is when the reader came: what was fetched or refused after that is an answer to it, even with ttl 0.
  * `give_up`: the reader's deadline has passed: the answer is a stale copy or an error, never -EINPROGRESS.
  * `wait` NULL: only start what would be needed (prefetch); -EINPROGRESS then links nothing. */
-int cache_get(Cache *cache, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
-        CacheAnswer *ret_answer);
+int tokens_get(Tokens *tokens, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
+        TokenAnswer *ret_answer);
 /* What is held now, however old (within stale); starts nothing. 0, or -ENOENT when nothing is held. */
-int cache_peek(Cache *cache, const char *id, CacheAnswer *ret_answer);
+int tokens_peek(Tokens *tokens, const char *id, TokenAnswer *ret_answer);
 /* Forgets (and wipes) everything and cancels calls; waiting readers ask anew. */
-void cache_forget(Cache *cache);
+void tokens_forget(Tokens *tokens);
 
 /* Called when a different document, or the end of one (doc NULL), was learnt of a token. One a cache. */
-typedef void CacheChangeHandler(const char *id, const TokenDoc *doc, void *userdata);
-void cache_on_change(Cache *cache, CacheChangeHandler *handler, void *userdata);
+typedef void TokensChangeHandler(const char *id, const TokenDoc *doc, void *userdata);
+void tokens_on_change(Tokens *tokens, TokensChangeHandler *handler, void *userdata);
 
 /* For the status, the metrics and `ls`. */
-typedef struct CacheEntryStatus {
+typedef struct TokensEntryStatus {
         const char *id;
         const char *state; /* "fresh", "ageing", "due", "stale", "fetching", "negative" */
         bool has_doc;
@@ -73,12 +73,12 @@ typedef struct CacheEntryStatus {
         int64_t error_wall_ns; /* since when it fails */
         uint64_t retry_in_ns; /* next try; 0: none planned */
         const TokenDoc *doc; /* NULL if none */
-} CacheEntryStatus;
-typedef void CacheEntryVisitor(const CacheEntryStatus *status, void *userdata);
+} TokensEntryStatus;
+typedef void TokensEntryVisitor(const TokensEntryStatus *status, void *userdata);
 /* Visits every entry in the order of their ids. */
-void cache_visit(Cache *cache, CacheEntryVisitor *visitor, void *userdata);
+void tokens_visit(Tokens *tokens, TokensEntryVisitor *visitor, void *userdata);
 
-typedef struct CacheCounters {
+typedef struct TokensCounters {
         uint64_t hits[CACHE_HIT_COUNT];
         uint64_t evictions;
         uint64_t refreshes; /* refresh-ahead calls */
@@ -86,6 +86,6 @@ typedef struct CacheCounters {
         uint64_t prefetches_wasted; /* whose answer nobody read before it was due */
         double stale_age_sum_s; /* ages past ttl of the stale answers served, summed */
         uint32_t tokens, negatives; /* entries with a document, and without */
-} CacheCounters;
-const CacheCounters *cache_counters(const Cache *cache);
-uint32_t cache_max_tokens(const Cache *cache);
+} TokensCounters;
+const TokensCounters *tokens_counters(const Tokens *tokens);
+uint32_t tokens_max_tokens(const Tokens *tokens);

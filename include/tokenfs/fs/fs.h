@@ -22,7 +22,7 @@ typedef struct FsSettings {
         Loop *loop;
         FsSession *session; /* borrowed; its INIT is done */
         Slots *slots; /* borrowed; repaired */
-        Cache *cache; /* borrowed */
+        Tokens *tokens; /* borrowed */
         Listing *listing; /* borrowed */
         Resolvers *resolvers; /* borrowed */
         uid_t uid;

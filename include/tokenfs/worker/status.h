@@ -14,7 +14,7 @@
 typedef struct StatusSources {
         const Options *options;
         const Backend *backend;
-        Cache *cache;
+        Tokens *tokens;
         Listing *listing;
         const Fs *fs;
         const SlotsShared *shared;

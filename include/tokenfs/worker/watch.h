@@ -17,7 +17,7 @@ typedef struct Watch Watch;
 
 typedef struct WatchSettings {
         Loop *loop;
-        Cache *cache;
+        Tokens *tokens;
         Listing *listing;
         Fs *fs;
         const Options *options;
