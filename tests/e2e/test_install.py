@@ -52,6 +52,14 @@ def test_meson_install(directory):
         assert path.is_symlink() or not path.stat().st_mode & 0o022, path
 
 
+def test_install_outside_of_usr(directory):
+    """A prefix that is not under /usr keeps the mount helper, too: nothing is written beside it."""
+    run("meson", "setup", directory / "build", TREE, "--prefix", directory / "prefix")
+    placed = json.loads(run("meson", "introspect", "--installed", directory / "build").stdout).values()
+    assert str(directory / "prefix/sbin/mount.tokenfs") in placed
+    assert all(path.startswith(str(directory / "prefix/")) for path in placed), placed
+
+
 # The manual page.
 
 def test_page_is_clean():
@@ -187,7 +195,7 @@ def test_completion(directory):
 # The Debian package.
 
 IN_PACKAGE = {
-    "lib/systemd/system/tokenfs@.service", "usr/lib/sysusers.d/tokenfs.conf", "usr/lib/tmpfiles.d/tokenfs.conf",
+    "usr/lib/systemd/system/tokenfs@.service", "usr/lib/sysusers.d/tokenfs.conf", "usr/lib/tmpfiles.d/tokenfs.conf",
     "usr/sbin/tokenfs", "usr/sbin/mount.tokenfs", "usr/share/bash-completion/completions/tokenfs",
     "usr/share/man/man8/tokenfs.8.gz", "usr/share/man/man8/mount.tokenfs.8.gz",
 }
@@ -228,7 +236,7 @@ umount /run/tokens
 trap - EXIT
 for _ in $(seq 100); do ls /proc/*/exe -l 2>/dev/null | grep -q "[/]usr/sbin/tokenfs" || break; sleep 0.1; done
 dpkg --purge tokenfs
-[ ! -e /usr/sbin/tokenfs ] && [ ! -L /usr/sbin/mount.tokenfs ] && [ ! -e /lib/systemd/system/tokenfs@.service ]
+[ ! -e /usr/sbin/tokenfs ] && [ ! -L /usr/sbin/mount.tokenfs ] && [ ! -e /usr/lib/systemd/system/tokenfs@.service ]
 echo "== purged"
 """
 
