@@ -1,4 +1,4 @@
-"""Certificates for the stand-in's TLS, made by the openssl command in a temporary directory:
+"""Certificates for the TLS of the stand-in and of the unit tests' servers, made by the openssl command in a directory:
 
     good        signed by our CA, for 127.0.0.1 and localhost
     expired     the same, but its time is over
@@ -15,7 +15,7 @@ import tempfile
 import threading
 
 KINDS = ("good", "expired", "wrong-host", "untrusted")
-_LOCAL = "IP:127.0.0.1,DNS:localhost"
+_LOCAL = "IP:127.0.0.1,DNS:localhost,DNS:named.test"
 _CONFIG = """
 [ca]
 default_ca = default
@@ -33,19 +33,22 @@ unique_subject = no
 commonName = supplied
 [leaf]
 basicConstraints = critical,CA:FALSE
+authorityKeyIdentifier = keyid
+keyUsage = critical,digitalSignature
 subjectAltName = {san}
 extendedKeyUsage = serverAuth
 """
 
 
 class Certificates:
-    """A directory with two CAs and the certificates made so far."""
+    """A directory with two CAs and the certificates made so far: the caller's, or one of its own that ends with it."""
 
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="resolver-tls-")
+    def __init__(self, directory=None):
+        self.dir = directory or tempfile.mkdtemp(prefix="resolver-tls-")
         self._owner = os.getpid()
         self._lock = threading.Lock()
-        atexit.register(self.remove)
+        if directory is None:
+            atexit.register(self.remove)
 
     @property
     def ca_file(self):
@@ -70,8 +73,10 @@ class Certificates:
     def _ca(self, name):
         path = self._path(f"{name}.pem")
         if not os.path.exists(path):
+            # Python 3.13 refuses a CA whose certificate doesn't name this use.
             self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
                           "-nodes", "-subj", f"/CN=resolver test {name}", "-days", "30",
+                          "-addext", "keyUsage=critical,keyCertSign,cRLSign",
                           "-keyout", f"{name}.key", "-out", path)
             open(self._path(f"{name}.index"), "w").close()
         return path

@@ -6,13 +6,15 @@ to stdout ("plain PORT", "good PORT", …), then "ready". All ends when stdin do
 
 What is answered depends on the path's first part; see the functions named answer_*.
 """
+import pathlib
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
 import threading
-import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from standin.certs import Certificates      # noqa: E402
 
 state_lock = threading.Condition()
 connections = 0
@@ -33,7 +35,8 @@ def answer_echo(sock, head, body):
 
 
 def answer_status(sock, head, body, status):
-    respond(sock, b"status", status=status + " Some Reason")
+    # RFC 9110: a 204 has no body; a client that gets one can't use the connection any more.
+    respond(sock, b"" if status == "204" else b"status", status=status + " Some Reason")
 
 
 def answer_redirect(sock, head, body):
@@ -236,39 +239,11 @@ def listen_refusing():
     return sock
 
 
-class Authority:
-    def __init__(self, directory, name):
-        self.prefix = f"{directory}/{name}"
-        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                     "-subj", f"/CN={name}", "-keyout", f"{self.prefix}.key", "-out", f"{self.prefix}.pem")
-
-    @staticmethod
-    def openssl(*args):
-        subprocess.run(["openssl", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                       stdin=subprocess.DEVNULL)
-
-    def server(self, name, subject_alt_name, days):
-        path = f"{self.prefix}-{name}"
-        with open(f"{path}.ext", "w", encoding="ascii") as file:
-            file.write(f"subjectAltName={subject_alt_name}\n")
-        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
-                     "-keyout", f"{path}.key", "-out", f"{path}.csr")
-        self.openssl("x509", "-req", "-in", f"{path}.csr", "-CA", f"{self.prefix}.pem", "-CAkey", f"{self.prefix}.key",
-                     "-CAcreateserial", "-days", str(days), "-extfile", f"{path}.ext", "-out", f"{path}.pem")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(f"{path}.pem", f"{path}.key")
-        return context
-
-
 def listen_tls(directory):
-    known = Authority(directory, "known")
-    unknown = Authority(directory, "unknown")
-    good = known.server("good", "IP:127.0.0.1,DNS:localhost,DNS:named.test", 2)
-    listen("good", good)
-    listen("expired", known.server("expired", "IP:127.0.0.1", -1))
-    listen("wrong_host", known.server("wrong", "DNS:other.test", 2))
-    listen("untrusted", unknown.server("untrusted", "IP:127.0.0.1", 2))
-    old = known.server("old", "IP:127.0.0.1", 2)
+    certificates = Certificates(directory)
+    for name, kind in (("good", "good"), ("expired", "expired"), ("wrong_host", "wrong-host"), ("untrusted", "untrusted")):
+        listen(name, certificates.server_context(kind))
+    old = certificates.server_context("good")
     old.minimum_version = ssl.TLSVersion.TLSv1
     old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("ALL:@SECLEVEL=0")

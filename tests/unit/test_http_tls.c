@@ -9,7 +9,7 @@ static char ca_bundle[64];
 static int open_with_bundle(void **state)
 {
         (void)state;
-        (void)snprintf(ca_bundle, sizeof ca_bundle, "%s/known.pem", servers.directory);
+        (void)snprintf(ca_bundle, sizeof ca_bundle, "%s/ca.pem", servers.directory);
         return fixture_open_with(ca_bundle, 16);
 }
 
@@ -22,7 +22,7 @@ static int open_with_missing_bundle(void **state)
 static int open_with_broken_bundle(void **state)
 {
         (void)state;
-        (void)snprintf(ca_bundle, sizeof ca_bundle, "%s/known.key", servers.directory);
+        (void)snprintf(ca_bundle, sizeof ca_bundle, "%s/ca.key", servers.directory);
         return fixture_open_with(ca_bundle, 16);
 }
 
@@ -102,7 +102,7 @@ static void test_a_bundle_that_cannot_be_read(void **state)
 static void test_a_bundle_without_certificates(void **state)
 {
         (void)state;
-        assert_refused("good", "known.key");
+        assert_refused("good", "ca.key");
 }
 
 static void copy_file(const char *from, const char *to)
@@ -130,8 +130,8 @@ static void test_a_bundle_that_is_mended(void **state)
         (void)state;
         char known[64], unknown[64];
         need_openssl();
-        (void)snprintf(known, sizeof known, "%s/known.pem", servers.directory);
-        (void)snprintf(unknown, sizeof unknown, "%s/unknown.pem", servers.directory);
+        (void)snprintf(known, sizeof known, "%s/ca.pem", servers.directory);
+        (void)snprintf(unknown, sizeof unknown, "%s/other.pem", servers.directory);
         copy_file(unknown, ca_bundle);
         assert_refused("good", "unable to get local issuer certificate");
         copy_file(known, ca_bundle);

@@ -128,7 +128,7 @@ static int open_with_bundle(void **state)
 {
         (void)state;
         static char ca_bundle[64];
-        (void)snprintf(ca_bundle, sizeof ca_bundle, "%s/known.pem", servers.directory);
+        (void)snprintf(ca_bundle, sizeof ca_bundle, "%s/ca.pem", servers.directory);
         return fixture_open_with(ca_bundle, 16);
 }
 
