@@ -24,12 +24,13 @@ static void open_standard_streams(void)
                         (void)fcntl(stream, F_SETFD, 0); /* what we start has it too */
 }
 
-/* Where the ends of children are ignored, none can be waited for; what is blocked isn't heard. A successor's signals wait
- * until it takes them up. */
+/* Inherited SIGCHLD=SIG_IGN breaks waitpid(); a blocked signal never arrives. A successor's signals stay blocked until its
+ * loop takes them. A file-size limit (ulimit -f) is to fail a call with EFBIG, which the log can name, not to kill. */
 static void reset_signals(void)
 {
         sigset_t none;
         (void)signal(SIGCHLD, SIG_DFL);
+        (void)signal(SIGXFSZ, SIG_IGN);
         (void)sigemptyset(&none);
         if (!supervisor_is_successor())
                 (void)sigprocmask(SIG_SETMASK, &none, NULL);

@@ -18,7 +18,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -29,6 +28,7 @@
 #include "tokenfs/aws/config.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
+#include "tokenfs/base/pidfd.h"
 #include "tokenfs/base/secret.h"
 
 #define PROFILE_MAX 1024
@@ -65,7 +65,7 @@ static int start_program(const Request *request, pid_t *ret_pid)
  * ended by itself leaves behind (a daemon that caches, say) is its own affair. */
 static void wait_for_end(pid_t pid, int lifeline, LauncherReport *report)
 {
-        int pid_fd CLEANUP(cleanup_close) = pidfd_open(pid, 0);
+        int pid_fd CLEANUP(cleanup_close) = pidfd_get(pid);
         struct pollfd fds[] = {{.fd = pid_fd, .events = POLLIN}, {.fd = lifeline, .events = POLLIN}};
         while (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno == EINTR)
                 ;

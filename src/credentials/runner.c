@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +23,7 @@
 #include "launcher-private.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
+#include "tokenfs/base/pidfd.h"
 #include "tokenfs/base/secret.h"
 
 struct Process {
@@ -230,7 +230,7 @@ int process_start(Loop *loop, char *const argv[], const ProcessLimits *limits, P
         r = process_spawn(argv, child_end, &process->pid);
         if (r < 0)
                 return r;
-        process->pid_fd = pidfd_open(process->pid, 0);
+        process->pid_fd = pidfd_get(process->pid);
         r = process->pid_fd < 0 ? -errno : process_watch(process, loop, limits->timeout_ns, process_on_exit);
         if (r < 0) {
                 kill_group(process->pid);

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +26,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/parse.h"
+#include "tokenfs/base/pidfd.h"
 
 #define COMMAND_NS (60 * NS_PER_S)
 /* Between the end of one and the start of the next: a worker that was taken over may say many things. */
@@ -43,7 +43,7 @@ static void make_kernel_forget(const Supervisor *supervisor, const char *name)
         pid_t pid = 0;
         if (notify_start_name(supervisor->session, supervisor->slots, name, &pid) < 0)
                 return;
-        int fd CLEANUP(cleanup_close) = pidfd_open(pid, 0);
+        int fd CLEANUP(cleanup_close) = pidfd_get(pid);
         struct pollfd ended = {.fd = fd, .events = POLLIN};
         if (poll(&ended, 1, FORGET_MS) <= 0) {
                 (void)kill(pid, SIGKILL);
@@ -59,6 +59,7 @@ static void set_up_process(void)
         (void)setpgid(0, 0);
         (void)sigemptyset(&none);
         (void)signal(SIGPIPE, SIG_DFL);
+        (void)signal(SIGXFSZ, SIG_DFL);
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         if (null >= 0) {
                 (void)dup2(null, STDIN_FILENO);
