@@ -9,22 +9,25 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "config.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/parse.h"
-#include "tokenfs/fuse/session.h"
+#include "tokenfs/base/pidfd.h"
 
 #define LIFE_MS 1000
 #define FUSE_DEVICE makedev(10, 229) /* Documentation/admin-guide/devices.txt */
@@ -99,7 +102,8 @@ int mounts_find_in(const char *file, const char *path, MountInfo *ret_info)
 
 int mounts_find(const char *path, MountInfo *ret_info)
 {
-        return mounts_find_in("/proc/self/mountinfo", path, ret_info);
+        int r = mounts_find_in("/proc/self/mountinfo", path, ret_info);
+        return r == -ENOENT ? -ENOSYS : r;
 }
 
 bool mounts_is_ours(const MountInfo *info)
@@ -165,7 +169,7 @@ MountLife mounts_look_for_life(const char *path)
                 (void)close_range(0, ~0U, 0);
                 _exit(statfs(path, &status) == 0 || !is_dead(errno) ? MOUNT_SERVED : MOUNT_DEAD);
         }
-        int fd CLEANUP(cleanup_close) = pidfd_open(pid, 0);
+        int fd CLEANUP(cleanup_close) = pidfd_get(pid);
         struct pollfd ended = {.fd = fd, .events = POLLIN};
         bool is_answered = poll(&ended, 1, LIFE_MS) > 0;
         if (!is_answered) { /* nor is its end waited for: it may not come before the answer */
@@ -203,9 +207,68 @@ int mounts_prepare(const char *path)
                 if (mounts_look_for_life(path) != MOUNT_DEAD)
                         return -EBUSY;
                 log_warning("%s is a dead mount of tokenfs: unmounting it first", path);
-                fs_unmount(path);
+                mounts_unmount(path);
         }
         return -ENOTCONN;
+}
+
+int mounts_pin(const char *path, int *ret_fd)
+{
+        /* openat2() has no wrapper in glibc. */
+        const struct open_how how = {
+                .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                .resolve = RESOLVE_NO_SYMLINKS,
+        };
+        int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+        if (fd < 0)
+                return errno == ELOOP ? -ESTALE : -errno;
+        *ret_fd = fd;
+        return 0;
+}
+
+void mounts_pinned_path(int fd, char ret_path[static MOUNTS_PINNED_PATH])
+{
+        (void)snprintf(ret_path, MOUNTS_PINNED_PATH, "/proc/self/fd/%d", fd);
+}
+
+int mounts_find_pinned(int fd, char ret_path[static PATH_MAX])
+{
+        char link[MOUNTS_PINNED_PATH];
+        mounts_pinned_path(fd, link);
+        ssize_t len = readlink(link, ret_path, PATH_MAX - 1);
+        if (len < 0)
+                return errno == ENOENT ? -ENOSYS : -errno;
+        ret_path[len] = '\0';
+        return 0;
+}
+
+/* Found as libfuse finds it for mounting: where it is installed, whatever PATH is; then by PATH. */
+static void unmount_by_helper(const char *path)
+{
+        const char *const command[] = {"fusermount3", "-u", "-z", "-q", "--", path, NULL};
+        pid_t pid = fork();
+        if (pid == 0) {
+                (void)execv(TOKENFS_FUSERMOUNT, (char *const *)command);
+                (void)execvp(command[0], (char *const *)command);
+                _exit(127);
+        }
+        if (pid > 0)
+                while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                        ;
+}
+
+void mounts_unmount(const char *path)
+{
+        int fd CLEANUP(cleanup_close) = -1;
+        char pinned[MOUNTS_PINNED_PATH];
+        if (mounts_pin(path, &fd) == -ESTALE) {
+                log_warning("%s isn't unmounted: a part of its path is a link now", path);
+                return;
+        }
+        mounts_pinned_path(fd, pinned);
+        int r = fd >= 0 ? umount2(pinned, MNT_DETACH) : umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+        if (r < 0 && errno == EPERM)
+                unmount_by_helper(path);
 }
 
 int mounts_waiting(unsigned minor)

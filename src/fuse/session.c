@@ -17,14 +17,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "inflight.h"
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/log.h"
+#include "tokenfs/fuse/mounts.h"
 
 #ifndef FUSE_NOTIFY_RESEND
 #define FUSE_NOTIFY_RESEND 7 /* kernel 6.9; the header of Debian 12 is older */
@@ -68,12 +68,21 @@ static int build_arguments(const FsSessionSettings *settings, struct fuse_args *
         return r;
 }
 
+static bool has_option(const FsSessionSettings *settings, const char *option)
+{
+        for (size_t i = 0; i < settings->mount_option_count; i++)
+                if (strcmp(settings->mount_options[i], option) == 0)
+                        return true;
+        return false;
+}
+
 int fs_session_new(const FsSessionSettings *settings, FsSession **ret_session)
 {
         FsSession *session = calloc(1, sizeof *session);
         if (!session)
                 return -ENOMEM;
         session->audit = settings->audit;
+        session->mounts_directly = geteuid() == 0 && !has_option(settings, "auto_unmount");
         struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
         int r = build_arguments(settings, &args);
         if (r == 0) {
@@ -165,14 +174,42 @@ static int set_mountpoint(FsSession *session, const char *mountpoint)
         return 0;
 }
 
+static int mount_on(FsSession *session, const char *where)
+{
+        errno = 0;
+        if (fuse_session_mount(session->fuse, where) != 0)
+                return errno ? -errno : -EIO;
+        return 0;
+}
+
+/* Root mounts by a descriptor: mount(2) follows links, and the owner of a directory on the way may make one at any time. */
+static int mount_pinned(FsSession *session)
+{
+        int fd CLEANUP(cleanup_close) = -1;
+        char where[MOUNTS_PINNED_PATH], now[PATH_MAX];
+        int r = mounts_pin(session->mountpoint, &fd);
+        if (r < 0)
+                return r;
+        mounts_pinned_path(fd, where);
+        r = mount_on(session, where);
+        if (r == 0)
+                r = mounts_find_pinned(fd, now);
+        if (r == 0 && strcmp(now, session->mountpoint) != 0) {
+                mounts_unmount(now);
+                r = -ESTALE;
+        }
+        return r;
+}
+
 int fs_session_mount(FsSession *session, const char *mountpoint)
 {
         int r = set_mountpoint(session, mountpoint);
         if (r < 0)
                 return r;
-        errno = 0;
-        if (fuse_session_mount(session->fuse, mountpoint) != 0)
-                return errno ? -errno : -EIO;
+        r = session->mountpoint && session->mounts_directly ? mount_pinned(session)
+                                                            : mount_on(session, mountpoint);
+        if (r < 0)
+                return r;
         int fd = fuse_session_fd(session->fuse);
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
         return use_own_io(session);
@@ -263,32 +300,11 @@ int fs_session_adopt(FsSession *session, int fd, const void *init_message, size_
         return set_mountpoint(session, mountpoint);
 }
 
-/* Found as libfuse finds it for mounting: where it is installed, whatever PATH is; then by PATH. */
-static void unmount_by_helper(const char *path)
-{
-        const char *const command[] = {"fusermount3", "-u", "-z", "-q", "--", path, NULL};
-        pid_t pid = fork();
-        if (pid == 0) {
-                (void)execv(TOKENFS_FUSERMOUNT, (char *const *)command);
-                (void)execvp(command[0], (char *const *)command);
-                _exit(127);
-        }
-        if (pid > 0)
-                while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-                        ;
-}
-
-void fs_unmount(const char *path)
-{
-        if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno == EPERM)
-                unmount_by_helper(path);
-}
-
 void fs_session_unmount(FsSession *session)
 {
         if (!session->mountpoint)
                 return;
-        fs_unmount(session->mountpoint);
+        mounts_unmount(session->mountpoint);
         free(session->mountpoint);
         session->mountpoint = NULL;
 }

@@ -132,7 +132,9 @@ static int mount_only(Supervisor *supervisor)
                 r = mount_and_keep(supervisor);
         if (r < 0)
                 log_error("can't mount on %s: %s", given,
-                        r == -EBUSY ? "it is mounted already (umount it first)" : strerrordesc_np(-r));
+                        r == -EBUSY    ? "it is mounted already (umount it first)"
+                        : r == -ENOSYS ? "/proc isn't mounted here"
+                                       : strerrordesc_np(-r));
         return r;
 }
 

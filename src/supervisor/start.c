@@ -76,6 +76,7 @@ static int prepare_mountpoint(Supervisor *supervisor)
         case ENOENT: log_error("the mount point %s doesn't exist", given); break;
         case ENOTDIR: log_error("the mount point %s is no directory", given); break;
         case EBADF: log_error("%s is no descriptor of /dev/fuse", given); break;
+        case ENOSYS: log_error("can't mount on %s: /proc isn't mounted here", given); break;
         case EBUSY: log_error("%s is mounted already (umount it first)", supervisor->mountpoint); break;
         default: log_error("can't mount on %s: %s", given, strerror(-r)); break;
         }
@@ -87,7 +88,8 @@ static int mount_session(Supervisor *supervisor, const char *where)
 {
         int r = fs_session_mount(supervisor->session, where);
         if (r < 0) {
-                log_error("can't mount on %s: %s", supervisor->mountpoint, strerror(-r));
+                log_error("can't mount on %s: %s", supervisor->mountpoint,
+                        r == -ESTALE ? "a directory on its path was replaced meanwhile" : strerror(-r));
                 return r;
         }
         r = fs_session_handshake(supervisor->session);
@@ -169,7 +171,8 @@ int supervisor_start_on(Supervisor *supervisor, const char *where)
         privileges_raise_memlock();
         r = slots_new(&supervisor->slots);
         if (r < 0) {
-                log_error("can't make the node table: %s", strerror(-r));
+                log_error("can't make the node table: %s",
+                        r == -EFBIG ? "the limit of file sizes (ulimit -f) is too small" : strerror(-r));
                 return r;
         }
         r = supervisor_new_session(supervisor);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "tokenfs/fuse/mounts.h"
+#include "tokenfs/fuse/session.h"
 #include "tokenfs/base/cleanup.h"
 
 static const char mountinfo[] =
@@ -41,6 +42,16 @@ static MountInfo find(const char *path)
         MountInfo info = {.type = "untouched"};
         assert_int_equal(mounts_find_in(file, path, &info), 0);
         return info;
+}
+
+/* The type of what is mounted right there in the test's directory. */
+static const char *find_mounted(const char *name)
+{
+        static MountInfo info;
+        char path[PATH_MAX];
+        (void)snprintf(path, sizeof path, "%s/%s", directory, name);
+        assert_int_equal(mounts_find(path, &info), 0);
+        return info.type;
 }
 
 static void test_find(void **state)
@@ -119,6 +130,40 @@ static void test_prepare(void **state)
         assert_int_equal(mounts_prepare("/nonexistent"), -ENOENT);
 }
 
+/* A directory on the way that its owner replaces by a link, after the path was resolved. */
+static void test_pin(void **state)
+{
+        (void)state;
+        char path[PATH_MAX], moved[PATH_MAX], now[PATH_MAX];
+        int fd CLEANUP(cleanup_close) = -1, none = -1;
+        (void)snprintf(path, sizeof path, "%s/sub", directory);
+        (void)snprintf(moved, sizeof moved, "%s/moved", directory);
+        assert_int_equal(mounts_pin(path, &fd), 0);
+        assert_int_equal(mounts_find_pinned(fd, now), 0);
+        assert_string_equal(now, path);
+        assert_int_equal(rename(path, moved), 0);
+        assert_int_equal(mounts_pin(path, &none), -ENOENT);
+        assert_int_equal(mounts_find_pinned(fd, now), 0);
+        assert_string_equal(now, moved);
+        assert_int_equal(rename(moved, path), 0);
+        (void)snprintf(path, sizeof path, "%s/link", directory);
+        assert_int_equal(mounts_pin(path, &none), -ESTALE);
+        assert_int_equal(none, -1);
+}
+
+static void test_mount_through_link(void **state)
+{
+        (void)state;
+        char path[PATH_MAX];
+        CLEANUP(fs_session_free_p) FsSession *session = NULL;
+        if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) < 0)
+                skip();
+        (void)snprintf(path, sizeof path, "%s/link", directory);
+        assert_int_equal(fs_session_new(&(FsSessionSettings){0}, &session), 0);
+        assert_int_equal(fs_session_mount(session, path), -ESTALE);
+        assert_string_equal(find_mounted("sub"), "");
+}
+
 static int set_up(void **state)
 {
         (void)state;
@@ -156,6 +201,8 @@ int main(void)
                 cmocka_unit_test(test_odd_lines),
                 cmocka_unit_test(test_resolve),
                 cmocka_unit_test(test_prepare),
+                cmocka_unit_test(test_pin),
+                cmocka_unit_test(test_mount_through_link),
         };
         return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -10,6 +10,7 @@ struct FsSession {
         struct fuse_session *fuse;
         char *mountpoint; /* absolute; NULL: not ours to unmount (/dev/fd/N) */
         bool audit;
+        bool mounts_directly; /* by mount(2), not by fusermount3 */
         bool init_done, init_answered;
         bool wants_parallel_lookups;
         bool may_skip_open; /* the kernel takes ENOSYS for "open by yourself" */

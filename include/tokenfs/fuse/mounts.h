@@ -1,6 +1,7 @@
 #pragma once
 /* What is mounted where, from /proc/self/mountinfo: it can be asked about a dead mount too. */
 
+#include <limits.h>
 #include <stdbool.h>
 
 typedef struct MountInfo {
@@ -8,7 +9,8 @@ typedef struct MountInfo {
         unsigned minor; /* of the device: FUSE's connection number */
 } MountInfo;
 
-/* The topmost mount on exactly this path (absolute, without links). 0, or a negative errno of reading. */
+/* The topmost mount on exactly this path (absolute, without links). 0, -ENOSYS (/proc isn't mounted), or another
+ * negative errno of reading. */
 int mounts_find(const char *path, MountInfo *ret_info);
 /* The same in a file of that format. */
 int mounts_find_in(const char *file, const char *path, MountInfo *ret_info);
@@ -32,6 +34,18 @@ int mounts_resolve_parent(const char *mountpoint, char **ret_path);
 /* Makes the (resolved) path fit to be mounted on: a dead mount of ours is unmounted. Returns 0, -ENOTDIR, -EBUSY (a
  * live one of ours is there), -EBADF (/dev/fd/N is no connection to FUSE) or the errno of looking. */
 int mounts_prepare(const char *path);
+
+/* Opens (O_PATH) the directory at a resolved path. So nobody who may rename directories on the way can have another one
+ * mounted on or unmounted than was resolved. 0, -ESTALE (a part of the path is a link now), or another negative errno. */
+int mounts_pin(const char *path, int *ret_fd);
+/* The path of such a descriptor for system calls of this process; needs /proc. */
+#define MOUNTS_PINNED_PATH 32
+void mounts_pinned_path(int fd, char ret_path[static MOUNTS_PINNED_PATH]);
+/* Where that directory is now: it may have been moved. 0, -ENOSYS (/proc isn't mounted), or another negative errno. */
+int mounts_find_pinned(int fd, char ret_path[static PATH_MAX]);
+
+/* Lazily unmounts what is mounted at this resolved path; by fusermount3 where this process may not. */
+void mounts_unmount(const char *path);
 
 /* How many requests the kernel holds for this connection, those being worked on included; negative errno: it can't be
  * told (fusectl isn't mounted, or isn't for us to read). */

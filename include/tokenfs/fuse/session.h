@@ -23,7 +23,8 @@ int fs_session_new(const FsSessionSettings *settings, FsSession **ret_session);
 FsSession *fs_session_free(FsSession *session);
 CLEANUP_DEFINE(FsSession *, fs_session_free);
 
-/* Mounts on a directory, or takes over "/dev/fd/N". Negative errno on failure (libfuse has said why on stderr). */
+/* Mounts on a directory (resolved: absolute, without links), or takes over "/dev/fd/N". -ESTALE: a part of the path is a
+ * link now, or the directory was moved. Negative errno on failure (libfuse has said why on stderr). */
 int fs_session_mount(FsSession *session, const char *mountpoint);
 /* Reads the kernel's INIT and answers it. 0; -ETIMEDOUT or -EPROTO if there is none, or another request instead: the
  * connection has been served before; or another negative errno. */
@@ -37,8 +38,6 @@ int fs_session_adopt(
         FsSession *session, int fd, const void *init_message, size_t len, const char *mountpoint);
 /* Lazily unmounts what fs_session_mount mounted. */
 void fs_session_unmount(FsSession *session);
-/* The same of any path; by fusermount3 where we have no right to. */
-void fs_unmount(const char *path);
 /* Asks the kernel to send again what was read but not answered (by a process that died).
  * 0; -ENOSYS or -EINVAL where the kernel has no FUSE_NOTIFY_RESEND. */
 int fs_session_resend(FsSession *session);
