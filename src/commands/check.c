@@ -375,8 +375,11 @@ bool check_is_asked(int argc, char **argv)
 int check_refused(int argc, char **argv, const char *error)
 {
         CheckReport report;
+        char text[1024];
+        (void)snprintf(text, sizeof text, "%s", error);
+        const char *remedy =
+                check_cut_remedy(text, "tokenfs --check [--json] [-o OPTION[,OPTION...]] [TOKEN-ID]");
         check_report_init(&report, has_switch(argc, argv, "--json"));
-        check_report_step(
-                &report, "options", "options", CHECK_FAILED, "tokenfs -h lists all options", "%s", error);
+        check_report_step(&report, "options", "options", CHECK_FAILED, remedy, "%s", text);
         return check_report_end(&report);
 }

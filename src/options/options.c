@@ -19,22 +19,6 @@
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 
-int option_list_add(OptionList *list, const char *item)
-{
-        for (size_t i = 0; i < list->count; i++)
-                if (strcmp(list->items[i], item) == 0)
-                        return 0;
-        char **items = reallocarray(list->items, list->count + 1, sizeof *items);
-        if (!items)
-                return -ENOMEM;
-        list->items = items;
-        items[list->count] = strdup(item);
-        if (!items[list->count])
-                return -ENOMEM;
-        list->count++;
-        return 0;
-}
-
 static void option_list_deinit(OptionList *list)
 {
         for (size_t i = 0; i < list->count; i++)
@@ -89,11 +73,7 @@ static bool take_word(const char **text, char *word)
 
 static int unknown_option(const char *name, Buf *error)
 {
-        const char *nearest = option_nearest(name);
-        (void)buf_appendf(error, "unknown option '%.80s'", name);
-        if (nearest)
-                (void)buf_appendf(error, "; did you mean '%s'?", nearest);
-        (void)buf_append_str(error, " (tokenfs -h lists all)");
+        (void)buf_appendf(error, "unknown option '%.80s' (tokenfs -h lists all)", name);
         return -EINVAL;
 }
 

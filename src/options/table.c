@@ -1,6 +1,6 @@
-/* The table of options, and what is made from it: look-ups, the nearest name, the help text.
+/* The table of options, and what is made from it: look-ups and the help text.
  *
- * Why one table: a parser, a help text, a completion and a suggestion that are written apart drift apart. The words
+ * Why one table: a parser, a help text and a completion that are written apart drift apart. The words
  * of mount(8) stand in it as well: mount passes many of them to its helpers, and none of them changes anything here,
  * as the mount is read-only, nosuid, nodev and noexec whatever is asked. */
 
@@ -168,60 +168,6 @@ const OptionSpec *option_find(const char *name)
         if (strncmp(name, "x-", 2) == 0 || strncmp(name, "X-", 2) == 0)
                 return &foreign;
         return NULL;
-}
-
-#define NAME_BYTES 32
-
-/* How many letters must be changed, added, left out or swapped with the next to make one name of the other. */
-static unsigned distance(const char *a, const char *b)
-{
-        unsigned rows[3][NAME_BYTES + 1];
-        size_t a_len = strlen(a), b_len = strlen(b);
-        if (a_len > NAME_BYTES || b_len > NAME_BYTES)
-                return NAME_BYTES;
-        for (unsigned j = 0; j <= b_len; j++)
-                rows[0][j] = j;
-        for (unsigned i = 1; i <= a_len; i++) {
-                unsigned *before = rows[(i - 1) % 3], *row = rows[i % 3];
-                row[0] = i;
-                for (unsigned j = 1; j <= b_len; j++) {
-                        unsigned best = before[j - 1] + (a[i - 1] != b[j - 1]);
-                        if (before[j] + 1 < best)
-                                best = before[j] + 1;
-                        if (row[j - 1] + 1 < best)
-                                best = row[j - 1] + 1;
-                        bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-                        if (swapped && rows[(i - 2) % 3][j - 2] + 1 < best)
-                                best = rows[(i - 2) % 3][j - 2] + 1;
-                        row[j] = best;
-                }
-        }
-        return rows[a_len % 3][b_len];
-}
-
-/* One is the beginning of the other: an abbreviation, or a word too much. */
-static bool is_extended(const char *a, const char *b)
-{
-        size_t a_len = strlen(a), b_len = strlen(b);
-        size_t len = a_len < b_len ? a_len : b_len;
-        return len >= 3 && strncmp(a, b, len) == 0;
-}
-
-const char *option_nearest(const char *name)
-{
-        const char *nearest = NULL;
-        unsigned best = 2 + (unsigned)strlen(name) / 5;
-        for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-                if (!is_shown(&table[i]))
-                        continue;
-                unsigned far = is_extended(name, table[i].name) ? 1 : distance(name, table[i].name);
-                /* A name of which all letters would change isn't like the other. */
-                if (far < best && far < strlen(table[i].name) && far < strlen(name)) {
-                        best = far;
-                        nearest = table[i].name;
-                }
-        }
-        return nearest;
 }
 
 static const char usage[] =

@@ -1,6 +1,5 @@
 #pragma once
-/* The one table of options: parsing, the help text, and the search for what a mistyped name may have meant are made
- * from it. */
+/* The one table of options: parsing and the help text are made from it. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -43,10 +42,6 @@ typedef struct OptionSpec {
 
 /* NULL if there is none. */
 const OptionSpec *option_find(const char *name);
-/* The known name most like it, or NULL if none is like it. */
-const char *option_nearest(const char *name);
 
 /* Reads `value` (NULL: none was given) for the option and stores it. 0, -ENOMEM, or -EINVAL with a sentence. */
 int option_set(const OptionSpec *spec, const char *value, Options *options, Buf *error);
-/* Appends a copy; a repeated one is left out. 0 or -ENOMEM. */
-int option_list_add(OptionList *list, const char *item);

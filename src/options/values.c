@@ -201,6 +201,23 @@ static int set_user(const OptionSpec *spec, const char *value, char **ret_user, 
         return set_text(value, ret_user);
 }
 
+/* Appends a copy; a repeated one is left out. */
+static int list_add(OptionList *list, const char *item)
+{
+        for (size_t i = 0; i < list->count; i++)
+                if (strcmp(list->items[i], item) == 0)
+                        return 0;
+        char **items = reallocarray(list->items, list->count + 1, sizeof *items);
+        if (!items)
+                return -ENOMEM;
+        list->items = items;
+        items[list->count] = strdup(item);
+        if (!items[list->count])
+                return -ENOMEM;
+        list->count++;
+        return 0;
+}
+
 static int set_id(const OptionSpec *spec, const char *value, OptionList *list, Buf *error)
 {
         if (!token_id_is_valid(value)) {
@@ -209,7 +226,7 @@ static int set_id(const OptionSpec *spec, const char *value, OptionList *list, B
                         spec->name, value, TOKEN_ID_MAX);
                 return -EINVAL;
         }
-        return option_list_add(list, value);
+        return list_add(list, value);
 }
 
 static int set_name(const OptionSpec *spec, const char *value, OptionList *list, Buf *error)
@@ -222,7 +239,7 @@ static int set_name(const OptionSpec *spec, const char *value, OptionList *list,
                         spec->name, value, TOKEN_NAME_MAX);
                 return -EINVAL;
         }
-        return option_list_add(list, value);
+        return list_add(list, value);
 }
 
 static int set_command(const OptionSpec *spec, const char *value, char **ret_command, Buf *error)
@@ -278,7 +295,7 @@ static int set_switch(const OptionSpec *spec, const char *value, bool *ret_switc
 static int set_fuse(const OptionSpec *spec, const char *value, OptionList *list, Buf *error)
 {
         if (!spec->argument)
-                return value ? refuse_value(spec, value, error) : option_list_add(list, spec->name);
+                return value ? refuse_value(spec, value, error) : list_add(list, spec->name);
         if (strlen(value) > OPTION_MOUNT_TEXT_MAX) {
                 (void)buf_appendf(error, "option %s: its value is too long; allowed are %d bytes", spec->name,
                         OPTION_MOUNT_TEXT_MAX);
@@ -291,7 +308,7 @@ static int set_fuse(const OptionSpec *spec, const char *value, OptionList *list,
                         (void)buf_append_char(&item, '\\');
                 (void)buf_append_char(&item, *value);
         }
-        int r = item.error ? -ENOMEM : option_list_add(list, buf_str(&item));
+        int r = item.error ? -ENOMEM : list_add(list, buf_str(&item));
         buf_deinit(&item);
         return r;
 }
