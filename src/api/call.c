@@ -90,6 +90,10 @@ static void client_count(
         counters->attempts[operation][error]++;
         counters->latency[bucket]++;
         counters->latency_sum_s += took_s;
+        if (error == API_E_CREDENTIALS_REJECTED || error == API_E_CREDENTIALS_EXPIRED)
+                client->refusal = error;
+        else if (error == API_OK || error == API_E_NOT_FOUND || error == API_E_ACCESS_DENIED)
+                client->refusal = API_OK;
 }
 
 /* What an attempt came to. */

@@ -16,6 +16,7 @@ struct ApiClient {
         CredentialWait wait;
         bool is_waiting; /* for credentials */
         int64_t skew_s;
+        ApiError refusal; /* as ApiHealth's */
         char open_detail[API_DETAIL_MAX]; /* of what opened the circuit, or of the last probe */
         ApiCounters counters;
 };

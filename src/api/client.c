@@ -324,6 +324,7 @@ void api_client_health(const ApiClient *client, ApiHealth *ret_health)
                 .retry_at_ns = client->retry.probe_at_ns,
                 .in_flight = client->in_flight,
                 .queued = client->calls - client->in_flight,
+                .refusal = client->refusal,
         };
 }
 

@@ -39,7 +39,9 @@
 typedef struct Entry {
         char id[TOKEN_ID_MAX + 1]; /* first: the tree's key */
         Tokens *tokens;
-        ListLink link; /* in cache->held or cache->others, most recently used last */
+        ListLink link; /* in tokens->held or tokens->others, most recently used last */
+        ListLink
+                failing; /* in tokens->failing, most recently used last; in none while the last call was good */
         ListLink waits;
         uint64_t used_ns;
 
@@ -62,6 +64,7 @@ struct Tokens {
         TokensSettings settings;
         void *entries; /* tsearch tree of Entry, by id */
         ListLink held, others;
+        ListLink failing; /* those that were good once, and whose last call failed */
         TokensChangeHandler *on_change;
         void *on_change_userdata;
         TokensCounters counters;
@@ -84,16 +87,35 @@ int tokens_new(const TokensSettings *settings, Tokens **ret_cache)
         tokens->settings = *settings;
         list_init(&tokens->held);
         list_init(&tokens->others);
+        list_init(&tokens->failing);
         *ret_cache = tokens;
         return 0;
 }
 
-/* Moves the entry to the list where it belongs now, as the one used last. */
+/* Keeps the list of failing entries: a snapshot of the status must find them without a look at all entries. */
+static void entry_relink_failing(Entry *entry)
+{
+        list_unlink(&entry->failing);
+        if (entry->error != API_OK && entry->success_wall_ns != 0)
+                list_append(&entry->tokens->failing, &entry->failing);
+}
+
+static void entry_set_error(Entry *entry, ApiError error)
+{
+        uint32_t *failing = entry->tokens->counters.failing;
+        failing[entry->error] -= entry->error != API_OK;
+        failing[error] += error != API_OK;
+        entry->error = error;
+        entry_relink_failing(entry);
+}
+
+/* Moves the entry to the lists where it belongs now, as the one used last. */
 static void entry_relink(Entry *entry, bool was_held)
 {
         Tokens *tokens = entry->tokens;
         list_unlink(&entry->link);
         list_append(entry->doc ? &tokens->held : &tokens->others, &entry->link);
+        entry_relink_failing(entry);
         if (was_held && !entry->doc) {
                 tokens->counters.tokens--;
                 tokens->counters.negatives++;
@@ -134,6 +156,7 @@ static void entry_free(Entry *entry)
         Tokens *tokens = entry->tokens;
         entry_end_call(entry);
         entry_drop_doc(entry);
+        entry_set_error(entry, API_OK);
         list_unlink(&entry->link);
         tokens->counters.negatives--;
         tdelete(entry, &tokens->entries, entry_compare);
@@ -221,6 +244,7 @@ static Entry *tokens_find_or_add(Tokens *tokens, const char *id)
         entry->tokens = tokens;
         list_init(&entry->waits);
         list_init(&entry->link);
+        list_init(&entry->failing);
         loop_timer_init(&entry->wipe, tokens->settings.loop, entry_on_wipe, entry);
         list_append(&tokens->others, &entry->link);
         tokens->counters.negatives++;
@@ -257,7 +281,7 @@ static void entry_learn(Entry *entry, const ApiResult *result)
         if (tokens->logged_error != API_OK && tokens_may_log(tokens))
                 log_info("token %s: answered; the API works again", entry->id);
         tokens->logged_error = API_OK;
-        entry->error = API_OK;
+        entry_set_error(entry, API_OK);
         entry->error_held_ns = 0;
         entry_relink(entry, was_held);
         if (changed && tokens->on_change)
@@ -294,7 +318,7 @@ static void entry_note_failure(Entry *entry, const ApiResult *result)
         if (entry->error == API_OK)
                 entry->error_wall_ns = clock_wall_ns();
         entry_log_failure(entry, result);
-        entry->error = result->error;
+        entry_set_error(entry, result->error);
         entry->error_ns = clock_now_ns();
         entry->retry_at_ns = result->retry_at_ns;
         if (result->retry_at_ns)
@@ -492,45 +516,77 @@ void tokens_on_change(Tokens *tokens, TokensChangeHandler *handler, void *userda
         tokens->on_change_userdata = userdata;
 }
 
+static bool entry_is_readable(const Entry *entry)
+{
+        return entry->doc && (freshness_is_promised(&entry->freshness, UINT64_MAX) ||
+                                     entry->error == API_OK || freshness_may_be_stale(&entry->freshness));
+}
+
 static const char *entry_state(const Entry *entry)
 {
         if (!entry->doc)
-                return entry->call ? "fetching" : entry->error != API_OK ? "negative" : "empty";
+                return entry->call                       ? "fetching"
+                       : entry->error == API_OK          ? "empty"
+                       : entry->error == API_E_NOT_FOUND ? "not_found"
+                                                         : "failing";
         if (freshness_is_promised(&entry->freshness, UINT64_MAX))
                 return freshness_is_ageing(&entry->freshness) ? "ageing" : "fresh";
         return entry->error != API_OK && freshness_may_be_stale(&entry->freshness) ? "stale" : "due";
 }
 
-typedef struct VisitContext {
-        TokensEntryVisitor *visitor;
-        void *userdata;
-} VisitContext;
-
-static void visit_node(const void *node, VISIT which, void *closure)
+static void entry_visit(const Entry *entry, TokensEntryVisitor *visitor, void *userdata)
 {
-        if (which != postorder && which != leaf)
-                return;
-        const Entry *entry = *(Entry *const *)node;
-        const VisitContext *context = closure;
         uint64_t now = clock_now_ns();
         TokensEntryStatus status = {
                 .id = entry->id,
                 .state = entry_state(entry),
                 .has_doc = entry->doc,
+                .is_readable = entry_is_readable(entry),
                 .age_ns = entry->doc ? now - entry->freshness.sent_ns : 0,
+                .unused_ns = now > entry->used_ns ? now - entry->used_ns : 0,
                 .success_wall_ns = entry->success_wall_ns,
                 .error = entry->error,
                 .error_wall_ns = entry->error == API_OK ? 0 : entry->error_wall_ns,
                 .retry_in_ns = entry->retry_at_ns > now ? entry->retry_at_ns - now : 0,
                 .doc = entry->doc,
         };
-        context->visitor(&status, context->userdata);
+        visitor(&status, userdata);
 }
 
-void tokens_visit(Tokens *tokens, TokensEntryVisitor *visitor, void *userdata)
+/* Failed, never was good, and isn't just an id that was mistyped. */
+static bool entry_never_worked(const Entry *entry)
 {
-        VisitContext context = {visitor, userdata};
-        twalk_r(tokens->entries, visit_node, &context);
+        return entry->success_wall_ns == 0 && entry->error != API_OK && entry->error != API_E_NOT_FOUND;
+}
+
+void tokens_visit(const Tokens *tokens, size_t max, TokensEntryVisitor *visitor, void *userdata)
+{
+        const ListLink *link;
+        size_t left = max;
+        for (link = tokens->failing.prev; link != &tokens->failing && left > 0; link = link->prev, left--)
+                entry_visit(list_entry(link, Entry, failing), visitor, userdata);
+        for (link = tokens->others.prev; link != &tokens->others && left > 0; link = link->prev) {
+                const Entry *entry = list_entry(link, Entry, link);
+                if (!entry_never_worked(entry))
+                        continue;
+                entry_visit(entry, visitor, userdata);
+                left--;
+        }
+        /* Entries with an error are passed over: no more than were visited above, or nothing is left to visit. */
+        for (link = tokens->held.prev; link != &tokens->held && left > 0; link = link->prev) {
+                const Entry *entry = list_entry(link, Entry, link);
+                if (entry->error != API_OK)
+                        continue;
+                entry_visit(entry, visitor, userdata);
+                left--;
+        }
+        for (link = tokens->others.prev; link != &tokens->others && left > 0; link = link->prev) {
+                const Entry *entry = list_entry(link, Entry, link);
+                if (entry_never_worked(entry) || list_is_linked(&entry->failing))
+                        continue;
+                entry_visit(entry, visitor, userdata);
+                left--;
+        }
 }
 
 uint32_t tokens_max_tokens(const Tokens *tokens)

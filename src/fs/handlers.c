@@ -97,6 +97,7 @@ static int reply_bytes(Request *request, const Version *version)
         if (parts[0].iov_len == request->size)
                 parts[1].iov_len = 0;
         (void)fuse_reply_iov(request->fuse, parts, 2);
+        fs->counters.reads[0]++;
         return 0;
 }
 

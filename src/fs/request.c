@@ -49,6 +49,7 @@ static void on_interrupt(fuse_req_t fuse, void *userdata)
 {
         Request *request = userdata;
         request->fs->counters.interrupted++;
+        request->fs->counters.reads[EINTR]++;
         request_free(request);
         (void)fuse_reply_err(fuse, EINTR);
 }
@@ -119,9 +120,12 @@ void request_run(Request *request)
                 r = ETIMEDOUT;
         /* An answered request is libfuse's no more; its interrupt handler is gone with it. */
         fuse_req_t fuse = request->fuse;
+        int error = r < 0 ? -r : r;
+        if (error != 0 && error < FS_ERRNO_MAX)
+                request->fs->counters.reads[error]++;
         request_free(request);
-        if (r != 0)
-                (void)fuse_reply_err(fuse, r < 0 ? -r : r);
+        if (error != 0)
+                (void)fuse_reply_err(fuse, error);
 }
 
 void requests_end(Fs *fs, bool answer)

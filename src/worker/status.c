@@ -72,12 +72,18 @@ static void write_credentials(JsonWriter *json, const StatusSources *sources)
 {
         CredentialStatus status;
         backend_credentials(sources->backend, &status);
-        bool failed = status.error != CREDENTIALS_OK;
+        ApiHealth health;
+        backend_health(sources->backend, &health);
+        const char *error = status.error != CREDENTIALS_OK ? status.detail
+                            : health.refusal == API_E_CREDENTIALS_EXPIRED
+                                    ? "the API says that they have expired"
+                            : health.refusal != API_OK ? "the API refuses them"
+                                                       : NULL;
         json_write_open(json, "credentials", '{');
         json_write_string(json, "provider", status.provider);
         json_write_string(json, "accessKeyId", status.provider ? status.access_key_id : NULL);
         json_write_time(json, "expiresAt", status.provider ? status.expires_wall_ns : INT64_MAX, INT64_MAX);
-        json_write_string(json, "error", failed ? status.detail : NULL);
+        json_write_string(json, "error", error);
         json_write_close(json, '}');
 }
 
@@ -124,12 +130,17 @@ static void write_cache(JsonWriter *json, const StatusSources *sources)
         json_write_open(json, "cache", '{');
         json_write_uint(json, "tokens", counters->tokens);
         json_write_uint(json, "maxTokens", sources->options->max_tokens);
-        json_write_uint(json, "negatives", counters->negatives);
+        json_write_uint(json, "errors", counters->negatives);
         json_write_uint(json, "evictions", counters->evictions);
         json_write_uint(json, "directories", fs->slots_used);
         json_write_uint(json, "waitingRequests", fs->waiting);
         json_write_seconds(json, "ttlSeconds", sources->options->ttl_ns);
         json_write_seconds(json, "staleSeconds", sources->options->stale_ns);
+        json_write_open(json, "failing", '{'); /* of all tokens, also of those that aren't shown below */
+        for (size_t i = 0; i < API_ERROR_COUNT; i++)
+                if (counters->failing[i] > 0)
+                        json_write_uint(json, api_error_name((ApiError)i), counters->failing[i]);
+        json_write_close(json, '}');
         json_write_close(json, '}');
 }
 
@@ -181,7 +192,7 @@ void status_write(Buf *out, void *userdata)
         write_listing(&json, sources);
         write_cache(&json, sources);
         json_write_open(&json, "tokens", '[');
-        tokens_visit(sources->tokens, write_token, &json);
+        tokens_visit(sources->tokens, STATUS_TOKENS_MAX, write_token, &json);
         json_write_close(&json, ']');
         json_write_close(&json, '}');
 }

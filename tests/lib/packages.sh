@@ -25,8 +25,11 @@ packages_containers=(
         busybox-static bubblewrap crun runc uidmap podman systemd-container python3-yaml ansible-core puppet-agent
 )
 
+# To try what is installed beside the program: each is left out, loudly, where it can't be had.
+packages_dist=(prometheus prometheus-node-exporter)
+
 # What Debian would start as a service once it is installed: tests start it themselves.
-packages_services=(dnsdist puppet-agent:puppet)
+packages_services=(dnsdist puppet-agent:puppet prometheus prometheus-node-exporter)
 
 packages_missing() # PACKAGE… → their names, one a line
 {

@@ -247,8 +247,26 @@ static void test_refused_credentials_without_others(void **state)
                 assert_int_equal(caller.ended, 1);
                 assert_int_equal(caller.error, all[i].error);
                 assert_string_equal(caller.detail, all[i].detail);
+                assert_int_equal(health_now().refusal, all[i].error);
         }
         assert_int_equal(sent_total, 3);
+        /* an answer that doesn't look at the signature changes nothing; one that took it does, whatever it says */
+        static const struct {
+                Answer answer;
+                ApiError refusal;
+        } later[] = {
+                {{.status = 500}, API_E_CREDENTIALS_REJECTED},
+                {{.status = 403, .type = "AccessDeniedException"}, API_OK},
+        };
+        for (size_t i = 0; i < ARRAY_LEN(later); i++) {
+                Caller caller = {0};
+                get(&caller, "at-1");
+                turn();
+                answer(0, later[i].answer);
+                assert_int_equal(health_now().refusal, later[i].refusal);
+                end(&caller);
+                api_client_forget(client);
+        }
 }
 
 static void test_refused_credentials_are_waited_for(void **state)

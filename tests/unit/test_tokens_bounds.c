@@ -234,15 +234,57 @@ static void test_visit(void **state)
         fake_answer_error(fake_get_call(&fake, "a"), API_E_NOT_FOUND);
         assert_waits("e");
         Visits visits = {0};
-        tokens_visit(tokens, note_visit, &visits);
-        assert_string_equal(visits.text, "a=negative b=fresh c=ageing d=ageing e=fetching ");
+        tokens_visit(tokens, 10, note_visit, &visits);
+        assert_string_equal(visits.text, "b=fresh d=ageing c=ageing e=fetching a=not_found ");
         pass(TTL_NS / 10);
         assert_waits("d");
         fake_answer_retry(fake_get_call(&fake, "d"), API_E_SERVER, clock_now_ns() + NS_PER_S);
         visits = (Visits){0};
-        tokens_visit(tokens, note_visit, &visits);
-        assert_string_equal(visits.text, "a=negative b=fresh c=due d=stale e=fetching ");
+        tokens_visit(tokens, 10, note_visit, &visits);
+        assert_string_equal(visits.text, "d=stale b=fresh c=due e=fetching a=not_found ");
         assert_int_equal(fake.started, 6); /* looking starts nothing */
+}
+
+static void visit(size_t max, const char *expected)
+{
+        Visits visits = {0};
+        tokens_visit(tokens, max, note_visit, &visits);
+        assert_string_equal(visits.text, expected);
+}
+
+/* Whatever the bound, the failing ones come first, each once; the counters tell of all. */
+static void test_visit_is_bounded(void **state)
+{
+        (void)state;
+        for (int i = 1; i <= 4; i++)
+                fetch_numbered(i);
+        pass(TTL_NS);
+        assert_waits("at-2");
+        fake_answer_error(fake_get_call(&fake, "at-2"), API_E_TLS);
+        assert_waits("at-3");
+        fake_answer_error(fake_get_call(&fake, "at-3"), API_E_ACCESS_DENIED);
+        assert_waits("never");
+        fake_answer_error(fake_get_call(&fake, "never"), API_E_ACCESS_DENIED);
+        assert_waits("typo");
+        fake_answer_error(fake_get_call(&fake, "typo"), API_E_NOT_FOUND);
+        visit(10, "at-3=failing at-2=stale never=failing at-4=due at-1=due typo=not_found ");
+        visit(4, "at-3=failing at-2=stale never=failing at-4=due ");
+        visit(1, "at-3=failing ");
+        visit(0, "");
+        const TokensCounters *counters = tokens_counters(tokens);
+        assert_int_equal(counters->failing[API_E_ACCESS_DENIED], 2);
+        assert_int_equal(counters->failing[API_E_TLS], 1);
+        assert_int_equal(counters->failing[API_E_NOT_FOUND], 1);
+        assert_int_equal(counters->failing[API_OK], 0);
+        pass(NS_PER_S); /* the error isn't remembered any more */
+        assert_waits("at-3");
+        fake_answer_token(&fake, &(FakeToken){.id = "at-3"});
+        assert_int_equal(counters->failing[API_E_ACCESS_DENIED], 1);
+        visit(10, "at-2=stale never=failing at-3=fresh at-4=due at-1=due typo=not_found ");
+        tokens_forget(tokens);
+        for (int i = 0; i < API_ERROR_COUNT; i++)
+                assert_int_equal(counters->failing[i], 0);
+        visit(10, "");
 }
 
 /* Lines logged while `step` ran. */
@@ -338,6 +380,7 @@ int main(void)
                 TEST(test_forget_with_waiters),
                 TEST(test_forget_ends_negatives),
                 TEST(test_visit),
+                TEST(test_visit_is_bounded),
                 TEST(test_log_says_news_once),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,6 +82,9 @@ typedef struct ApiHealth {
                 retry_at_ns; /* when the next probe may go out; 0 if healthy. A probe is one of the calls that were
                                   * started: with none, this passes, and the next call to start is the probe */
         unsigned in_flight, queued;
+        /* API_E_CREDENTIALS_REJECTED or _EXPIRED: the API refused the signature of the last call that it judged; API_OK:
+         * it took it, whatever it said of the request. */
+        ApiError refusal;
 } ApiHealth;
 void api_client_health(const ApiClient *client, ApiHealth *ret_health);
 /* Forgets backoff, circuit and clock skew (SIGHUP); calls queued go out at once. */

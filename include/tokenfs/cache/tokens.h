@@ -65,9 +65,12 @@ void tokens_on_change(Tokens *tokens, TokensChangeHandler *handler, void *userda
 /* For the status, the metrics and `ls`. */
 typedef struct TokensEntryStatus {
         const char *id;
-        const char *state; /* "fresh", "ageing", "due", "stale", "fetching", "negative" */
+        const char *state; /* "fresh", "ageing", "due", "stale", "fetching", "not_found", "failing" */
         bool has_doc;
+        bool is_readable; /* a reader gets a copy now, fresh or stale, or the API's answer as far as is known */
         uint64_t age_ns; /* of the copy */
+        uint64_t
+                unused_ns; /* since a reader last asked; the kernel answers repeated reads within ttl by itself */
         int64_t success_wall_ns; /* of the last good answer; 0: none */
         ApiError error; /* of the last failure since then; API_OK: none */
         int64_t error_wall_ns; /* since when it fails */
@@ -75,8 +78,10 @@ typedef struct TokensEntryStatus {
         const TokenDoc *doc; /* NULL if none */
 } TokensEntryStatus;
 typedef void TokensEntryVisitor(const TokensEntryStatus *status, void *userdata);
-/* Visits every entry in the order of their ids. */
-void tokens_visit(Tokens *tokens, TokensEntryVisitor *visitor, void *userdata);
+/* Visits at most `max` entries: first the failing ones (those that were good before, then those that never were; of
+ * each, the most recently used first), then the held ones, most recently used first, then the ids that were not found.
+ * Costs at most twice `max` steps and those of the remembered errors, however many entries there are. */
+void tokens_visit(const Tokens *tokens, size_t max, TokensEntryVisitor *visitor, void *userdata);
 
 typedef struct TokensCounters {
         uint64_t hits[CACHE_HIT_COUNT];
@@ -86,6 +91,7 @@ typedef struct TokensCounters {
         uint64_t prefetches_wasted; /* whose answer nobody read before it was due */
         double stale_age_sum_s; /* ages past ttl of the stale answers served, summed */
         uint32_t tokens, negatives; /* entries with a document, and without */
+        uint32_t failing[API_ERROR_COUNT]; /* entries whose last call failed, by how; [API_OK] is 0 */
 } TokensCounters;
 const TokensCounters *tokens_counters(const Tokens *tokens);
 uint32_t tokens_max_tokens(const Tokens *tokens);

@@ -46,7 +46,10 @@ void fs_forget(Fs *fs);
 #define FS_GRACE_NS NS_PER_S
 void fs_set_name(Fs *fs, const char *name, TokenDoc *doc, uint64_t due_ns);
 
+#define FS_ERRNO_MAX 134
 typedef struct FsCounters {
+        /* How the requests for tokens' files ended, by errno: those that failed of any kind; [0]: reads that gave bytes. */
+        uint64_t reads[FS_ERRNO_MAX];
         uint64_t requests[64]; /* by FUSE opcode; larger ones in [0] */
         uint64_t interrupted, deadlines;
         uint32_t waiting, waiting_max;

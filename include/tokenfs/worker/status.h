@@ -10,6 +10,9 @@
 #include "tokenfs/fs/fs.h"
 #include "tokenfs/fuse/nodes.h"
 
+/* How many tokens are told of, each by itself: the failing ones first. */
+#define STATUS_TOKENS_MAX 1000
+
 /* Where the figures come from. All borrowed. */
 typedef struct StatusSources {
         const Options *options;
@@ -23,6 +26,9 @@ typedef struct StatusSources {
 /* FsServiceWriter; `userdata` is a StatusSources. */
 void status_write(Buf *out, void *userdata);
 void metrics_write(Buf *out, void *userdata);
+
+/* How an answer of the cache is named in the metrics. A constant. */
+const char *metrics_hit_name(CacheHit hit);
 
 /* How a process ended, from its wait status: "signal 9 (Killed)", "exit status 3". */
 void status_describe_end(int wait_status, char text[static 48]);
