@@ -67,7 +67,7 @@ from standin.wire import Server                                         # noqa: 
 ACCESS_KEY = "AKIDTOKENFSSTANDIN01"
 SECRET_KEY = "stand-in/secret+key/of/forty/characters."
 SETTINGS = ("latency", "page_size", "clock_offset", "error_style", "mismatch_code", "regions",
-            "answer_first", "idle_timeout")
+            "answer_first", "idle_timeout", "lacks_shared_views")
 
 
 class Resolver:
@@ -81,6 +81,7 @@ class Resolver:
       error_style    where an error's code stands: header, type, code, none
       mismatch_code  the code of errors about signatures and their time (SignatureDoesNotMatch)
       regions        regions accepted in a signature's scope (None: any)
+      lacks_shared_views  an older service, which doesn't know ListSharedDNSViews (False)
       idle_timeout   seconds until an unused connection is closed (None: never)
     `model` has the data (standin/model.py), `url` the address, `port` the port.
     """
@@ -89,6 +90,7 @@ class Resolver:
         self.clock_offset = 0.0
         self.latency = 0.0
         self.answer_first = False
+        self.lacks_shared_views = False
         self.page_size = 100
         self.error_style = "header"
         self.model = Model(self.clock)
@@ -106,8 +108,8 @@ class Resolver:
         context = certs.shared().server_context(tls) if tls else None
         self._server = Server(self._handle, host, port, context)
         for name in ("add_token", "add_tokens", "update_token", "delete_token", "rotate_token",
-                     "clear_tokens", "load", "add_view", "delete_view", "add_resolver", "history",
-                     "version_at", "versions_between"):
+                     "clear_tokens", "load", "add_view", "add_shared_view", "delete_view", "add_resolver",
+                     "history", "version_at", "versions_between"):
             setattr(self, name, getattr(self.model, name))
         for name in ("count", "calls"):
             setattr(self, name, getattr(self.log, name))

@@ -110,7 +110,7 @@ static void outcome_read(const ApiCall *call, const HttpResponse *response, Outc
         char what[128] = "";
         if (response->error != HTTP_OK || response->status != 200) {
                 api_failure_parse(response, &outcome->failure);
-                outcome->error = outcome->failure.error;
+                outcome->error = api_operation_error(call->operation, &outcome->failure);
         } else if (call->operation == API_GET_ACCESS_TOKEN) {
                 outcome->error = token_doc_parse(
                         call->id, buf_str(&response->body), response->body.len, what, &outcome->doc);

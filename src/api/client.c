@@ -268,7 +268,7 @@ static int call_init(ApiCall *call, const char *id, const char *next_token)
 {
         if (next_token && !(call->next_token = strdup(next_token)))
                 return -ENOMEM;
-        bool needs_id = call->operation != API_LIST_GLOBAL_RESOLVERS;
+        bool needs_id = api_operation_has_id(call->operation);
         bool is_valid = !needs_id || (id && token_id_is_valid(id));
         if (is_valid && needs_id)
                 memcpy(call->id, id, strlen(id) + 1);

@@ -22,6 +22,7 @@ const char *api_error_name(ApiError error)
         static const char *const names[API_ERROR_COUNT] = {
                 [API_OK] = "ok",
                 [API_E_NOT_FOUND] = "not_found",
+                [API_E_REFUSED] = "refused",
                 [API_E_ACCESS_DENIED] = "access_denied",
                 [API_E_NO_CREDENTIALS] = "no_credentials",
                 [API_E_CREDENTIALS_EXPIRED] = "credentials_expired",
@@ -66,14 +67,14 @@ static ApiError kind_of_transport(HttpError error)
 }
 
 /* The types that the API documents, the common errors of AWS services, and their older spellings; all without
- * "Exception" behind them. A refused validation concerns the id, the only thing we send: there is no such token. */
+ * "Exception" behind them. */
 static const struct {
         const char *type;
         ApiError error;
 } kinds[] = {
         {"ResourceNotFound", API_E_NOT_FOUND},
-        {"Validation", API_E_NOT_FOUND},
-        {"ValidationError", API_E_NOT_FOUND},
+        {"Validation", API_E_REFUSED},
+        {"ValidationError", API_E_REFUSED},
         {"AccessDenied", API_E_ACCESS_DENIED},
         {"NotAuthorized", API_E_ACCESS_DENIED},
         {"OptInRequired", API_E_ACCESS_DENIED},
@@ -125,7 +126,7 @@ static ApiError kind_of_status(int status, bool has_type)
         if (status >= 500)
                 return API_E_SERVER;
         switch (status) {
-        case 400: return has_type ? API_E_MALFORMED : API_E_NOT_FOUND;
+        case 400: return has_type ? API_E_MALFORMED : API_E_REFUSED;
         case 401: return API_E_CREDENTIALS_REJECTED;
         case 403: return API_E_ACCESS_DENIED;
         case 404: return has_type ? API_E_MALFORMED : API_E_NOT_FOUND;
@@ -153,7 +154,7 @@ static void read_type(const char *text, char type[static 64])
         type[len] = '\0';
 }
 
-/* The first line of what the server says, without what it may echo of our own headers. */
+/* The first line of the server's text, without any echo of the request's headers. */
 static void read_message(const char *text, char message[static 200])
 {
         static const char *const echoes[] = {"Authorization", "authorization",
@@ -182,6 +183,26 @@ static const char *first_string(const cJSON *object, const char *const keys[], s
         return NULL;
 }
 
+/* A refused request: which member of it, and why. "FIELD_VALIDATION_FAILED: max_results: must be at most 100". */
+static void read_reason(const cJSON *json, char reason[static 200])
+{
+        CLEANUP(buf_deinit) Buf text = BUF_INIT(1024);
+        const char *why = json_string(json, "reason");
+        const cJSON *list = NULL, *field = NULL;
+        if (why)
+                (void)buf_append_str(&text, why);
+        if (json_member(json, "fieldList", &list) == 0 && cJSON_IsArray(list))
+                cJSON_ArrayForEach(field, list)
+                {
+                        const char *name = json_string(field, "name"),
+                                   *message = json_string(field, "message");
+                        if (name)
+                                (void)buf_appendf(&text, "%s%.64s%s%.100s", text.len ? ": " : "", name,
+                                        message ? ": " : "", message ? message : "");
+                }
+        read_message(buf_str(&text), reason);
+}
+
 /* Type and message out of the body, where it has them. True if it is a JSON object. */
 static bool read_body(const Buf *body, ApiFailure *failure)
 {
@@ -197,6 +218,7 @@ static bool read_body(const Buf *body, ApiFailure *failure)
         const char *message = first_string(json, message_keys, ARRAY_LEN(message_keys));
         if (message)
                 read_message(message, failure->message);
+        read_reason(json, failure->reason);
         return true;
 }
 

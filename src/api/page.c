@@ -131,10 +131,16 @@ static ApiError read_list(
         static const char *const members[API_OPERATION_COUNT] = {
                 [API_LIST_ACCESS_TOKENS] = "accessTokens",
                 [API_LIST_DNS_VIEWS] = "dnsViews",
+                [API_LIST_SHARED_DNS_VIEWS] = "dnsViews",
                 [API_LIST_GLOBAL_RESOLVERS] = "globalResolvers",
         };
         const cJSON *list = NULL;
-        if (json_member(json, members[operation], &list) < 0 || !cJSON_IsArray(list))
+        int r = json_member(json, members[operation], &list);
+        /* The service's model requires the other arrays, but permits an answer without accessTokens. */
+        bool is_absent = r == -ENOENT || (r == 0 && cJSON_IsNull(list));
+        if (is_absent && operation == API_LIST_ACCESS_TOKENS)
+                list = NULL;
+        else if (r < 0 || !cJSON_IsArray(list))
                 return malformed(detail, "has no array ", members[operation]);
         if (cJSON_GetArraySize(list) > PAGE_ITEMS_MAX)
                 return malformed(detail, "has too many ", members[operation]);

@@ -25,6 +25,7 @@ static const struct {
         [API_GET_ACCESS_TOKEN] = {"GetAccessToken", "/tokens/", true, false},
         [API_LIST_ACCESS_TOKENS] = {"ListAccessTokens", "/tokens/dns-view/", true, true},
         [API_LIST_DNS_VIEWS] = {"ListDNSViews", "/dns-views/resolver/", true, true},
+        [API_LIST_SHARED_DNS_VIEWS] = {"ListSharedDNSViews", "/shared-dns-views", false, true},
         [API_LIST_GLOBAL_RESOLVERS] = {"ListGlobalResolvers", "/global-resolver", false, true},
         [API_GET_GLOBAL_RESOLVER] = {"GetGlobalResolver", "/global-resolver/", true, false},
 };
@@ -32,6 +33,23 @@ static const struct {
 const char *api_operation_name(ApiOperation operation)
 {
         return operations[operation].name;
+}
+
+bool api_operation_has_id(ApiOperation operation)
+{
+        return operations[operation].has_id;
+}
+
+ApiError api_operation_error(ApiOperation operation, const ApiFailure *failure)
+{
+        bool is_list = operations[operation].has_pages;
+        if (!is_list)
+                return failure->error == API_E_REFUSED ? API_E_NOT_FOUND : failure->error;
+        if (operation == API_LIST_SHARED_DNS_VIEWS && strcmp(failure->type, "UnknownOperationException") == 0)
+                return API_OK;
+        bool is_branch_gone =
+                operations[operation].has_id && strncmp(failure->type, "ResourceNotFound", 16) == 0;
+        return failure->error == API_E_NOT_FOUND && !is_branch_gone ? API_E_REFUSED : failure->error;
 }
 
 size_t api_operation_response_max(ApiOperation operation)
@@ -128,6 +146,7 @@ static const char *remedy(ApiError error, int status, bool is_skew)
                 return is_skew ? "the clock of this machine is off: set it right"
                                : "check the access key, its secret, its session token and the region signed "
                                  "for";
+        case API_E_REFUSED: return "check endpoint_url=, region= and the release of this program";
         case API_E_THROTTLED: return "fewer tokens or a longer ttl= mean fewer calls";
         case API_E_UNREACHABLE: return "check network, name service, proxy and endpoint_url=";
         case API_E_TLS: return "check the endpoint, ca_bundle= and the clock of this machine";
@@ -151,6 +170,8 @@ void api_explain(ApiOperation operation, ApiError error, int status, const ApiFa
                 (void)buf_appendf(&line, "%s HTTP %d", *type ? "," : ":", status);
         if (*message)
                 (void)buf_appendf(&line, ": %s", message);
+        if (failure && *failure->reason)
+                (void)buf_appendf(&line, " (%s)", failure->reason);
         if (*what)
                 (void)buf_appendf(&line, ": %.200s", what);
         if (*todo)

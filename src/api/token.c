@@ -25,9 +25,11 @@
 #define BODY_MAX ((size_t)64 * 1024)
 #define DEPTH_MAX 16
 
+#define SLICE_NONE UINT32_MAX
+
 typedef struct Slice {
-        uint32_t offset; /* into `bytes` */
-        uint32_t len; /* 0: the document lacks the field */
+        uint32_t offset; /* into `bytes`; SLICE_NONE: the document lacks the field */
+        uint32_t len;
 } Slice;
 
 struct TokenDoc {
@@ -120,13 +122,13 @@ static bool is_time(const char *text)
         return is_printable(text, 64) && parse_iso8601(text, &wall_ns) == 0;
 }
 
-/* 1 to `max` characters, not bytes, of well-formed UTF-8. */
-static bool has_characters(const char *text, size_t max)
+/* `min` to `max` characters, not bytes, of well-formed UTF-8. */
+static bool has_characters(const char *text, size_t min, size_t max)
 {
         size_t characters = 0;
         for (; *text && characters <= max; text++)
                 characters += ((unsigned char)*text & 0xC0) != 0x80;
-        return characters > 0 && characters <= max;
+        return characters >= min && characters <= max;
 }
 
 bool token_field_is_valid(TokenField field, const char *text)
@@ -136,13 +138,13 @@ bool token_field_is_valid(TokenField field, const char *text)
         case TOKEN_DNS_VIEW_ID:
         case TOKEN_GLOBAL_RESOLVER_ID: return token_id_is_valid(text);
         case TOKEN_ARN: return is_printable(text, 2048);
-        case TOKEN_CLIENT_TOKEN: return has_characters(text, 256);
+        case TOKEN_CLIENT_TOKEN: return has_characters(text, 1, 256);
         case TOKEN_CREATED_AT:
         case TOKEN_EXPIRES_AT:
         case TOKEN_UPDATED_AT: return is_time(text);
         case TOKEN_NAME: return token_name_is_valid(text);
         case TOKEN_STATUS: return is_printable(text, 64);
-        case TOKEN_VALUE: return has_characters(text, 100);
+        case TOKEN_VALUE: return has_characters(text, 0, 100);
         case TOKEN_FIELD_COUNT: break;
         }
         return false;
@@ -237,8 +239,8 @@ static TokenDoc *build(const char *json, size_t len, const char *const texts[sta
         doc->bytes[len] = '\n';
         size_t used = len + 1;
         for (TokenField field = 0; field < TOKEN_FIELD_COUNT; field++)
-                if (texts[field])
-                        doc->fields[field] = place_field(doc->bytes, len, &used, texts[field]);
+                doc->fields[field] = texts[field] ? place_field(doc->bytes, len, &used, texts[field])
+                                                  : (Slice){.offset = SLICE_NONE};
         memcpy(&doc->fingerprint, digest, sizeof doc->fingerprint);
         doc->status = token_status_parse(texts[TOKEN_STATUS]);
         (void)parse_iso8601(texts[TOKEN_CREATED_AT], &doc->created_wall_ns);
@@ -283,7 +285,7 @@ const char *token_doc_field(const TokenDoc *doc, TokenField field, size_t *ret_l
 {
         Slice slice = doc->fields[field];
         *ret_len = slice.len;
-        return slice.len ? doc->bytes + slice.offset : NULL;
+        return slice.offset != SLICE_NONE ? doc->bytes + slice.offset : NULL;
 }
 
 const char *token_doc_json(const TokenDoc *doc, size_t *ret_len)

@@ -22,7 +22,7 @@
 
 typedef struct Question {
         ApiOperation operation;
-        const char *scope; /* "token", "dns_view", "resolver"; NULL: listing all */
+        const char *scope; /* "token", "dns_view", "resolver"; NULL: one of the list calls over everything */
         const char *id; /* borrowed from the options */
         const Options *options;
         ApiCall *call;
@@ -82,7 +82,7 @@ static void add_all(Questions *questions, const Options *options, ApiOperation o
 static int collect(const Options *options, Questions *ret_questions)
 {
         size_t scopes = options->token_ids.count + options->dns_view_ids.count + options->resolver_ids.count;
-        Questions questions = {.items = calloc(scopes + 1, sizeof *questions.items)};
+        Questions questions = {.items = calloc(scopes + 2, sizeof *questions.items)};
         if (!questions.items)
                 return -ENOMEM;
         if (options->check_token_id)
@@ -90,8 +90,10 @@ static int collect(const Options *options, Questions *ret_questions)
         add_all(&questions, options, API_GET_ACCESS_TOKEN, "token", &options->token_ids);
         add_all(&questions, options, API_LIST_ACCESS_TOKENS, "dns_view", &options->dns_view_ids);
         add_all(&questions, options, API_LIST_DNS_VIEWS, "resolver", &options->resolver_ids);
-        if (questions.count == 0)
+        if (questions.count == 0) {
                 add(&questions, options, API_LIST_GLOBAL_RESOLVERS, NULL, NULL);
+                add(&questions, options, API_LIST_SHARED_DNS_VIEWS, NULL, NULL);
+        }
         *ret_questions = questions;
         return 0;
 }
@@ -145,9 +147,10 @@ static void read_doc(Question *question, const TokenDoc *doc)
 static void read_page(Question *question, const ApiPage *page)
 {
         bool has_items = question->operation == API_LIST_ACCESS_TOKENS;
-        const char *what = has_items                                   ? "token"
-                           : question->operation == API_LIST_DNS_VIEWS ? "DNS view"
-                                                                       : "global resolver";
+        const char *what = has_items                                          ? "token"
+                           : question->operation == API_LIST_DNS_VIEWS        ? "DNS view"
+                           : question->operation == API_LIST_SHARED_DNS_VIEWS ? "shared DNS view"
+                                                                              : "global resolver";
         size_t count = has_items ? page->item_count : page->id_count;
         (void)snprintf(question->detail, sizeof question->detail, "%s%s%zu%s %s%s",
                 question->id ? question->id : "", question->id ? ": " : "", count,
@@ -165,6 +168,7 @@ static void read_failure(Question *question, const ApiResult *result)
         case API_E_NOT_FOUND:
                 remedy = "check the id, the region (region=) and the account that the credentials belong to";
                 break;
+        case API_E_REFUSED: remedy = check_cut_remedy(text, "check endpoint_url= and region="); break;
         case API_E_ACCESS_DENIED:
                 remedy = check_cut_remedy(text, "the credentials' policy must allow it");
                 break;
@@ -177,6 +181,14 @@ static void read_failure(Question *question, const ApiResult *result)
         (void)snprintf(question->detail, sizeof question->detail, "%s%s%s", question->id ? question->id : "",
                 question->id ? ": " : "", text);
         question->outcome = CHECK_FAILED;
+        /* A mount goes on without the views that other accounts share. */
+        if (question->operation == API_LIST_SHARED_DNS_VIEWS && result->error == API_E_ACCESS_DENIED) {
+                question->outcome = CHECK_OK;
+                advise(question, "");
+                (void)snprintf(question->detail, sizeof question->detail,
+                        "left out: listing them needs the IAM action "
+                        "route53globalresolver:ListSharedDNSViews");
+        }
 }
 
 static void on_result(const ApiResult *result, void *userdata)
@@ -245,8 +257,10 @@ static void tell(CheckReport *report, const Question *question, CheckOutcome out
                 [API_LIST_ACCESS_TOKENS] = "DNS view",
                 [API_LIST_DNS_VIEWS] = "resolver",
                 [API_LIST_GLOBAL_RESOLVERS] = "listing",
+                [API_LIST_SHARED_DNS_VIEWS] = "shared views",
         };
-        (void)snprintf(name, sizeof name, "%s%s%s", question->scope ? question->scope : "listing",
+        const char *whole = question->operation == API_LIST_SHARED_DNS_VIEWS ? "shared_dns_views" : "listing";
+        (void)snprintf(name, sizeof name, "%s%s%s", question->scope ? question->scope : whole,
                 question->scope ? "=" : "", question->scope ? question->id : "");
         check_report_step(report, name, labels[question->operation], outcome,
                 remedy && *remedy ? remedy : NULL, "%s", detail);
@@ -255,7 +269,8 @@ static void tell(CheckReport *report, const Question *question, CheckOutcome out
 /* The service looked at the call, whatever it said to it. */
 static bool is_accepted(ApiError error)
 {
-        return error == API_OK || error == API_E_NOT_FOUND || error == API_E_ACCESS_DENIED;
+        return error == API_OK || error == API_E_NOT_FOUND || error == API_E_REFUSED ||
+               error == API_E_ACCESS_DENIED;
 }
 
 static bool tell_call(CheckReport *report, const Question *first)

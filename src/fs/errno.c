@@ -14,6 +14,7 @@ int fs_errno(ApiError error)
         case API_E_CREDENTIALS_EXPIRED: return EKEYEXPIRED;
         case API_E_CREDENTIALS_REJECTED: return EKEYREJECTED;
         case API_E_THROTTLED: return EBUSY;
+        case API_E_REFUSED: return EBADRQC;
         case API_E_SERVER: return EREMOTEIO;
         case API_E_TIMEOUT: return ETIMEDOUT;
         case API_E_UNREACHABLE: return EHOSTUNREACH;

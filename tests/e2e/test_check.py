@@ -32,12 +32,13 @@ def test_all_is_well(check, resolver):
     """Without a token everything is listed; each step is told in its order."""
     outcome = check()
     assert outcome.status == 0, outcome.output
-    assert outcome.names == [*STEPS, "listing"]
+    assert outcome.names == [*STEPS, "listing", "shared_dns_views"]
     assert all(ok is True for ok, *_ in outcome.steps.values())
     outcome.ok("options", "ttl 60 s", "timeout 10 s", "all tokens")
     outcome.ok("credentials", "AKID…IN01", "environment")
     outcome.ok("endpoint", resolver.url, "AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER", "us-east-2")
     outcome.ok("call", "ListGlobalResolvers")
+    outcome.ok("shared_dns_views", "0 shared DNS views")
     assert ACCESS_KEY not in outcome.output
     assert resolver.count("ListGlobalResolvers") == 1 and resolver.count("GetAccessToken") == 0
 

@@ -172,6 +172,32 @@ def test_denied_listing(check, resolver, token):
     assert check(token["id"]).status == 0
 
 
+def test_refused_listing(check, resolver):
+    """A request that the service refuses as invalid: the reason and the member are told, and what to look at."""
+    resolver.add_fault("body", operation="ListGlobalResolvers", status=400,
+                       headers={"x-amzn-ErrorType": "ValidationException"},
+                       body='{"message": "no", "reason": "FIELD_VALIDATION_FAILED", '
+                            '"fieldList": [{"name": "max_results", "message": "too large"}]}')
+    outcome = check()
+    outcome.ok("call")
+    assert "region=" in outcome.failed("listing", "ValidationException", "FIELD_VALIDATION_FAILED", "max_results")
+
+
+def test_shared_views(check, resolver):
+    """Views of other accounts are counted; without the permission, or on an older service, a mount works all the same."""
+    resolver.add_shared_view()
+    check().ok("shared_dns_views", "1 shared DNS view")
+    resolver.deny(operation="ListSharedDNSViews")
+    outcome = check()
+    assert outcome.status == 0
+    outcome.ok("shared_dns_views", "route53globalresolver:ListSharedDNSViews")
+    resolver.allow_all()
+    resolver.lacks_shared_views = True
+    outcome = check()
+    assert outcome.status == 0
+    outcome.ok("shared_dns_views", "0 shared DNS views")
+
+
 def test_tokens_that_are_over(check, resolver):
     """Expired ones can be read, but it is told."""
     token = resolver.add_token(expires_in=-60)

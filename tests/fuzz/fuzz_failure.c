@@ -40,6 +40,7 @@ static void check_explained(const HttpResponse *response, const ApiFailure *fail
 {
         char text[API_DETAIL_MAX];
         for (ApiOperation operation = 0; operation < API_OPERATION_COUNT; operation++) {
+                (void)api_operation_error(operation, failure);
                 api_explain(operation, failure->error, response->status, failure, "", text);
                 require(strlen(text) < sizeof text && is_printable(text));
         }
@@ -76,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(failure.retry_after_ns <= 300 * NS_PER_S && failure.server_wall_s >= 0);
         require(strlen(failure.type) < sizeof failure.type && is_printable(failure.type));
         require(strlen(failure.message) < sizeof failure.message && is_printable(failure.message));
+        require(strlen(failure.reason) < sizeof failure.reason && is_printable(failure.reason));
         require(!failure.is_skew || failure.error == API_E_CREDENTIALS_REJECTED);
         require(!strstr(failure.message, "Credential=") && !strstr(failure.message, "Signature="));
         if (response.status < 400 || response.status > 599)

@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (size == 0)
                 return 0;
         static const ApiOperation operations[] = {API_LIST_ACCESS_TOKENS, API_LIST_DNS_VIEWS,
-                API_LIST_GLOBAL_RESOLVERS, API_GET_GLOBAL_RESOLVER};
+                API_LIST_GLOBAL_RESOLVERS, API_GET_GLOBAL_RESOLVER, API_LIST_SHARED_DNS_VIEWS};
         ApiOperation operation = operations[data[0] % ARRAY_LEN(operations)];
         char detail[128];
         ApiPage page = {0};

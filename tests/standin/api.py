@@ -1,4 +1,4 @@
-"""The five operations: from a request to an answer, by way of latency, signature, faults, denials."""
+"""The six operations: from a request to an answer, by way of latency, signature, faults, denials."""
 
 import email.utils
 import json
@@ -10,7 +10,7 @@ from .calls import Call
 from .errors import ApiError, code_for_status
 from .faults import transform
 
-LISTS = {"ListAccessTokens": "accessTokens", "ListDNSViews": "dnsViews",
+LISTS = {"ListAccessTokens": "accessTokens", "ListDNSViews": "dnsViews", "ListSharedDNSViews": "dnsViews",
          "ListGlobalResolvers": "globalResolvers"}
 MAX_RESULTS = 100
 
@@ -56,6 +56,8 @@ class Api:
             call.resolver = view["globalResolverId"] if view is not None else None
         elif parts[:2] == ["dns-views", "resolver"] and len(parts) == 3:
             call.operation, call.resolver = "ListDNSViews", parts[2][:200]
+        elif parts == ["shared-dns-views"] and not self.owner.lacks_shared_views:
+            call.operation = "ListSharedDNSViews"
         elif parts == ["global-resolver"]:
             call.operation = "ListGlobalResolvers"
         elif parts[0] == "global-resolver" and len(parts) == 2:
@@ -147,6 +149,8 @@ class Api:
             items, token = data.list_tokens(call.dns_view, size, token)
         elif call.operation == "ListDNSViews":
             items, token = data.list_views(call.resolver, size, token)
+        elif call.operation == "ListSharedDNSViews":
+            items, token = data.list_shared_views(size, token)
         else:
             items, token = data.list_resolvers(size, token)
         page = {LISTS[call.operation]: items}

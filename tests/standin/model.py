@@ -19,7 +19,9 @@ from datetime import datetime, timezone
 from .errors import ApiError
 
 ACCOUNT = "123456789012"
+OTHER_ACCOUNT = "210987654321"
 ARN = f"arn:aws:route53globalresolver::{ACCOUNT}:"
+OTHER_ARN = f"arn:aws:route53globalresolver::{OTHER_ACCOUNT}:"
 ID_PATTERN = re.compile(r"[-.a-zA-Z0-9]{1,64}")
 DAY = 86400
 TIMES = ("createdAt", "expiresAt", "updatedAt")
@@ -102,6 +104,7 @@ class Model:
         self.resolvers, self.views, self.tokens = {}, {}, {}
         self._resolver_order = _Collection()
         self._view_order = {}       # resolver id -> _Collection
+        self._shared_order = _Collection()      # views of another account, shared with this one
         self._token_order = {}      # view id -> _Collection
         self._sequence = 0
         self._history = {}          # token id -> [(monotonic, document or None)]
@@ -149,6 +152,14 @@ class Model:
             self.views[id] = document
             return document
 
+    def add_shared_view(self, name="shared", **fields):
+        """Adds a DNS view of another account's resolver, shared with this one; gives its document."""
+        with self.lock:
+            id, resolver = _new_id("dnsv-"), _new_id("gr-")
+            self._view_order[resolver] = _Collection()
+            self._shared_order.add(self._next(), id)
+            return self.add_view(name, resolver, id, arn=f"{OTHER_ARN}dns-view/{id}", **fields)
+
     def add_token(self, name=None, *, view=None, id=None, value=None, status="OPERATIONAL",
                   client_token="", created_at=None, updated_at=None, expires_at=None,
                   expires_in=90 * DAY, **fields):
@@ -171,7 +182,7 @@ class Model:
                 "globalResolverId": self.views[view]["globalResolverId"], "name": name,
                 "status": status,
                 "updatedAt": created if updated_at is None else updated_at,
-                "value": value or secrets.token_urlsafe(32), **fields,
+                "value": secrets.token_urlsafe(32) if value is None else value, **fields,
             }
             self._token_order[view].add(self._next(), id)
             return self._put(id, document)
@@ -237,6 +248,8 @@ class Model:
             for token in list(self._token_order[id].ids):
                 self.delete_token(token)
             self._view_order[self.views.pop(id)["globalResolverId"]].remove(id)
+            if id in self._shared_order.ids:
+                self._shared_order.remove(id)
             del self._token_order[id]
 
     def history(self, id):
@@ -297,6 +310,11 @@ class Model:
         with self.lock:
             self.get_resolver(resolver)
             return self._page(self._view_order[resolver], self.views, resolver, size, token)
+
+    def list_shared_views(self, size, token=None):
+        """One page of the views that other accounts share: (items, next token or None)."""
+        with self.lock:
+            return self._page(self._shared_order, self.views, "shared", size, token)
 
     def list_tokens(self, view, size, token=None):
         """One page of a view's tokens, without their secrets: (items, next token or None)."""

@@ -105,7 +105,7 @@ static void test_bad_ids_are_never_sent(void **state)
         const char *const ids[] = {"", ".", "..", "a/b", "a_b", "a?b", "a%2e", "\xC3\xA4", longest, NULL};
         for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
                 for (ApiOperation operation = 0; operation < API_OPERATION_COUNT; operation++) {
-                        if (operation == API_LIST_GLOBAL_RESOLVERS)
+                        if (!api_operation_has_id(operation))
                                 continue;
                         Caller caller = {0};
                         start(&caller, operation, ids[i], NULL);
@@ -181,6 +181,51 @@ static void test_final_failures(void **state)
         assert_int_equal(counters->attempts[API_GET_ACCESS_TOKEN][API_E_MALFORMED], 4);
         assert_int_equal(counters->attempts[API_GET_ACCESS_TOKEN][API_E_NOT_FOUND], 1);
         assert_int_equal(counters->retries, 0);
+}
+
+/* What each operation makes of a refusal: nothing but the service's word that a resource is missing ends a branch. */
+static void test_refusals_by_operation(void **state)
+{
+        (void)state;
+        static const struct {
+                ApiOperation operation;
+                const char *id, *type;
+                int status;
+                ApiError error;
+        } all[] = {
+                {API_GET_ACCESS_TOKEN, "at-1", "ValidationException", 400, API_E_NOT_FOUND},
+                {API_GET_GLOBAL_RESOLVER, "gr-1", "ValidationException", 400, API_E_NOT_FOUND},
+                {API_GET_ACCESS_TOKEN, "at-1", NULL, 404, API_E_NOT_FOUND},
+                {API_LIST_ACCESS_TOKENS, "dnsv-1", "ValidationException", 400, API_E_REFUSED},
+                {API_LIST_ACCESS_TOKENS, "dnsv-1", "ResourceNotFoundException", 404, API_E_NOT_FOUND},
+                {API_LIST_ACCESS_TOKENS, "dnsv-1", NULL, 404, API_E_REFUSED},
+                {API_LIST_DNS_VIEWS, "gr-1", "ValidationException", 400, API_E_REFUSED},
+                {API_LIST_DNS_VIEWS, "gr-1", "ResourceNotFoundException", 404, API_E_NOT_FOUND},
+                {API_LIST_GLOBAL_RESOLVERS, NULL, "ValidationException", 400, API_E_REFUSED},
+                {API_LIST_GLOBAL_RESOLVERS, NULL, "ResourceNotFoundException", 404, API_E_REFUSED},
+                {API_LIST_GLOBAL_RESOLVERS, NULL, "UnknownOperationException", 404, API_E_MALFORMED},
+                {API_LIST_SHARED_DNS_VIEWS, NULL, "ValidationException", 400, API_E_REFUSED},
+                {API_LIST_SHARED_DNS_VIEWS, NULL, "ResourceNotFoundException", 404, API_E_REFUSED},
+                {API_LIST_SHARED_DNS_VIEWS, NULL, "AccessDeniedException", 403, API_E_ACCESS_DENIED},
+                {API_LIST_SHARED_DNS_VIEWS, NULL, "UnknownOperationException", 404, API_OK},
+        };
+        for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+                Caller caller = {0};
+                start(&caller, all[i].operation, all[i].id, NULL);
+                turn();
+                assert_int_equal(sent_count, 1);
+                answer(0, (Answer){.status = all[i].status,
+                                  .type = all[i].type,
+                                  .body = "{\"reason\":\"FIELD_VALIDATION_FAILED\",\"fieldList\":[{\"name\":"
+                                          "\"max_results\",\"message\":\"too many\"}]}"});
+                assert_int_equal(caller.ended, 1);
+                if (caller.error != all[i].error)
+                        fail_msg("%s, %s: %s", api_operation_name(all[i].operation), all[i].type,
+                                api_error_name(caller.error));
+                if (caller.error == API_E_REFUSED)
+                        assert_non_null(
+                                strstr(caller.detail, "(FIELD_VALIDATION_FAILED: max_results: too many)"));
+        }
 }
 
 static void test_what_http_refuses(void **state)
@@ -338,6 +383,7 @@ int main(void)
                 client_test(test_lists),
                 client_test(test_bad_ids_are_never_sent),
                 client_test(test_final_failures),
+                client_test(test_refusals_by_operation),
                 client_test(test_what_http_refuses),
                 client_test(test_sixteen_in_flight),
                 client_test(test_handlers_may_cancel_and_start),

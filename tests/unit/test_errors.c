@@ -102,7 +102,7 @@ static const struct {
         {"AccessDenied", 403, API_E_ACCESS_DENIED},
         {"OptInRequired", 403, API_E_ACCESS_DENIED},
         {"ResourceNotFoundException", 404, API_E_NOT_FOUND},
-        {"ValidationException", 400, API_E_NOT_FOUND},
+        {"ValidationException", 400, API_E_REFUSED},
         {"ThrottlingException", 429, API_E_THROTTLED},
         {"ThrottlingException", 400, API_E_THROTTLED},
         {"TooManyRequestsException", 429, API_E_THROTTLED},
@@ -167,7 +167,7 @@ static void test_status_without_type(void **state)
                 const char *body;
                 ApiError error;
         } all[] = {
-                {400, "{}", API_E_NOT_FOUND},
+                {400, "{}", API_E_REFUSED},
                 {401, "{}", API_E_CREDENTIALS_REJECTED},
                 {403, "{\"Message\":\"x\"}", API_E_ACCESS_DENIED},
                 {404, "{}", API_E_NOT_FOUND},
@@ -235,6 +235,29 @@ static void test_bodies_that_are_no_help(void **state)
         (void)buf_append_char(&body, ' ');
         assert_int_equal(parse((Answer){.status = 500, .body = body.data}).error, API_E_SERVER);
         buf_deinit(&body);
+}
+
+static void test_reason_of_a_refusal(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *body, *reason;
+        } all[] = {
+                {"{\"reason\":\"FIELD_VALIDATION_FAILED\",\"fieldList\":[{\"name\":\"max_results\","
+                 "\"message\":"
+                 "\"must be \\u00b1 1\\nmore\"},{\"name\":\"id\"},{},7]}",
+                        "FIELD_VALIDATION_FAILED: max_results: must be ?? 1"},
+                {"{\"reason\":\"OTHER\"}", "OTHER"},
+                {"{\"fieldList\":[{\"name\":\"a\",\"message\":\"b\"},{\"name\":\"c\"}]}", "a: b: c"},
+                {"{\"reason\":[],\"fieldList\":{}}", ""},
+                {"{\"fieldList\":[{\"name\":\"Authorization\"}]}", ""},
+        };
+        for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+                ApiFailure failure =
+                        parse((Answer){.status = 400, .type = "ValidationException", .body = all[i].body});
+                assert_int_equal(failure.error, API_E_REFUSED);
+                assert_string_equal(failure.reason, all[i].reason);
+        }
 }
 
 static void test_retry_after(void **state)
@@ -357,6 +380,7 @@ int main(void)
                 cmocka_unit_test(test_types_in_every_place),
                 cmocka_unit_test(test_status_without_type),
                 cmocka_unit_test(test_bodies_that_are_no_help),
+                cmocka_unit_test(test_reason_of_a_refusal),
                 cmocka_unit_test(test_retry_after),
                 cmocka_unit_test(test_date),
                 cmocka_unit_test(test_skew),

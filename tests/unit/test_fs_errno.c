@@ -20,6 +20,7 @@ static void test_table(void **state)
         } rows[] = {
                 {API_OK, 0},
                 {API_E_NOT_FOUND, ENOENT},
+                {API_E_REFUSED, EBADRQC},
                 {API_E_ACCESS_DENIED, EACCES},
                 {API_E_NO_CREDENTIALS, ENOKEY},
                 {API_E_CREDENTIALS_EXPIRED, EKEYEXPIRED},

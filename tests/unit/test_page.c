@@ -105,6 +105,33 @@ static void test_ids(void **state)
         api_page_deinit(&page);
 }
 
+/* The service's model permits it. */
+static void test_without_access_tokens(void **state)
+{
+        (void)state;
+        static const char *const bodies[] = {
+                "{\"nextToken\":\"n\"}", "{\"accessTokens\":null,\"nextToken\":\"n\"}"};
+        for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+                ApiPage page = parse_ok(API_LIST_ACCESS_TOKENS, NULL, bodies[i]);
+                assert_int_equal(page.item_count, 0);
+                assert_int_equal(page.skipped, 0);
+                assert_string_equal(page.next_token, "n");
+                api_page_deinit(&page);
+        }
+}
+
+static void test_shared_views(void **state)
+{
+        (void)state;
+        ApiPage page = parse_ok(API_LIST_SHARED_DNS_VIEWS, NULL,
+                "{\"dnsViews\":[{\"id\":\"dnsv-1\",\"globalResolverId\":\"gr-9\"},{}],\"nextToken\":\"n\"}");
+        assert_int_equal(page.id_count, 1);
+        assert_int_equal(page.skipped, 1);
+        assert_string_equal(page.ids[0], "dnsv-1");
+        assert_string_equal(page.next_token, "n");
+        api_page_deinit(&page);
+}
+
 static void test_resolver(void **state)
 {
         (void)state;
@@ -135,10 +162,11 @@ static void test_refuses(void **state)
         (void)state;
         parse_refused(API_LIST_ACCESS_TOKENS, NULL, "", "valid JSON");
         parse_refused(API_LIST_ACCESS_TOKENS, NULL, "[]", "no JSON object");
-        parse_refused(API_LIST_ACCESS_TOKENS, NULL, "{}", "no array accessTokens");
-        parse_refused(API_LIST_ACCESS_TOKENS, NULL, "{\"accessTokens\":null}", "no array accessTokens");
+        parse_refused(API_LIST_DNS_VIEWS, NULL, "{}", "no array dnsViews");
+        parse_refused(API_LIST_SHARED_DNS_VIEWS, NULL, "{\"dnsViews\":null}", "no array dnsViews");
+        parse_refused(API_LIST_GLOBAL_RESOLVERS, NULL, "{\"dnsViews\":[]}", "no array globalResolvers");
         parse_refused(API_LIST_ACCESS_TOKENS, NULL, "{\"accessTokens\":{}}", "no array accessTokens");
-        parse_refused(API_LIST_ACCESS_TOKENS, NULL, "{\"dnsViews\":[]}", "no array accessTokens");
+        parse_refused(API_LIST_ACCESS_TOKENS, NULL, "{\"accessTokens\":[],\"accessTokens\":[]}", "no array");
         parse_refused(API_LIST_DNS_VIEWS, NULL, "{\"dnsViews\":[],\"dnsViews\":[]}", "no array dnsViews");
         parse_refused(
                 API_LIST_GLOBAL_RESOLVERS, NULL, "{\"globalResolvers\":[],\"nextToken\":7}", "nextToken");
@@ -194,6 +222,8 @@ int main(void)
                 cmocka_unit_test(test_tokens),
                 cmocka_unit_test(test_malformed_items_are_left_out),
                 cmocka_unit_test(test_ids),
+                cmocka_unit_test(test_without_access_tokens),
+                cmocka_unit_test(test_shared_views),
                 cmocka_unit_test(test_resolver),
                 cmocka_unit_test(test_refuses),
                 cmocka_unit_test(test_sizes),

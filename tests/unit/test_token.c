@@ -160,6 +160,19 @@ static void test_optional_fields(void **state)
         }
 }
 
+/* The service's model permits it: the file is empty, the others are right. */
+static void test_empty_value(void **state)
+{
+        (void)state;
+        CLEANUP(token_doc_unref_p)
+        TokenDoc *doc = parse_ok(body_with(TOKEN_VALUE, "\"value\":\"\"", "").text);
+        size_t len = 1;
+        assert_non_null(token_doc_field(doc, TOKEN_VALUE, &len));
+        assert_int_equal(len, 0);
+        assert_non_null(token_doc_field(doc, TOKEN_ARN, &len));
+        assert_int_not_equal(len, 0);
+}
+
 static void test_required_fields(void **state)
 {
         (void)state;
@@ -181,7 +194,7 @@ static void test_required_fields(void **state)
                         parse_refused(body_with(field, member, "").text, why);
                 }
                 (void)snprintf(member, sizeof member, "\"%s\":\"\"", token_field_name(field));
-                if (!is_optional)
+                if (!is_optional && field != TOKEN_VALUE)
                         parse_refused(body_with(field, member, "").text, why);
                 (void)snprintf(why, sizeof why, "more than one %s", token_field_name(field));
                 (void)snprintf(member, sizeof member, ",\"%s\":\"x\"", token_field_name(field));
@@ -455,6 +468,7 @@ int main(void)
                 cmocka_unit_test(test_usual),
                 cmocka_unit_test(test_references),
                 cmocka_unit_test(test_optional_fields),
+                cmocka_unit_test(test_empty_value),
                 cmocka_unit_test(test_required_fields),
                 cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_refuses_bad_text),

@@ -34,17 +34,20 @@ typedef enum ApiOperation {
         API_GET_ACCESS_TOKEN,
         API_LIST_ACCESS_TOKENS, /* of a DNS view */
         API_LIST_DNS_VIEWS, /* of a resolver */
+        API_LIST_SHARED_DNS_VIEWS, /* of other accounts, shared through AWS RAM */
         API_LIST_GLOBAL_RESOLVERS,
         API_GET_GLOBAL_RESOLVER,
         API_OPERATION_COUNT,
 } ApiOperation;
 const char *api_operation_name(ApiOperation operation); /* "GetAccessToken" */
+/* False: the operation is about the whole account, and its `id` is NULL. */
+bool api_operation_has_id(ApiOperation operation);
 
 /* One page of a list call, or GetGlobalResolver's answer; which members are set depends on the operation. */
 typedef struct ApiPage {
         TokenItem *items; /* ListAccessTokens; malformed items are left out and counted */
         size_t item_count;
-        char (*ids)[TOKEN_ID_MAX + 1]; /* ListDNSViews, ListGlobalResolvers */
+        char (*ids)[TOKEN_ID_MAX + 1]; /* ListDNSViews, ListSharedDNSViews, ListGlobalResolvers */
         size_t id_count;
         size_t skipped; /* items left out since they were malformed */
         char *next_token; /* NULL: the last page */
@@ -66,7 +69,7 @@ typedef struct ApiResult {
  * endpoint fails for others is told so in the same way, once, with the error of those. */
 typedef void ApiHandler(const ApiResult *result, void *userdata);
 
-/* Starts a call: `id` is the token, view or resolver (NULL for ListGlobalResolvers), `next_token` of the page before
+/* Starts a call: `id` is the token, view or resolver (NULL for ListGlobalResolvers and ListSharedDNSViews), `next_token` of the page before
  * (NULL: the first). Both are copied. The call goes on retrying transient failures until it is cancelled: the caller
  * decides how long it is worth it. 0 or -ENOMEM. */
 int api_start(ApiClient *client, ApiOperation operation, const char *id, const char *next_token,

@@ -10,6 +10,7 @@
 typedef enum ApiError {
         API_OK,
         API_E_NOT_FOUND, /* no such token; the API refused the id; out of scope */
+        API_E_REFUSED, /* the API refused the request as invalid: says nothing about what exists, ends no copy */
         API_E_ACCESS_DENIED,
         API_E_NO_CREDENTIALS,
         API_E_CREDENTIALS_EXPIRED,
@@ -40,6 +41,7 @@ typedef struct ApiFailure {
         int64_t server_wall_s; /* from Date; 0: none */
         char type[64]; /* the API's error type, "" if none; printable ASCII */
         char message[200]; /* the API's message, cut, printable; "" if none */
+        char reason[200]; /* of a refused request: `reason` and `fieldList`, cut, printable; "" if none */
 } ApiFailure;
 /* Reads the kind of failure out of an answer that isn't a success (every status but 200): transport error, or
  * x-amzn-ErrorType, __type/code in the body (at most 64 KiB of it), else the status; Retry-After in both forms, Date.

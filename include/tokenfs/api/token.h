@@ -58,8 +58,8 @@ CLEANUP_DEFINE(TokenDoc *, token_doc_unref);
 ApiError token_doc_parse(
         const char *id, const char *body, size_t len, char detail[static 128], TokenDoc **ret_doc);
 
-/* A field's bytes, without a NUL behind them; *ret_len 0 and NULL if the document lacks it (also where an optional
- * field is null or ""). Borrowed from the document. */
+/* A field's bytes, without a NUL behind them; NULL and *ret_len 0 if the document lacks it (also where an optional
+ * field is null or ""). An empty `value` isn't NULL. Borrowed from the document. */
 const char *token_doc_field(const TokenDoc *doc, TokenField field, size_t *ret_len);
 /* The whole document as JSON and a line feed: the API's own members, just as they were received. Borrowed. */
 const char *token_doc_json(const TokenDoc *doc, size_t *ret_len);
