@@ -51,7 +51,7 @@ void freshness_set(
         freshness->expires_wall_ns = expired ? INT64_MAX : expires_wall_ns;
 }
 
-bool freshness_is_promised(const Freshness *freshness, uint64_t since_ns)
+bool freshness_is_valid(const Freshness *freshness, uint64_t since_ns)
 {
         if (freshness->answered_ns >= since_ns && freshness->answered_ns != 0)
                 return true;

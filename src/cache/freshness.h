@@ -8,7 +8,7 @@ typedef struct Freshness {
         uint64_t sent_ns; /* when the call was sent that gave the copy: its age counts from here */
         uint64_t answered_ns; /* when it was answered */
         uint64_t refresh_ns; /* from here on an access refreshes in the background */
-        uint64_t due_ns; /* from here on it isn't promised any more */
+        uint64_t due_ns; /* from here on it is not valid any more */
         uint64_t stale_ns; /* from here on it isn't served even while the API fails */
         int64_t expires_wall_ns; /* a change of what the copy means, still to come; INT64_MAX: none */
 } Freshness;
@@ -19,7 +19,7 @@ typedef struct Freshness {
 void freshness_set(
         Freshness *freshness, uint64_t sent_ns, uint64_t ttl_ns, uint64_t stale_ns, int64_t expires_wall_ns);
 /* May it be served without asking? `since_ns`: when the reader came; an answer that came later is always one. */
-bool freshness_is_promised(const Freshness *freshness, uint64_t since_ns);
+bool freshness_is_valid(const Freshness *freshness, uint64_t since_ns);
 /* Should an access refresh it in the background? Not when it is due (ttl 0 always is): the next reader fetches it. */
 bool freshness_is_ageing(const Freshness *freshness);
 /* May it be served while the API fails? */

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "freshness.h"
+#include "copy.h"
 #include "tokenfs/base/list.h"
 #include "tokenfs/cache/listing.h"
 
@@ -18,9 +18,7 @@ typedef struct ListingScopes {
 
 /* What one walk over the API gathers. */
 typedef struct Walk {
-        bool is_under_way;
         uint64_t started_ns;
-        uint64_t retry_at_ns; /* a call of it waits for its next attempt; 0: none does */
         ListLink todo, running;
         TokenItem *items;
         size_t item_count, item_capacity;
@@ -38,28 +36,20 @@ typedef struct Rejected {
 struct Listing {
         ListingSettings settings;
         ListingScopes scopes;
-        ListLink waits;
-        uint64_t used_ns;
-
-        bool has_items; /* a walk has ended well; the members down to `dns_views` are its */
+        Copy copy; /* of a walk's outcome: the members down to `version` */
         TokenItem *items; /* by id */
         size_t item_count;
         const TokenItem **by_name; /* by name, then the newest first */
         bool complete;
         ApiError denied;
         size_t resolvers, dns_views;
-        Freshness freshness;
         uint64_t version;
 
         Walk walk;
-        ApiError error; /* of the last attempt */
-        uint64_t error_ns, error_held_ns;
-        int64_t error_wall_ns;
         ApiError logged_error;
 
         Rejected rejected[64]; /* found to be gone since the listing was fetched */
         size_t rejected_count;
-        uint64_t rejected_ns; /* when the last one was */
 };
 
 /* scopes.c */

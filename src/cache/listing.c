@@ -20,7 +20,6 @@
 #define LISTING_ITEMS_MAX 200000 /* in all */
 #define LISTING_BRANCHES_MAX 20000 /* resolvers and views, in all */
 #define LISTING_ERROR_HOLD_NS NS_PER_S
-#define LISTING_PROBE_LINGER_NS (10 * NS_PER_S)
 
 /* One list call, with all its pages. */
 typedef struct Branch {
@@ -34,6 +33,7 @@ typedef struct Branch {
 } Branch;
 
 static void walk_advance(Listing *listing);
+static CopyFetch listing_fetch;
 
 int listing_new(const ListingSettings *settings, Listing **ret_listing)
 {
@@ -41,7 +41,7 @@ int listing_new(const ListingSettings *settings, Listing **ret_listing)
         if (!listing)
                 return -ENOMEM;
         listing->settings = *settings;
-        list_init(&listing->waits);
+        copy_init(&listing->copy, &listing->settings.policy, listing_fetch);
         list_init(&listing->walk.todo);
         list_init(&listing->walk.running);
         listing->version = 1;
@@ -56,12 +56,13 @@ int listing_new(const ListingSettings *settings, Listing **ret_listing)
 
 static void branch_free(Branch *branch)
 {
-        branch->listing->settings.source.cancel(branch->call);
+        branch->listing->settings.policy.source.cancel(branch->call);
         list_unlink(&branch->link);
         free(branch->next_token);
         free(branch);
 }
 
+/* Ends the walk's calls, and frees what it has gathered. */
 static void walk_clear(Walk *walk)
 {
         Branch *branch;
@@ -71,8 +72,6 @@ static void walk_clear(Walk *walk)
         free(walk->items);
         walk->items = NULL;
         walk->item_count = walk->item_capacity = walk->branch_count = 0;
-        walk->is_under_way = false;
-        walk->retry_at_ns = 0;
 }
 
 Listing *listing_free(Listing *listing)
@@ -132,14 +131,10 @@ static void listing_log_outcome(Listing *listing)
         listing->logged_error = error;
 }
 
-/* The walk failed as a whole: the old listing stays. */
+/* The walk failed as a whole: the old listing stays, whatever the error, since its items are no secrets. */
 static void walk_fail(Listing *listing, ApiError error, const char *detail)
 {
-        if (listing->error == API_OK)
-                listing->error_wall_ns = clock_wall_ns();
-        listing->error = error;
-        listing->error_ns = clock_now_ns();
-        listing->error_held_ns = clock_add_ns(listing->error_ns, LISTING_ERROR_HOLD_NS);
+        (void)copy_fail(&listing->copy, error, LISTING_ERROR_HOLD_NS);
         if (listing->logged_error != error)
                 log_warning("listing: %s%s%s", api_error_name(error), *detail ? ": " : "", detail);
         listing->logged_error = error;
@@ -169,16 +164,13 @@ static void walk_finish(Listing *listing)
         listing->items = TAKE(walk->items);
         listing->item_count = walk->item_count;
         listing->by_name = by_name;
-        listing->has_items = true;
         listing->complete = walk->denied == API_OK && walk->skipped == 0;
         listing->denied = walk->denied;
         listing->resolvers = walk->resolvers;
         listing->dns_views = walk->dns_views;
         if (changed)
                 listing->version++;
-        freshness_set(&listing->freshness, walk->started_ns, listing->settings.ttl_ns,
-                listing->settings.stale_ns, INT64_MAX);
-        listing->error = API_OK;
+        copy_learn(&listing->copy, walk->started_ns, INT64_MAX);
         listing_log_outcome(listing);
         walk_clear(walk);
 }
@@ -261,25 +253,20 @@ static void branch_on_result(const ApiResult *result, void *userdata)
         Listing *listing = branch->listing;
         Walk *walk = &listing->walk;
         if (result->retry_at_ns) {
-                if (listing->error == API_OK)
-                        listing->error_wall_ns = clock_wall_ns();
-                listing->error = result->error;
-                listing->error_ns = clock_now_ns();
-                walk->retry_at_ns = result->retry_at_ns;
+                copy_note_retry(&listing->copy, result->error, result->retry_at_ns);
                 if (listing->logged_error != result->error)
                         log_warning("listing: %s%s%s", api_error_name(result->error),
                                 *result->detail ? ": " : "", result->detail);
                 listing->logged_error = result->error;
-                /* As with tokens: a probe that goes on, but not for ever for nobody. */
-                uint64_t linger_ns = clock_add_ns(listing->settings.ttl_ns, LISTING_PROBE_LINGER_NS);
-                if (list_is_empty(&listing->waits) &&
-                        clock_now_ns() > clock_add_ns(listing->used_ns, linger_ns))
+                if (!copy_is_wanted(&listing->copy)) {
+                        copy_cancel(&listing->copy);
                         walk_clear(walk);
-                cache_wait_wake_all(&listing->waits);
+                }
+                copy_wake(&listing->copy);
                 return;
         }
         branch->call = NULL;
-        walk->retry_at_ns = 0;
+        listing->copy.retry_at_ns = 0; /* another call of the walk gets through */
         const char *detail = result->detail;
         ApiError error = result->error;
         if (error == API_OK) {
@@ -300,15 +287,15 @@ static void branch_on_result(const ApiResult *result, void *userdata)
                 walk_fail(listing, error, detail);
         else
                 walk_advance(listing);
-        if (!walk->is_under_way)
-                cache_wait_wake_all(&listing->waits);
+        if (!listing->copy.is_fetching)
+                copy_wake(&listing->copy);
 }
 
 /* Starts calls until as many run as may, or none is left to start; then the walk ends with the last that runs. */
 static void walk_advance(Listing *listing)
 {
         Walk *walk = &listing->walk;
-        const CacheSource *source = &listing->settings.source;
+        const CacheSource *source = &listing->settings.policy.source;
         unsigned running = 0;
         for (ListLink *link = walk->running.next; link != &walk->running; link = link->next)
                 running++;
@@ -329,14 +316,12 @@ static void walk_advance(Listing *listing)
 }
 
 /* Begins a walk over the scopes, or over everything. */
-static void walk_start(Listing *listing)
+static int listing_fetch(Copy *copy, CopyReason reason)
 {
+        (void)reason;
+        Listing *listing = CONTAINER_OF(copy, Listing, copy);
         Walk *walk = &listing->walk;
         const ListingScopes *scopes = &listing->scopes;
-        if (walk->is_under_way)
-                return;
-        walk_clear(walk);
-        walk->is_under_way = true;
         walk->started_ns = clock_now_ns();
         walk->denied = API_OK;
         walk->detail[0] = '\0';
@@ -354,87 +339,50 @@ static void walk_start(Listing *listing)
                 walk_fail(listing, API_E_MEMORY, "");
         else
                 walk_advance(listing);
+        return copy->is_fetching ? 0 : -ENOMEM;
 }
 
-static int answer_items(const Listing *listing, bool is_stale, ApiError error, ListingAnswer *ret_answer)
+static ListingAnswer answer_of(const Listing *listing, const CopyAnswer *copy)
 {
-        *ret_answer = (ListingAnswer){
-                .error = error != API_OK ? error : listing->denied,
+        if (copy->hit == CACHE_HIT_NEGATIVE)
+                return (ListingAnswer){
+                        .error = copy->error, .keep_ns = copy->keep_ns, .due_ns = copy->due_ns};
+        return (ListingAnswer){
+                .error = copy->error != API_OK ? copy->error : listing->denied,
                 .items = listing->items,
                 .item_count = listing->item_count,
-                .complete = listing->has_items && listing->complete && !is_stale,
+                .complete = listing->complete && copy->hit != CACHE_HIT_STALE,
                 .version = listing->version,
-                .keep_ns = is_stale ? 0 : freshness_keep_ns(&listing->freshness),
-                .due_ns = is_stale ? clock_now_ns() : listing->freshness.due_ns,
+                .keep_ns = copy->keep_ns,
+                .due_ns = copy->due_ns,
         };
-        return 0;
-}
-
-static int answer_nothing(ApiError error, ListingAnswer *ret_answer)
-{
-        *ret_answer = (ListingAnswer){.error = error, .due_ns = clock_now_ns()};
-        return 0;
 }
 
 /* With `token=` scopes alone there is nothing to list. */
 static const ListingAnswer no_walk_needed = {.complete = true, .keep_ns = CLOCK_NEVER, .due_ns = CLOCK_NEVER};
 
-/* A listing that still names a token which was found to be gone isn't promised: it is fetched anew. */
-static bool listing_is_promised(const Listing *listing, uint64_t since_ns)
-{
-        return listing->has_items && freshness_is_promised(&listing->freshness, since_ns) &&
-               (listing->rejected_count == 0 || listing->freshness.sent_ns >= listing->rejected_ns);
-}
-
 int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ListingAnswer *ret_answer)
 {
-        uint64_t now = clock_now_ns();
-        listing->used_ns = now;
         if (listing_has_only_token_scopes(listing)) {
                 *ret_answer = no_walk_needed;
                 return 0;
         }
-        if (listing_is_promised(listing, since_ns)) {
-                if (freshness_is_ageing(&listing->freshness) && now >= listing->error_held_ns)
-                        walk_start(listing);
-                return answer_items(listing, false, API_OK, ret_answer);
-        }
-        bool may_be_stale = listing->has_items && freshness_may_be_stale(&listing->freshness);
-        bool verdict = !listing->walk.is_under_way && listing->error != API_OK &&
-                       (now < listing->error_held_ns || listing->error_ns >= since_ns);
-        if (!verdict)
-                walk_start(listing);
-        /* A walk may have ended at once (no call to make, no memory). */
-        if (!listing->walk.is_under_way && listing_is_promised(listing, since_ns))
-                return answer_items(listing, false, API_OK, ret_answer);
-
-        ApiHealth health = {0};
-        listing->settings.source.health(listing->settings.source.userdata, &health);
-        ApiError failing = verdict || listing->walk.retry_at_ns || !listing->walk.is_under_way
-                                   ? listing->error
-                                   : health.error;
-        if (may_be_stale && (give_up || failing != API_OK))
-                return answer_items(listing, true, failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
-        bool for_long =
-                health.error != API_OK && now > clock_add_ns(health.since_ns, listing->settings.timeout_ns);
-        if (give_up || verdict || for_long || !listing->walk.is_under_way)
-                return answer_nothing(failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
-        if (wait) {
-                list_unlink(&wait->link);
-                list_append(&listing->waits, &wait->link);
-        }
-        return -EINPROGRESS;
+        CopyAnswer copy;
+        int r = copy_get(&listing->copy, since_ns, give_up, wait, &copy);
+        if (r == 0)
+                *ret_answer = answer_of(listing, &copy);
+        return r;
 }
 
 void listing_peek(Listing *listing, ListingAnswer *ret_answer)
 {
-        bool promised = listing_is_promised(listing, UINT64_MAX);
+        CopyAnswer copy;
         if (listing_has_only_token_scopes(listing))
                 *ret_answer = no_walk_needed;
-        else if (promised || (listing->has_items && freshness_may_be_stale(&listing->freshness)))
-                (void)answer_items(listing, !promised, API_OK, ret_answer);
+        else if (copy_peek(&listing->copy, &copy) == 0)
+                *ret_answer = answer_of(listing, &copy);
         else
-                (void)answer_nothing(listing->error, ret_answer);
+                *ret_answer = (ListingAnswer){.error = listing->copy.error, .due_ns = clock_now_ns()};
 }
 
 const TokenItem *listing_find(const ListingAnswer *answer, const char *id)
@@ -452,8 +400,8 @@ const TokenItem *listing_find(const ListingAnswer *answer, const char *id)
  * between a listing that names the token and a token that isn't there. */
 static bool rejection_holds(const Listing *listing, const Rejected *rejected, uint64_t since_ns)
 {
-        return rejected->at_ns >= since_ns || listing->freshness.sent_ns < rejected->at_ns ||
-               clock_now_ns() < clock_add_ns(rejected->at_ns, listing->settings.negative_ttl_ns);
+        return rejected->at_ns >= since_ns || listing->copy.freshness.sent_ns < rejected->at_ns ||
+               clock_now_ns() < clock_add_ns(rejected->at_ns, listing->settings.policy.negative_ttl_ns);
 }
 
 bool listing_is_rejected(const Listing *listing, const char *id, uint64_t since_ns)
@@ -472,7 +420,8 @@ void listing_reject(Listing *listing, const char *id)
         if (len > TOKEN_ID_MAX || listing_is_rejected(listing, id, CLOCK_NEVER))
                 return;
         /* No reader is older than his deadline. */
-        uint64_t oldest_ns = now > listing->settings.timeout_ns ? now - listing->settings.timeout_ns : 0;
+        uint64_t oldest_ns =
+                now > listing->settings.policy.timeout_ns ? now - listing->settings.policy.timeout_ns : 0;
         size_t kept = 0;
         for (size_t i = 0; i < listing->rejected_count; i++)
                 if (strcmp(listing->rejected[i].id, id) != 0 &&
@@ -487,7 +436,8 @@ void listing_reject(Listing *listing, const char *id)
         }
         Rejected *rejected = &listing->rejected[listing->rejected_count++];
         memcpy(rejected->id, id, len + 1);
-        rejected->at_ns = listing->rejected_ns = now;
+        rejected->at_ns = listing->copy.not_before_ns =
+                now; /* a listing that names it isn't valid any more */
 }
 
 void listing_forget(Listing *listing)
@@ -498,30 +448,25 @@ void listing_forget(Listing *listing)
         listing->items = NULL;
         listing->by_name = NULL;
         listing->item_count = 0;
-        listing->has_items = false;
+        copy_reset(&listing->copy);
         listing->denied = API_OK;
         listing->resolvers = listing->dns_views = 0;
-        listing->error = API_OK;
         listing->logged_error = API_OK;
         listing->rejected_count = 0;
         listing->version++;
-        cache_wait_wake_all(&listing->waits);
+        copy_wake(&listing->copy);
 }
 
 void listing_status(const Listing *listing, ListingStatus *ret_status)
 {
-        bool has = listing->has_items;
-        bool promised = has && freshness_is_promised(&listing->freshness, UINT64_MAX);
+        const Copy *copy = &listing->copy;
         *ret_status = (ListingStatus){
                 .tokens = listing->item_count,
                 .resolvers = listing->resolvers,
                 .dns_views = listing->dns_views,
-                .complete = has && listing->complete,
-                .error = listing->error != API_OK ? listing->error : listing->denied,
-                .age_ns = has ? clock_now_ns() - listing->freshness.sent_ns : CLOCK_NEVER,
-                .state = promised                     ? "fresh"
-                         : listing->walk.is_under_way ? "fetching"
-                         : has                        ? "due"
-                                                      : "empty",
+                .complete = copy->is_held && listing->complete,
+                .error = copy->error != API_OK ? copy->error : listing->denied,
+                .age_ns = copy->is_held ? clock_now_ns() - copy->freshness.sent_ns : CLOCK_NEVER,
+                .state = copy_state(copy),
         };
 }

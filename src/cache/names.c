@@ -103,7 +103,7 @@ static int scope_items_get(
                 }
                 if (answer.error != API_OK) {
                         /* One that can't be had for long mustn't keep all names from the kernel. */
-                        answer.keep_ns = listing->settings.negative_ttl_ns;
+                        answer.keep_ns = listing->settings.policy.negative_ttl_ns;
                         answer.due_ns = clock_add_ns(clock_now_ns(), answer.keep_ns);
                 }
                 if (answer.keep_ns < items->keep_ns)
@@ -159,8 +159,8 @@ int listing_get_name(Listing *listing, const char *name, uint64_t since_ns, bool
                 chosen.error = answer.error != API_OK && !answer.complete ? answer.error : API_E_NOT_FOUND;
         }
         free(scope_items.items);
-        if (chosen.error != API_OK && chosen.keep_ns > listing->settings.negative_ttl_ns)
-                chosen.keep_ns = listing->settings.negative_ttl_ns;
+        if (chosen.error != API_OK && chosen.keep_ns > listing->settings.policy.negative_ttl_ns)
+                chosen.keep_ns = listing->settings.policy.negative_ttl_ns;
         *ret_answer = chosen;
         return 0;
 }

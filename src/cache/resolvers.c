@@ -2,9 +2,8 @@
  *
  * Why: the address under which a token is used holds its resolver's name, which is in no token's document. It may need
  * a permission that a mount hasn't, and most mounts never need it: so it is asked for only when somebody reads an
- * address, and what goes wrong with it concerns nobody else. How: as with tokens (tokens.c), an entry is one copy, one
- * call and those who wait for it, and what it may be served for follows from its times (freshness.h). A name is no
- * secret and changes hardly ever; resolvers are few, so that a list does as an index. */
+ * address, and what goes wrong with it concerns nobody else. How: each resolver has a cached copy (copy.h), its name and
+ * its call. A name is no secret and changes hardly ever; resolvers are few, so that a list does as an index. */
 
 #include "tokenfs/cache/resolvers.h"
 
@@ -12,44 +11,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "freshness.h"
+#include "copy.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/list.h"
 #include "tokenfs/base/log.h"
 
 #define RESOLVERS_MAX 256
-/* As in tokens.c. */
-#define RESOLVERS_ERROR_HOLD_NS NS_PER_S
-#define RESOLVERS_PROBE_LINGER_NS (10 * NS_PER_S)
 
 typedef struct Resolver {
         ListLink link; /* most recently used last */
         Resolvers *resolvers;
         char id[TOKEN_ID_MAX + 1];
-        ListLink waits;
-        uint64_t used_ns;
-
-        char dns_name[256]; /* "": none */
-        Freshness freshness; /* of it */
-
+        Copy copy;
+        char dns_name[256]; /* if the copy is held */
         ApiCall *call;
-        uint64_t retry_at_ns; /* the call waits for its next attempt; 0: an attempt is under way */
-        ApiError error; /* of the last attempt; API_OK after a good one */
-        uint64_t error_ns, error_held_ns;
 } Resolver;
 
 struct Resolvers {
-        ResolversSettings settings;
+        CachePolicy policy;
         ListLink list;
         size_t count;
 };
 
-int resolvers_new(const ResolversSettings *settings, Resolvers **ret_resolvers)
+int resolvers_new(const CachePolicy *policy, Resolvers **ret_resolvers)
 {
         Resolvers *resolvers = calloc(1, sizeof *resolvers);
         if (!resolvers)
                 return -ENOMEM;
-        resolvers->settings = *settings;
+        resolvers->policy = *policy;
         list_init(&resolvers->list);
         *ret_resolvers = resolvers;
         return 0;
@@ -57,8 +46,8 @@ int resolvers_new(const ResolversSettings *settings, Resolvers **ret_resolvers)
 
 static void resolver_end_call(Resolver *resolver)
 {
-        resolver->call = resolver->resolvers->settings.source.cancel(resolver->call);
-        resolver->retry_at_ns = 0;
+        resolver->call = resolver->resolvers->policy.source.cancel(resolver->call);
+        copy_cancel(&resolver->copy);
 }
 
 static void resolver_free(Resolver *resolver)
@@ -86,11 +75,13 @@ void resolvers_forget(Resolvers *resolvers)
         list_init(&woken);
         Resolver *resolver;
         while ((resolver = list_first(&resolvers->list, Resolver, link))) {
-                list_splice(&woken, &resolver->waits);
+                list_splice(&woken, &resolver->copy.waits);
                 resolver_free(resolver);
         }
         cache_wait_wake_all(&woken);
 }
+
+static CopyFetch resolver_fetch;
 
 static Resolver *resolvers_find(const Resolvers *resolvers, const char *id)
 {
@@ -111,7 +102,7 @@ static void resolvers_trim(Resolvers *resolvers)
                 next = link->next;
                 if (resolvers->count < RESOLVERS_MAX)
                         return;
-                if (list_is_empty(&resolver->waits))
+                if (list_is_empty(&resolver->copy.waits))
                         resolver_free(resolver);
         }
 }
@@ -133,7 +124,7 @@ static Resolver *resolvers_find_or_add(Resolvers *resolvers, const char *id)
                 return NULL;
         resolver->resolvers = resolvers;
         memcpy(resolver->id, id, len);
-        list_init(&resolver->waits);
+        copy_init(&resolver->copy, &resolvers->policy, resolver_fetch);
         list_append(&resolvers->list, &resolver->link);
         resolvers->count++;
         return resolver;
@@ -141,31 +132,22 @@ static Resolver *resolvers_find_or_add(Resolvers *resolvers, const char *id)
 
 static void resolver_learn(Resolver *resolver, const ApiResult *result)
 {
-        const ResolversSettings *settings = &resolver->resolvers->settings;
-        memcpy(resolver->dns_name, result->page->dns_name, sizeof resolver->dns_name);
-        freshness_set(&resolver->freshness, result->sent_ns, settings->ttl_ns, settings->stale_ns, INT64_MAX);
-        if (resolver->error != API_OK)
+        if (resolver->copy.error != API_OK)
                 log_info("resolver %s: answered again", resolver->id);
-        resolver->error = API_OK;
-        resolver->error_held_ns = 0;
+        memcpy(resolver->dns_name, result->page->dns_name, sizeof resolver->dns_name);
+        copy_learn(&resolver->copy, result->sent_ns, INT64_MAX);
 }
 
 static void resolver_note_failure(Resolver *resolver, const ApiResult *result)
 {
-        if (result->error != resolver->error)
+        Copy *copy = &resolver->copy;
+        if (result->error != copy->error)
                 log_warning("resolver %s: %s%s%s (only .doh_url needs it)", resolver->id,
                         api_error_name(result->error), *result->detail ? ": " : "", result->detail);
-        resolver->error = result->error;
-        resolver->error_ns = clock_now_ns();
-        resolver->retry_at_ns = result->retry_at_ns;
         if (result->retry_at_ns)
-                return;
-        uint64_t hold_ns = resolver->resolvers->settings.negative_ttl_ns;
-        if (result->error != API_E_NOT_FOUND && hold_ns > RESOLVERS_ERROR_HOLD_NS)
-                hold_ns = RESOLVERS_ERROR_HOLD_NS;
-        resolver->error_held_ns = clock_add_ns(resolver->error_ns, hold_ns);
-        if (api_error_ends_copy(result->error))
-                resolver->dns_name[0] = '\0';
+                copy_note_retry(copy, result->error, result->retry_at_ns);
+        else if (copy_fail(copy, result->error, copy_error_hold_ns(copy, result->error)))
+                copy_drop(copy);
 }
 
 static void resolver_on_result(const ApiResult *result, void *userdata)
@@ -177,44 +159,18 @@ static void resolver_on_result(const ApiResult *result, void *userdata)
                 resolver_learn(resolver, result);
         else
                 resolver_note_failure(resolver, result);
-        bool is_wanted = !list_is_empty(&resolver->waits) ||
-                         clock_now_ns() < clock_add_ns(resolver->used_ns, RESOLVERS_PROBE_LINGER_NS);
-        if (resolver->call && !is_wanted)
+        if (resolver->call && !copy_is_wanted(&resolver->copy))
                 resolver_end_call(resolver);
-        cache_wait_wake_all(&resolver->waits);
+        copy_wake(&resolver->copy);
 }
 
-static int resolver_start(Resolver *resolver)
+static int resolver_fetch(Copy *copy, CopyReason reason)
 {
-        if (resolver->call)
-                return 0;
-        const CacheSource *source = &resolver->resolvers->settings.source;
-        resolver->retry_at_ns = 0;
+        (void)reason;
+        Resolver *resolver = CONTAINER_OF(copy, Resolver, copy);
+        const CacheSource *source = &copy->policy->source;
         return source->start(source->userdata, API_GET_GLOBAL_RESOLVER, resolver->id, NULL,
                 resolver_on_result, resolver, &resolver->call);
-}
-
-/* An error that ended a call, and still answers: remembered, or learnt after the reader came. */
-static bool resolver_has_verdict(const Resolver *resolver, uint64_t since_ns)
-{
-        return !resolver->call && resolver->error != API_OK &&
-               (clock_now_ns() < resolver->error_held_ns || resolver->error_ns >= since_ns);
-}
-
-static int answer_name(const Resolver *resolver, bool is_stale, ResolverAnswer *ret_answer)
-{
-        *ret_answer = (ResolverAnswer){
-                .dns_name = resolver->dns_name,
-                .keep_ns = is_stale ? 0 : freshness_keep_ns(&resolver->freshness),
-                .due_ns = is_stale ? clock_now_ns() : resolver->freshness.due_ns,
-        };
-        return 0;
-}
-
-static int answer_error(ApiError error, ResolverAnswer *ret_answer)
-{
-        *ret_answer = (ResolverAnswer){.error = error, .due_ns = clock_now_ns()};
-        return 0;
 }
 
 int resolvers_get(Resolvers *resolvers, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
@@ -223,40 +179,23 @@ int resolvers_get(Resolvers *resolvers, const char *id, uint64_t since_ns, bool 
         Resolver *resolver = resolvers_find_or_add(resolvers, id);
         if (!resolver)
                 return -ENOMEM;
-        uint64_t now_ns = clock_now_ns();
-        bool has_name = resolver->dns_name[0];
-        resolver->used_ns = now_ns;
-        if (has_name && freshness_is_promised(&resolver->freshness, since_ns)) {
-                if (freshness_is_ageing(&resolver->freshness) && !resolver_has_verdict(resolver, UINT64_MAX))
-                        (void)resolver_start(resolver);
-                return answer_name(resolver, false, ret_answer);
-        }
-        bool may_be_stale = has_name && freshness_may_be_stale(&resolver->freshness);
-        if (resolver_has_verdict(resolver, since_ns))
-                return may_be_stale ? answer_name(resolver, true, ret_answer)
-                                    : answer_error(resolver->error, ret_answer);
-
-        ApiHealth health = {0};
-        resolvers->settings.source.health(resolvers->settings.source.userdata, &health);
-        int r = resolver_start(resolver);
-        ApiError failing = r < 0 ? API_E_MEMORY : resolver->retry_at_ns ? resolver->error : health.error;
-        bool fails_for_long = health.error != API_OK &&
-                              now_ns > clock_add_ns(health.since_ns, resolvers->settings.timeout_ns);
-        if (may_be_stale && (give_up || failing != API_OK))
-                return answer_name(resolver, true, ret_answer);
-        if (give_up || fails_for_long || r < 0)
-                return answer_error(failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
-        list_unlink(&wait->link);
-        list_append(&resolver->waits, &wait->link);
-        return -EINPROGRESS;
+        CopyAnswer copy;
+        int r = copy_get(&resolver->copy, since_ns, give_up, wait, &copy);
+        if (r < 0)
+                return r;
+        bool has_name = copy.hit != CACHE_HIT_NEGATIVE;
+        *ret_answer = (ResolverAnswer){
+                .error = has_name ? API_OK : copy.error,
+                .dns_name = has_name ? resolver->dns_name : NULL,
+                .keep_ns = copy.keep_ns,
+                .due_ns = copy.due_ns,
+        };
+        return 0;
 }
 
 const char *resolvers_peek(const Resolvers *resolvers, const char *id)
 {
+        CopyAnswer copy;
         const Resolver *resolver = resolvers_find(resolvers, id);
-        if (!resolver || !resolver->dns_name[0])
-                return NULL;
-        bool is_held = freshness_is_promised(&resolver->freshness, UINT64_MAX) ||
-                       freshness_may_be_stale(&resolver->freshness);
-        return is_held ? resolver->dns_name : NULL;
+        return resolver && copy_peek(&resolver->copy, &copy) == 0 ? resolver->dns_name : NULL;
 }

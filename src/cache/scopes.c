@@ -96,7 +96,7 @@ int listing_admits(Listing *listing, const char *id, uint64_t since_ns, bool giv
                        listing_admits_doc(listing, held.doc);
         ListingAnswer answer;
         int r = listing_get(listing, since_ns, give_up, is_held ? NULL : wait, &answer);
-        if (r == -EINPROGRESS && (is_held || listing->walk.retry_at_ns)) {
+        if (r == -EINPROGRESS && (is_held || listing->copy.retry_at_ns)) {
                 if (wait)
                         cache_wait_cancel(wait);
                 *ret_error = API_OK;

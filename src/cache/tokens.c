@@ -1,11 +1,7 @@
-/* The TTL cache of token documents.
+/* The cache of token documents.
  *
- * Why: a reader must get a value that was current within the last `ttl`, one call must serve all who ask for the same
- * token (single flight), and an API that fails must not be felt while the last good copy may still be served
- * (stale-if-error). How: an Entry a token holds at most one document, one call and the readers who wait for it. There
- * is no state variable: what an entry is (fresh, ageing, due, stale, negative) follows from its times and its last
- * failure, and every access computes it anew in tokens_get, the one path. Whatever happens to an entry wakes its
- * readers, who ask again.
+ * Why: a read needs a whole document that was current within the last `ttl`. How: each token has an Entry: a cached
+ * copy (copy.h), its document, and its call.
  *
  * Two lists in the order of use bound the memory: entries with a document (`max_tokens`), and those without (errors
  * that are remembered). A document that can't be served any more, fresh or stale, is dropped by a timer, which wipes
@@ -17,16 +13,11 @@
 #include <search.h>
 #include <string.h>
 
-#include "freshness.h"
+#include "copy.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 
 #define TOKENS_NEGATIVES_MAX 1024
-/* Failures other than "no such token" are remembered this long, so that a loop of readers is no storm of calls. */
-#define TOKENS_ERROR_HOLD_NS NS_PER_S
-/* A call that fails goes on this long (at least) for a token that nobody reads any more: it is the probe that finds
- * out when the API is back. */
-#define TOKENS_PROBE_LINGER_NS (10 * NS_PER_S)
 /* A copy is an answer to those who came before it, even with ttl 0; one who needs several copies has them all at hand
  * if they stay this long. */
 #define TOKENS_HOLD_NS NS_PER_S
@@ -42,22 +33,16 @@ typedef struct Entry {
         ListLink link; /* in tokens->held or tokens->others, most recently used last */
         ListLink
                 failing; /* in tokens->failing, most recently used last; in none while the last call was good */
-        ListLink waits;
-        uint64_t used_ns;
+        ApiError counted_error; /* the copy's, as it is in the counters */
+        Copy copy;
 
-        TokenDoc *doc;
-        Freshness freshness; /* of doc */
+        TokenDoc *doc; /* NULL: the copy holds none */
         LoopTimer wipe;
-        int64_t success_wall_ns;
         bool is_prefetched; /* nobody has read doc yet */
         bool expiry_is_logged;
 
         ApiCall *call;
         bool call_is_prefetch;
-        uint64_t retry_at_ns; /* the call waits for its next attempt; 0: an attempt is under way */
-        ApiError error; /* of the last attempt; API_OK after a good one */
-        uint64_t error_ns, error_held_ns;
-        int64_t error_wall_ns; /* of the first failure in a row */
 } Entry;
 
 struct Tokens {
@@ -73,6 +58,8 @@ struct Tokens {
         uint64_t log_until_ns; /* in the minute that ends then, log_lines were logged */
         unsigned log_lines;
 };
+
+static CopyFetch entry_fetch;
 
 static int entry_compare(const void *a, const void *b)
 {
@@ -96,17 +83,16 @@ int tokens_new(const TokensSettings *settings, Tokens **ret_cache)
 static void entry_relink_failing(Entry *entry)
 {
         list_unlink(&entry->failing);
-        if (entry->error != API_OK && entry->success_wall_ns != 0)
+        if (entry->copy.error != API_OK && entry->copy.success_wall_ns != 0)
                 list_append(&entry->tokens->failing, &entry->failing);
 }
 
-static void entry_set_error(Entry *entry, ApiError error)
+static void entry_count_error(Entry *entry, ApiError error)
 {
         uint32_t *failing = entry->tokens->counters.failing;
-        failing[entry->error] -= entry->error != API_OK;
+        failing[entry->counted_error] -= entry->counted_error != API_OK;
         failing[error] += error != API_OK;
-        entry->error = error;
-        entry_relink_failing(entry);
+        entry->counted_error = error;
 }
 
 /* Moves the entry to the lists where it belongs now, as the one used last. */
@@ -134,7 +120,7 @@ static void entry_drop_doc(Entry *entry)
         entry->is_prefetched = false;
         loop_timer_cancel(&entry->wipe);
         entry->doc = token_doc_unref(entry->doc);
-        entry->freshness = (Freshness){0};
+        copy_drop(&entry->copy);
         entry_relink(entry, true);
         if (entry->tokens->on_change)
                 entry->tokens->on_change(entry->id, NULL, entry->tokens->on_change_userdata);
@@ -142,13 +128,13 @@ static void entry_drop_doc(Entry *entry)
 
 static void entry_end_call(Entry *entry)
 {
-        entry->call = entry->tokens->settings.source.cancel(entry->call);
-        entry->retry_at_ns = 0;
+        entry->call = entry->tokens->settings.policy.source.cancel(entry->call);
+        copy_cancel(&entry->copy);
 }
 
 static bool entry_is_idle(const Entry *entry)
 {
-        return !entry->call && list_is_empty(&entry->waits);
+        return !entry->call && list_is_empty(&entry->copy.waits);
 }
 
 static void entry_free(Entry *entry)
@@ -156,7 +142,8 @@ static void entry_free(Entry *entry)
         Tokens *tokens = entry->tokens;
         entry_end_call(entry);
         entry_drop_doc(entry);
-        entry_set_error(entry, API_OK);
+        entry_count_error(entry, API_OK);
+        list_unlink(&entry->failing);
         list_unlink(&entry->link);
         tokens->counters.negatives--;
         tdelete(entry, &tokens->entries, entry_compare);
@@ -182,7 +169,7 @@ static void tokens_trim(Tokens *tokens, ListLink *list, const uint32_t *count, u
         unsigned busy = 0;
         Entry *entry;
         while (*count > max && busy < TOKENS_TRIM_BUSY_MAX && (entry = list_first(list, Entry, link))) {
-                if (entry->doc ? !list_is_empty(&entry->waits) : !entry_is_idle(entry)) {
+                if (entry->doc ? !list_is_empty(&entry->copy.waits) : !entry_is_idle(entry)) {
                         entry_relink(entry, entry->doc);
                         busy++;
                         continue;
@@ -214,7 +201,7 @@ static void entry_on_wipe(LoopTimer *timer, void *userdata)
         log_debug("token %s: its last copy can't be served any more, wiped", entry->id);
         entry_drop_doc(entry);
         /* One that has expired is remembered among those without a document, lest each fetch of it be news. */
-        if (list_is_empty(&entry->waits) && !entry->expiry_is_logged)
+        if (list_is_empty(&entry->copy.waits) && !entry->expiry_is_logged)
                 entry_free(entry);
 }
 
@@ -242,7 +229,7 @@ static Entry *tokens_find_or_add(Tokens *tokens, const char *id)
                 return NULL;
         }
         entry->tokens = tokens;
-        list_init(&entry->waits);
+        copy_init(&entry->copy, &tokens->settings.policy, entry_fetch);
         list_init(&entry->link);
         list_init(&entry->failing);
         loop_timer_init(&entry->wipe, tokens->settings.loop, entry_on_wipe, entry);
@@ -269,20 +256,17 @@ static void entry_learn(Entry *entry, const ApiResult *result)
                 tokens->counters.prefetches_wasted++;
         token_doc_unref(entry->doc);
         entry->doc = token_doc_ref(result->doc);
-        entry->is_prefetched = entry->call_is_prefetch && list_is_empty(&entry->waits);
-        freshness_set(&entry->freshness, result->sent_ns, tokens->settings.ttl_ns, tokens->settings.stale_ns,
-                expires);
+        entry->is_prefetched = entry->call_is_prefetch && list_is_empty(&entry->copy.waits);
+        copy_learn(&entry->copy, result->sent_ns, expires);
         uint64_t held_ns = clock_add_ns(clock_now_ns(), TOKENS_HOLD_NS);
-        uint64_t wipe_ns = entry->freshness.stale_ns > held_ns ? entry->freshness.stale_ns : held_ns;
+        uint64_t wipe_ns =
+                entry->copy.freshness.stale_ns > held_ns ? entry->copy.freshness.stale_ns : held_ns;
         if (loop_timer_set(&entry->wipe, clock_add_ns(wipe_ns, NS_PER_MS)) < 0)
                 log_debug("token %s: no memory for its timer; it is wiped when it is replaced", entry->id);
-        entry->success_wall_ns = clock_wall_ns();
-        entry_note_expiry(entry, expires <= entry->success_wall_ns);
+        entry_note_expiry(entry, expires <= entry->copy.success_wall_ns);
         if (tokens->logged_error != API_OK && tokens_may_log(tokens))
                 log_info("token %s: answered; the API works again", entry->id);
         tokens->logged_error = API_OK;
-        entry_set_error(entry, API_OK);
-        entry->error_held_ns = 0;
         entry_relink(entry, was_held);
         if (changed && tokens->on_change)
                 tokens->on_change(entry->id, entry->doc, tokens->on_change_userdata);
@@ -298,8 +282,8 @@ static bool error_is_of_token(ApiError error)
 static void entry_log_failure(Entry *entry, const ApiResult *result)
 {
         Tokens *tokens = entry->tokens;
-        bool is_news =
-                result->error != (error_is_of_token(result->error) ? entry->error : tokens->logged_error);
+        bool is_news = result->error !=
+                       (error_is_of_token(result->error) ? entry->copy.error : tokens->logged_error);
         if (!error_is_of_token(result->error))
                 tokens->logged_error = result->error;
         if (is_news && result->error != API_E_NOT_FOUND && tokens_may_log(tokens))
@@ -308,36 +292,18 @@ static void entry_log_failure(Entry *entry, const ApiResult *result)
                         entry->doc && !api_error_ends_copy(result->error)
                                 ? "; its last good copy is served meanwhile"
                                 : "");
-        else if (result->error != entry->error)
+        else if (result->error != entry->copy.error)
                 log_debug("token %s: %s: %s", entry->id, api_error_name(result->error), result->detail);
 }
 
 static void entry_note_failure(Entry *entry, const ApiResult *result)
 {
-        Tokens *tokens = entry->tokens;
-        if (entry->error == API_OK)
-                entry->error_wall_ns = clock_wall_ns();
+        Copy *copy = &entry->copy;
         entry_log_failure(entry, result);
-        entry_set_error(entry, result->error);
-        entry->error_ns = clock_now_ns();
-        entry->retry_at_ns = result->retry_at_ns;
         if (result->retry_at_ns)
-                return;
-        uint64_t hold = tokens->settings.negative_ttl_ns;
-        if (result->error != API_E_NOT_FOUND && hold > TOKENS_ERROR_HOLD_NS)
-                hold = TOKENS_ERROR_HOLD_NS;
-        entry->error_held_ns = clock_add_ns(entry->error_ns, hold);
-        if (api_error_ends_copy(result->error))
+                copy_note_retry(copy, result->error, result->retry_at_ns);
+        else if (copy_fail(copy, result->error, copy_error_hold_ns(copy, result->error)))
                 entry_drop_doc(entry);
-}
-
-/* A call that fails goes on for those who wait, and as a probe for a while. */
-static bool entry_is_wanted(const Entry *entry)
-{
-        uint64_t linger = entry->tokens->settings.ttl_ns;
-        if (linger < TOKENS_PROBE_LINGER_NS)
-                linger = TOKENS_PROBE_LINGER_NS;
-        return !list_is_empty(&entry->waits) || clock_now_ns() < clock_add_ns(entry->used_ns, linger);
 }
 
 static void entry_on_result(const ApiResult *result, void *userdata)
@@ -350,89 +316,48 @@ static void entry_on_result(const ApiResult *result, void *userdata)
                 entry_learn(entry, result);
         else
                 entry_note_failure(entry, result);
-        if (entry->call && !entry_is_wanted(entry))
+        entry_count_error(entry, entry->copy.error);
+        entry_relink_failing(entry);
+        if (entry->call && !copy_is_wanted(&entry->copy))
                 entry_end_call(entry);
-        cache_wait_wake_all(&entry->waits);
+        copy_wake(&entry->copy);
         tokens_trim(tokens, &tokens->held, &tokens->counters.tokens, tokens->settings.max_tokens);
         tokens_trim(tokens, &tokens->others, &tokens->counters.negatives, TOKENS_NEGATIVES_MAX);
 }
 
-static int entry_start(Entry *entry, bool is_prefetch)
+static int entry_fetch(Copy *copy, CopyReason reason)
 {
-        if (entry->call)
-                return 0;
-        const CacheSource *source = &entry->tokens->settings.source;
-        entry->call_is_prefetch = is_prefetch;
-        entry->retry_at_ns = 0;
+        Entry *entry = CONTAINER_OF(copy, Entry, copy);
+        const CacheSource *source = &copy->policy->source;
+        TokensCounters *counters = &entry->tokens->counters;
         int r = source->start(source->userdata, API_GET_ACCESS_TOKEN, entry->id, NULL, entry_on_result, entry,
                 &entry->call);
-        if (r == 0 && is_prefetch)
-                entry->tokens->counters.prefetches++;
-        return r;
+        if (r < 0)
+                return r;
+        entry->call_is_prefetch = reason == COPY_AHEAD;
+        counters->prefetches += reason == COPY_AHEAD;
+        counters->refreshes += reason == COPY_REFRESH;
+        return 0;
 }
 
-static TokenAnswer answer_held(const Entry *entry, CacheHit hit)
+static TokenAnswer token_answer(const Entry *entry, const CopyAnswer *copy)
 {
+        bool has_doc = copy->hit != CACHE_HIT_NEGATIVE;
         return (TokenAnswer){
-                .doc = entry->doc,
-                .keep_ns = hit == CACHE_HIT_STALE ? 0 : freshness_keep_ns(&entry->freshness),
-                .due_ns = hit == CACHE_HIT_STALE ? clock_now_ns() : entry->freshness.due_ns,
-                .hit = hit,
+                .error = has_doc ? API_OK : copy->error,
+                .doc = has_doc ? entry->doc : NULL,
+                .keep_ns = copy->keep_ns,
+                .due_ns = copy->due_ns,
+                .hit = copy->hit,
         };
 }
 
-static int answer_doc(Entry *entry, CacheHit hit, TokenAnswer *ret_answer)
+static void count_hit(Tokens *tokens, const Entry *entry, CacheHit hit)
 {
-        uint64_t now = clock_now_ns();
-        entry->is_prefetched = false;
-        *ret_answer = answer_held(entry, hit);
-        entry->tokens->counters.hits[hit]++;
-        if (hit == CACHE_HIT_STALE && now > entry->freshness.due_ns)
-                entry->tokens->counters.stale_age_sum_s +=
-                        (double)(now - entry->freshness.due_ns) / (double)NS_PER_S;
-        return 0;
-}
-
-static int answer_error(Entry *entry, ApiError error, TokenAnswer *ret_answer)
-{
-        uint64_t now = clock_now_ns();
-        bool held = error == API_E_NOT_FOUND && now < entry->error_held_ns;
-        *ret_answer = (TokenAnswer){
-                .error = error,
-                .keep_ns = held ? entry->error_held_ns - now : 0,
-                .due_ns = now,
-                .hit = CACHE_HIT_NEGATIVE,
-        };
-        entry->tokens->counters.hits[CACHE_HIT_NEGATIVE]++;
-        return 0;
-}
-
-/* The entry can't be served from a promised copy: what is known of why the API doesn't give a new one. */
-static ApiError entry_failing(const Entry *entry, const ApiHealth *health, uint64_t since_ns)
-{
-        bool held = clock_now_ns() < entry->error_held_ns || entry->error_ns >= since_ns;
-        if (entry->error != API_OK && (entry->retry_at_ns || held))
-                return entry->error;
-        return health->error;
-}
-
-/* While the endpoint is known to fail, its probes are calls like any other; more than these need not queue up. */
-static bool endpoint_has_probes(const ApiHealth *health)
-{
-        return health->error != API_OK && health->queued + health->in_flight >= API_IN_FLIGHT_MAX;
-}
-
-static bool endpoint_fails_for_long(const Tokens *tokens, const ApiHealth *health)
-{
-        return health->error != API_OK &&
-               clock_now_ns() > clock_add_ns(health->since_ns, tokens->settings.timeout_ns);
-}
-
-/* An error that ended a call, and still answers: remembered, or learnt after the reader came. */
-static bool entry_has_verdict(const Entry *entry, uint64_t since_ns)
-{
-        return !entry->call && entry->error != API_OK &&
-               (clock_now_ns() < entry->error_held_ns || entry->error_ns >= since_ns);
+        uint64_t now_ns = clock_now_ns(), due_ns = entry->copy.freshness.due_ns;
+        tokens->counters.hits[hit]++;
+        if (hit == CACHE_HIT_STALE && now_ns > due_ns)
+                tokens->counters.stale_age_sum_s += (double)(now_ns - due_ns) / (double)NS_PER_S;
 }
 
 int tokens_get(Tokens *tokens, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
@@ -441,58 +366,33 @@ int tokens_get(Tokens *tokens, const char *id, uint64_t since_ns, bool give_up, 
         Entry *entry = tokens_find_or_add(tokens, id);
         if (!entry)
                 return -ENOMEM;
-        entry->used_ns = clock_now_ns();
         entry_relink(entry, entry->doc);
-
-        if (entry->doc && freshness_is_promised(&entry->freshness, since_ns)) {
-                bool ageing = freshness_is_ageing(&entry->freshness);
-                if (ageing && !entry->call && !entry_has_verdict(entry, UINT64_MAX))
-                        tokens->counters.refreshes += entry_start(entry, false) == 0;
-                if (!wait) {
-                        *ret_answer = answer_held(entry, CACHE_HIT_FRESH);
-                        return 0;
-                }
-                CacheHit hit = entry->is_prefetched ? CACHE_HIT_PREFETCHED
-                               : ageing             ? CACHE_HIT_AGEING
-                                                    : CACHE_HIT_FRESH;
-                return answer_doc(entry, hit, ret_answer);
-        }
-
-        bool may_be_stale = entry->doc && freshness_may_be_stale(&entry->freshness);
-        if (entry_has_verdict(entry, since_ns))
-                return may_be_stale ? answer_doc(entry, CACHE_HIT_STALE, ret_answer)
-                                    : answer_error(entry, entry->error, ret_answer);
-
-        ApiHealth health = {0};
-        tokens->settings.source.health(tokens->settings.source.userdata, &health);
-        bool fails_for_long = endpoint_fails_for_long(tokens, &health);
-        /* Who is to be parked needs a call of his own token that wakes him; else those that probe already will do. */
-        bool must_wait = wait && !give_up && !may_be_stale && !fails_for_long;
-        int r = must_wait || !endpoint_has_probes(&health) ? entry_start(entry, !wait && !give_up) : 0;
-        if (r < 0 && !may_be_stale)
-                return r;
-        ApiError failing = r < 0 ? API_E_MEMORY : entry_failing(entry, &health, since_ns);
-        if (may_be_stale && (give_up || failing != API_OK))
-                return answer_doc(entry, CACHE_HIT_STALE, ret_answer);
-        if (give_up || fails_for_long)
-                return answer_error(entry, failing != API_OK ? failing : API_E_TIMEOUT, ret_answer);
-        if (wait) {
+        CopyAnswer copy;
+        int r = copy_get(&entry->copy, since_ns, give_up, wait, &copy);
+        if (r == -EINPROGRESS && wait)
                 tokens->counters.hits[CACHE_MISS]++;
-                list_unlink(&wait->link);
-                list_append(&entry->waits, &wait->link);
-        }
-        return -EINPROGRESS;
+        if (r < 0)
+                return r;
+        *ret_answer = token_answer(entry, &copy);
+        if (!wait) /* no reader */
+                return 0;
+        if (entry->is_prefetched && copy.error == API_OK)
+                ret_answer->hit = CACHE_HIT_PREFETCHED;
+        entry->is_prefetched = false;
+        count_hit(tokens, entry, ret_answer->hit);
+        return 0;
 }
 
 int tokens_peek(Tokens *tokens, const char *id, TokenAnswer *ret_answer)
 {
         Entry *entry = tokens_find(tokens, id);
-        if (!entry || !entry->doc)
+        if (!entry)
                 return -ENOENT;
-        bool promised = freshness_is_promised(&entry->freshness, UINT64_MAX);
-        if (!promised && !freshness_may_be_stale(&entry->freshness))
-                return -ENOENT;
-        *ret_answer = answer_held(entry, promised ? CACHE_HIT_FRESH : CACHE_HIT_STALE);
+        CopyAnswer copy;
+        int r = copy_peek(&entry->copy, &copy);
+        if (r < 0)
+                return r;
+        *ret_answer = token_answer(entry, &copy);
         return 0;
 }
 
@@ -503,7 +403,7 @@ void tokens_forget(Tokens *tokens)
         Entry *entry;
         while ((entry = list_first(&tokens->held, Entry, link)) ||
                 (entry = list_first(&tokens->others, Entry, link))) {
-                list_splice(&woken, &entry->waits);
+                list_splice(&woken, &entry->copy.waits);
                 entry_free(entry);
         }
         tokens->logged_error = API_OK;
@@ -516,38 +416,21 @@ void tokens_on_change(Tokens *tokens, TokensChangeHandler *handler, void *userda
         tokens->on_change_userdata = userdata;
 }
 
-static bool entry_is_readable(const Entry *entry)
-{
-        return entry->doc && (freshness_is_promised(&entry->freshness, UINT64_MAX) ||
-                                     entry->error == API_OK || freshness_may_be_stale(&entry->freshness));
-}
-
-static const char *entry_state(const Entry *entry)
-{
-        if (!entry->doc)
-                return entry->call                       ? "fetching"
-                       : entry->error == API_OK          ? "empty"
-                       : entry->error == API_E_NOT_FOUND ? "not_found"
-                                                         : "failing";
-        if (freshness_is_promised(&entry->freshness, UINT64_MAX))
-                return freshness_is_ageing(&entry->freshness) ? "ageing" : "fresh";
-        return entry->error != API_OK && freshness_may_be_stale(&entry->freshness) ? "stale" : "due";
-}
-
 static void entry_visit(const Entry *entry, TokensEntryVisitor *visitor, void *userdata)
 {
         uint64_t now = clock_now_ns();
+        const Copy *copy = &entry->copy;
         TokensEntryStatus status = {
                 .id = entry->id,
-                .state = entry_state(entry),
+                .state = copy_state(copy),
                 .has_doc = entry->doc,
-                .is_readable = entry_is_readable(entry),
-                .age_ns = entry->doc ? now - entry->freshness.sent_ns : 0,
-                .unused_ns = now > entry->used_ns ? now - entry->used_ns : 0,
-                .success_wall_ns = entry->success_wall_ns,
-                .error = entry->error,
-                .error_wall_ns = entry->error == API_OK ? 0 : entry->error_wall_ns,
-                .retry_in_ns = entry->retry_at_ns > now ? entry->retry_at_ns - now : 0,
+                .is_readable = copy_is_readable(copy),
+                .age_ns = entry->doc ? now - copy->freshness.sent_ns : 0,
+                .unused_ns = now > copy->used_ns ? now - copy->used_ns : 0,
+                .success_wall_ns = copy->success_wall_ns,
+                .error = copy->error,
+                .error_wall_ns = copy->error == API_OK ? 0 : copy->error_wall_ns,
+                .retry_in_ns = copy->retry_at_ns > now ? copy->retry_at_ns - now : 0,
                 .doc = entry->doc,
         };
         visitor(&status, userdata);
@@ -556,7 +439,8 @@ static void entry_visit(const Entry *entry, TokensEntryVisitor *visitor, void *u
 /* Failed, never was good, and isn't just an id that was mistyped. */
 static bool entry_never_worked(const Entry *entry)
 {
-        return entry->success_wall_ns == 0 && entry->error != API_OK && entry->error != API_E_NOT_FOUND;
+        return entry->copy.success_wall_ns == 0 && entry->copy.error != API_OK &&
+               entry->copy.error != API_E_NOT_FOUND;
 }
 
 void tokens_visit(const Tokens *tokens, size_t max, TokensEntryVisitor *visitor, void *userdata)
@@ -575,7 +459,7 @@ void tokens_visit(const Tokens *tokens, size_t max, TokensEntryVisitor *visitor,
         /* Entries with an error are passed over: no more than were visited above, or nothing is left to visit. */
         for (link = tokens->held.prev; link != &tokens->held && left > 0; link = link->prev) {
                 const Entry *entry = list_entry(link, Entry, link);
-                if (entry->error != API_OK)
+                if (entry->copy.error != API_OK)
                         continue;
                 entry_visit(entry, visitor, userdata);
                 left--;

@@ -99,13 +99,16 @@ static void worker_control(int fd, short revents, void *userdata)
 static int worker_build_cache(Worker *worker)
 {
         const Options *options = worker->settings->options;
-        const TokensSettings tokens = {
-                .loop = worker->loop,
+        const CachePolicy policy = {
                 .source = backend_source(worker->backend),
                 .ttl_ns = options->ttl_ns,
                 .negative_ttl_ns = options->negative_ttl_ns,
                 .stale_ns = options->stale_ns,
                 .timeout_ns = options->timeout_ns,
+        };
+        const TokensSettings tokens = {
+                .loop = worker->loop,
+                .policy = policy,
                 .max_tokens = (uint32_t)options->max_tokens,
         };
         int r = tokens_new(&tokens, &worker->tokens);
@@ -113,12 +116,8 @@ static int worker_build_cache(Worker *worker)
                 return r;
         const ListingSettings listing = {
                 .loop = worker->loop,
-                .source = backend_source(worker->backend),
+                .policy = policy,
                 .tokens = worker->tokens,
-                .ttl_ns = options->ttl_ns,
-                .negative_ttl_ns = options->negative_ttl_ns,
-                .stale_ns = options->stale_ns,
-                .timeout_ns = options->timeout_ns,
                 .token_ids = (const char *const *)options->token_ids.items,
                 .token_id_count = options->token_ids.count,
                 .dns_view_ids = (const char *const *)options->dns_view_ids.items,
@@ -127,16 +126,7 @@ static int worker_build_cache(Worker *worker)
                 .resolver_id_count = options->resolver_ids.count,
         };
         r = listing_new(&listing, &worker->listing);
-        if (r < 0)
-                return r;
-        const ResolversSettings resolvers = {
-                .source = backend_source(worker->backend),
-                .ttl_ns = options->ttl_ns,
-                .negative_ttl_ns = options->negative_ttl_ns,
-                .stale_ns = options->stale_ns,
-                .timeout_ns = options->timeout_ns,
-        };
-        return resolvers_new(&resolvers, &worker->resolvers);
+        return r < 0 ? r : resolvers_new(&policy, &worker->resolvers);
 }
 
 static int worker_build_fs(Worker *worker)

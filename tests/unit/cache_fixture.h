@@ -33,8 +33,8 @@ static inline void on_change(const char *id, const TokenDoc *doc, void *userdata
 static inline void make_cache(TokensSettings settings)
 {
         settings.loop = loop;
-        settings.source = fake_source(&fake);
-        settings.timeout_ns = TIMEOUT_NS;
+        settings.policy.source = fake_source(&fake);
+        settings.policy.timeout_ns = TIMEOUT_NS;
         if (settings.max_tokens == 0)
                 settings.max_tokens = 1000;
         assert_int_equal(tokens_new(&settings, &tokens), 0);
@@ -42,7 +42,7 @@ static inline void make_cache(TokensSettings settings)
 }
 
 static const TokensSettings usual = {
-        .ttl_ns = TTL_NS, .negative_ttl_ns = NEGATIVE_TTL_NS, .stale_ns = STALE_NS};
+        .policy = {.ttl_ns = TTL_NS, .negative_ttl_ns = NEGATIVE_TTL_NS, .stale_ns = STALE_NS}};
 
 static inline int set_up(void **state)
 {

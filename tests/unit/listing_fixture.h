@@ -24,11 +24,11 @@ static inline int tear_down_listing(void **state)
 static inline void make_listing(ListingSettings settings)
 {
         settings.loop = loop;
-        settings.source = fake_source(&fake);
+        settings.policy.source = fake_source(&fake);
         settings.tokens = tokens;
-        settings.ttl_ns = TTL_NS;
-        settings.stale_ns = STALE_NS;
-        settings.timeout_ns = TIMEOUT_NS;
-        settings.negative_ttl_ns = negative_ttl_ns;
+        settings.policy.ttl_ns = TTL_NS;
+        settings.policy.stale_ns = STALE_NS;
+        settings.policy.timeout_ns = TIMEOUT_NS;
+        settings.policy.negative_ttl_ns = negative_ttl_ns;
         assert_int_equal(listing_new(&settings, &listing), 0);
 }

@@ -221,11 +221,11 @@ static bool scenario_cache(void)
         Tokens *tokens = NULL;
         fake_source_init(&fake);
         fake_reader_init(&reader);
-        TokensSettings settings = {.source = fake_source(&fake),
-                .ttl_ns = TTL_NS,
-                .negative_ttl_ns = NS_PER_S,
-                .stale_ns = TTL_NS,
-                .timeout_ns = 10 * NS_PER_S,
+        TokensSettings settings = {.policy = {.source = fake_source(&fake),
+                                           .ttl_ns = TTL_NS,
+                                           .negative_ttl_ns = NS_PER_S,
+                                           .stale_ns = TTL_NS,
+                                           .timeout_ns = 10 * NS_PER_S},
                 .max_tokens = 10};
         int r = loop_new(&loop);
         settings.loop = loop;
@@ -306,17 +306,17 @@ static bool scenario_listing(void)
         Listing *listing = NULL;
         fake_source_init(&fake);
         fake_reader_init(&reader);
-        TokensSettings settings = {.source = fake_source(&fake),
-                .ttl_ns = TTL_NS,
-                .negative_ttl_ns = NS_PER_S,
-                .stale_ns = TTL_NS,
-                .timeout_ns = 10 * NS_PER_S,
+        TokensSettings settings = {.policy = {.source = fake_source(&fake),
+                                           .ttl_ns = TTL_NS,
+                                           .negative_ttl_ns = NS_PER_S,
+                                           .stale_ns = TTL_NS,
+                                           .timeout_ns = 10 * NS_PER_S},
                 .max_tokens = 10};
-        ListingSettings listing_settings = {.source = fake_source(&fake),
-                .ttl_ns = TTL_NS,
-                .negative_ttl_ns = NS_PER_S,
-                .stale_ns = TTL_NS,
-                .timeout_ns = 10 * NS_PER_S,
+        ListingSettings listing_settings = {.policy = {.source = fake_source(&fake),
+                                                    .ttl_ns = TTL_NS,
+                                                    .negative_ttl_ns = NS_PER_S,
+                                                    .stale_ns = TTL_NS,
+                                                    .timeout_ns = 10 * NS_PER_S},
                 .token_ids = token_ids,
                 .token_id_count = 1,
                 .resolver_ids = resolver_ids,

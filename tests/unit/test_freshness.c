@@ -47,13 +47,13 @@ static void test_times(void **state)
         assert_int_equal(freshness.due_ns, NOW_NS + TTL_NS);
         assert_int_equal(freshness.stale_ns, NOW_NS + TTL_NS + STALE_NS);
         at(TTL_NS - 1);
-        assert_true(freshness_is_promised(&freshness, UINT64_MAX));
+        assert_true(freshness_is_valid(&freshness, UINT64_MAX));
         assert_true(freshness_is_ageing(&freshness));
         assert_int_equal(freshness_keep_ns(&freshness), 0);
         at(TTL_NS);
-        assert_false(freshness_is_promised(&freshness, UINT64_MAX));
-        assert_false(freshness_is_promised(&freshness, NOW_NS + 1));
-        assert_true(freshness_is_promised(&freshness, NOW_NS));
+        assert_false(freshness_is_valid(&freshness, UINT64_MAX));
+        assert_false(freshness_is_valid(&freshness, NOW_NS + 1));
+        assert_true(freshness_is_valid(&freshness, NOW_NS));
         assert_false(freshness_is_ageing(&freshness));
         assert_true(freshness_may_be_stale(&freshness));
         at(TTL_NS + STALE_NS - 1);
@@ -96,7 +96,7 @@ static void test_expiry_nears(void **state)
                 freshness_set(&freshness, NOW_NS, TTL_NS, STALE_NS, expires_in(rows[i].left_s));
                 assert_int_equal(freshness.due_ns - NOW_NS, rows[i].ttl_ns);
                 assert_true(freshness.refresh_ns <= freshness.due_ns);
-                assert_true(freshness_is_promised(&freshness, UINT64_MAX));
+                assert_true(freshness_is_valid(&freshness, UINT64_MAX));
                 if (rows[i].left_s > 0)
                         assert_true(freshness.stale_ns <= NOW_NS + (uint64_t)rows[i].left_s * NS_PER_S);
                 else
@@ -114,16 +114,16 @@ static void test_expiry_on_the_wall(void **state)
         Freshness freshness;
         freshness_set(&freshness, NOW_NS, TTL_NS, STALE_NS, expires_in(1000));
         clock_set_fake(NOW_NS, expires_in(1000) - 1);
-        assert_true(freshness_is_promised(&freshness, UINT64_MAX));
+        assert_true(freshness_is_valid(&freshness, UINT64_MAX));
         assert_int_equal(freshness_keep_ns(&freshness), 1);
         clock_set_fake(NOW_NS, expires_in(1000));
-        assert_false(freshness_is_promised(&freshness, UINT64_MAX));
+        assert_false(freshness_is_valid(&freshness, UINT64_MAX));
         assert_false(freshness_may_be_stale(&freshness));
         assert_int_equal(freshness_keep_ns(&freshness), 0);
         clock_set_fake(NOW_NS, INT64_MAX);
-        assert_false(freshness_is_promised(&freshness, UINT64_MAX));
+        assert_false(freshness_is_valid(&freshness, UINT64_MAX));
         clock_set_fake(NOW_NS, 0); /* back before everything */
-        assert_true(freshness_is_promised(&freshness, UINT64_MAX));
+        assert_true(freshness_is_valid(&freshness, UINT64_MAX));
         assert_true(freshness_keep_ns(&freshness) <= TTL_NS);
         clock_set_fake(NOW_NS + 1000 * NS_PER_S, 0); /* and yet no longer than it had */
         assert_false(freshness_may_be_stale(&freshness));
@@ -135,28 +135,28 @@ static void test_extremes(void **state)
         Freshness freshness;
         freshness_set(&freshness, NOW_NS, UINT64_MAX, UINT64_MAX, INT64_MAX);
         assert_true(freshness.due_ns >= CLOCK_NEVER / 2 && freshness.stale_ns == CLOCK_NEVER);
-        assert_true(freshness_is_promised(&freshness, UINT64_MAX));
+        assert_true(freshness_is_valid(&freshness, UINT64_MAX));
         freshness_set(&freshness, NOW_NS, UINT64_MAX, UINT64_MAX, INT64_MAX - 1);
-        assert_true(freshness_is_promised(&freshness, UINT64_MAX));
+        assert_true(freshness_is_valid(&freshness, UINT64_MAX));
         freshness_set(&freshness, NOW_NS, 0, 0, INT64_MAX);
         assert_int_equal(freshness_keep_ns(&freshness), 0);
         assert_false(freshness_is_ageing(&freshness));
         at(NS_PER_S / 10);
-        assert_false(freshness_is_promised(&freshness, UINT64_MAX));
-        assert_true(freshness_is_promised(&freshness, NOW_NS));
+        assert_false(freshness_is_valid(&freshness, UINT64_MAX));
+        assert_true(freshness_is_valid(&freshness, NOW_NS));
         assert_false(freshness_may_be_stale(&freshness));
         assert_int_equal(freshness_keep_ns(&freshness), 0);
         at(0);
         freshness_set(&freshness, NOW_NS, 1, 1, INT64_MAX);
-        assert_true(freshness_is_promised(&freshness, UINT64_MAX));
+        assert_true(freshness_is_valid(&freshness, UINT64_MAX));
         freshness_set(&freshness, NOW_NS, TTL_NS, STALE_NS, 0);
-        assert_true(freshness_is_promised(&freshness, UINT64_MAX));
+        assert_true(freshness_is_valid(&freshness, UINT64_MAX));
         clock_set_fake(NOW_NS, 0);
         freshness_set(&freshness, NOW_NS, TTL_NS, STALE_NS, INT64_MAX - 1);
-        assert_true(freshness_is_promised(&freshness, UINT64_MAX));
+        assert_true(freshness_is_valid(&freshness, UINT64_MAX));
         /* Zeroed, as before the first fetch. */
         freshness = (Freshness){0};
-        assert_false(freshness_is_promised(&freshness, 0));
+        assert_false(freshness_is_valid(&freshness, 0));
         assert_false(freshness_may_be_stale(&freshness));
 }
 

@@ -317,8 +317,9 @@ static void test_token_scopes_with_ttl_zero(void **state)
 {
         (void)state;
         tokens = tokens_free(tokens);
-        TokensSettings settings = {
-                .loop = loop, .source = fake_source(&fake), .timeout_ns = TIMEOUT_NS, .max_tokens = 100};
+        TokensSettings settings = {.loop = loop,
+                .policy = {.source = fake_source(&fake), .timeout_ns = TIMEOUT_NS},
+                .max_tokens = 100};
         assert_int_equal(tokens_new(&settings, &tokens), 0);
         make(0, 2);
         NameAnswer answer;

@@ -24,9 +24,8 @@ static int set_up(void **state)
         fake_source_init(&fake);
         fake_reader_init(&reader);
         log_open(LOG_LEVEL_ERROR, false);
-        const ResolversSettings settings = {
-                fake_source(&fake), TTL_NS, NEGATIVE_TTL_NS, STALE_NS, TIMEOUT_NS};
-        assert_int_equal(resolvers_new(&settings, &resolvers), 0);
+        const CachePolicy policy = {fake_source(&fake), TTL_NS, NEGATIVE_TTL_NS, STALE_NS, TIMEOUT_NS};
+        assert_int_equal(resolvers_new(&policy, &resolvers), 0);
         return 0;
 }
 
@@ -181,7 +180,8 @@ static void test_no_memory_for_a_call(void **state)
 {
         (void)state;
         fake.start_result = -ENOMEM;
-        expect_error("gr-1", API_E_MEMORY);
+        ResolverAnswer got;
+        assert_int_equal(ask("gr-1", &got), -ENOMEM);
         fake.start_result = 0;
 }
 

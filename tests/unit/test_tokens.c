@@ -50,7 +50,7 @@ static void test_waits_once(void **state)
 static void test_waiting_again_when_woken(void **state)
 {
         (void)state;
-        remake_cache((TokensSettings){.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0});
+        remake_cache((TokensSettings){.policy = {.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0}});
         Rewaiter rewaiters[3];
         TokenAnswer answer;
         for (size_t i = 0; i < ARRAY_LEN(rewaiters); i++) {
@@ -143,7 +143,7 @@ static void test_refresh_that_fails_is_held(void **state)
 static void test_ttl_zero(void **state)
 {
         (void)state;
-        remake_cache((TokensSettings){.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0});
+        remake_cache((TokensSettings){.policy = {.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0}});
         TokenAnswer answer;
         FakeReader reader;
         fake_reader_init(&reader);
@@ -172,7 +172,7 @@ static void test_ttl_zero(void **state)
 static void test_wiped_without_stale(void **state)
 {
         (void)state;
-        remake_cache((TokensSettings){.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0});
+        remake_cache((TokensSettings){.policy = {.ttl_ns = 0, .negative_ttl_ns = 0, .stale_ns = 0}});
         fetch(&token);
         assert_int_equal(ends, 0);
         pass(NS_PER_S + NS_PER_MS);

@@ -155,7 +155,7 @@ static void test_grace(void **state)
         assert_false(tree_was_told(&tree, node, first->generation));
 }
 
-/* An old value that isn't promised any more is told to nobody who can wait. */
+/* An old value that is not valid any more is told to nobody who can wait. */
 static void test_waits_when_not_promised(void **state)
 {
         (void)state;

@@ -7,7 +7,7 @@
 
 #include "tokenfs/api/token.h"
 #include "tokenfs/cache/tokens.h"
-#include "tokenfs/cache/source.h"
+#include "tokenfs/cache/policy.h"
 #include "tokenfs/cache/wait.h"
 #include "tokenfs/net/loop.h"
 
@@ -15,9 +15,8 @@ typedef struct Listing Listing;
 
 typedef struct ListingSettings {
         Loop *loop;
-        CacheSource source;
+        CachePolicy policy;
         Tokens *tokens; /* documents of `token=` scopes, whose names no list call gives; borrowed */
-        uint64_t ttl_ns, negative_ttl_ns, stale_ns, timeout_ns;
         /* Scopes, copied; all empty: everything. */
         const char *const *token_ids, *const *dns_view_ids, *const *resolver_ids;
         size_t token_id_count, dns_view_id_count, resolver_id_count;

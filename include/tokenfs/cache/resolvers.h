@@ -6,16 +6,12 @@
 
 #include "tokenfs/api/errors.h"
 #include "tokenfs/base/cleanup.h"
-#include "tokenfs/cache/source.h"
+#include "tokenfs/cache/policy.h"
 #include "tokenfs/cache/wait.h"
 
 typedef struct Resolvers Resolvers;
 
-typedef struct ResolversSettings {
-        CacheSource source;
-        uint64_t ttl_ns, negative_ttl_ns, stale_ns, timeout_ns; /* as TokensSettings' */
-} ResolversSettings;
-int resolvers_new(const ResolversSettings *settings, Resolvers **ret_resolvers);
+int resolvers_new(const CachePolicy *policy, Resolvers **ret_resolvers);
 /* Waits must be gone before. Returns NULL. */
 Resolvers *resolvers_free(Resolvers *resolvers);
 CLEANUP_DEFINE(Resolvers *, resolvers_free);

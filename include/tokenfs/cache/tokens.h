@@ -8,7 +8,7 @@
 #include "tokenfs/api/errors.h"
 #include "tokenfs/api/token.h"
 #include "tokenfs/base/buf.h"
-#include "tokenfs/cache/source.h"
+#include "tokenfs/cache/policy.h"
 #include "tokenfs/cache/wait.h"
 #include "tokenfs/net/loop.h"
 
@@ -16,10 +16,7 @@ typedef struct Tokens Tokens;
 
 typedef struct TokensSettings {
         Loop *loop;
-        CacheSource source;
-        uint64_t ttl_ns, negative_ttl_ns, stale_ns;
-        uint64_t
-                timeout_ns; /* how long an endpoint may fail before readers without a copy are told at once */
+        CachePolicy policy;
         uint32_t max_tokens;
 } TokensSettings;
 int tokens_new(const TokensSettings *settings, Tokens **ret_cache);
@@ -27,22 +24,11 @@ int tokens_new(const TokensSettings *settings, Tokens **ret_cache);
 Tokens *tokens_free(Tokens *tokens);
 CLEANUP_DEFINE(Tokens *, tokens_free);
 
-/* How an answer was come by, for metrics. */
-typedef enum CacheHit {
-        CACHE_HIT_FRESH,
-        CACHE_HIT_AGEING, /* fresh, and a refresh is under way */
-        CACHE_HIT_STALE, /* the last good copy, since the API fails */
-        CACHE_HIT_NEGATIVE, /* an error that was remembered */
-        CACHE_MISS, /* had to wait for the API */
-        CACHE_HIT_PREFETCHED, /* fetched ahead of a scan; this is its first read */
-        CACHE_HIT_COUNT,
-} CacheHit;
-
 typedef struct TokenAnswer {
         ApiError error; /* API_OK: `doc` is the answer */
         TokenDoc *doc; /* borrowed until the loop's next turn; take a reference to keep it */
         uint64_t keep_ns; /* how long, from now on, the kernel may keep this answer; 0: ask again each time */
-        uint64_t due_ns; /* when this version stops being promised (fetched + ttl; now, if stale) */
+        uint64_t due_ns; /* when this answer stops being valid (fetched + ttl; now, if stale) */
         CacheHit hit;
 } TokenAnswer;
 
