@@ -2,6 +2,7 @@
 /* What goes out for an operation, and how its failure is put into words. */
 
 #include "tokenfs/api/client.h"
+#include "tokenfs/aws/sigv4.h"
 
 /* Bytes of body that an answer may have. */
 size_t api_operation_response_max(ApiOperation operation);

@@ -56,12 +56,6 @@ struct CredentialChain {
         uint64_t reject_at_ns;
 };
 
-void aws_credentials_deinit(AwsCredentials *credentials)
-{
-        aws_keys_deinit(&credentials->keys);
-        *credentials = (AwsCredentials){0};
-}
-
 static void chain_drop_current(CredentialChain *chain)
 {
         aws_credentials_deinit(&chain->retired);

@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "runner.h"
+#include "spawn.h"
 #include "tokenfs/base/shellwords.h"
 #include "tokenfs/aws/config.h"
 #include "tokenfs/base/cleanup.h"
@@ -58,7 +58,7 @@ static int start_program(const Request *request, pid_t *ret_pid)
 {
         CLEANUP(secret_free_p) char **argv = NULL;
         int r = read_command(request->profile, &argv);
-        return r < 0 ? r : process_spawn(argv, request->output_fd, ret_pid);
+        return r < 0 ? r : spawn_program(argv, request->output_fd, ret_pid);
 }
 
 /* Waits for the end of the program, or of the interest in it, which kills it with what it started. What a program that
@@ -124,7 +124,7 @@ static int receive(Request *ret_request)
 }
 
 /* What means something to the supervisor reaches the helper too, when it is sent by name (pkill -HUP tokenfs), to a unit,
- * or by a terminal; and an end of the helper is one for good. The programs have their defaults again (process_spawn). */
+ * or by a terminal; and an end of the helper is one for good. The programs have their defaults again (spawn_program). */
 static void ignore_signals(void)
 {
         static const int others[] = {SIGHUP, SIGINT, SIGUSR1, SIGUSR2};

@@ -20,7 +20,7 @@
 #define HINT "run it by hand to see why"
 
 typedef struct ProcessState {
-        Process *process;
+        Runner *runner;
 } ProcessState;
 
 static void read_output(ProviderRun *run, const Buf *output)
@@ -48,23 +48,23 @@ static int not_started(ProviderRun *run, int error)
                 "credential_process can't be started: %s; check its path", strerrordesc_np(error));
 }
 
-static void on_end(const ProcessResult *result, void *userdata)
+static void on_end(const RunnerResult *result, void *userdata)
 {
         ProviderRun *run = userdata;
         ProcessState *state = run->state;
-        state->process = NULL;
-        if (result->end == PROCESS_TIMED_OUT)
+        state->runner = NULL;
+        if (result->end == RUNNER_TIMED_OUT)
                 (void)provider_fail(run, CREDENTIALS_E_FAILED,
                         "credential_process took over 60 seconds and was ended; " HINT);
-        else if (result->end == PROCESS_TOO_MUCH)
+        else if (result->end == RUNNER_TOO_MUCH)
                 (void)provider_fail(
                         run, CREDENTIALS_E_INVALID, "credential_process printed over 64 KiB; " HINT);
-        else if (result->end == PROCESS_SIGNALLED)
+        else if (result->end == RUNNER_SIGNALLED)
                 (void)provider_fail(run, CREDENTIALS_E_FAILED, "credential_process died of signal %d; " HINT,
                         result->status);
-        else if (result->end == PROCESS_NOT_STARTED)
+        else if (result->end == RUNNER_NOT_STARTED)
                 (void)not_started(run, result->status);
-        else if (result->end == PROCESS_LOST)
+        else if (result->end == RUNNER_LOST)
                 (void)provider_fail(run, CREDENTIALS_E_FAILED, "credential_process can't be read: %s",
                         strerrordesc_np(result->status));
         else if (result->status != 0)
@@ -91,15 +91,15 @@ static int process_provider_start(ProviderRun *run)
         if (!state)
                 return provider_no_memory(run);
         run->state = state;
-        r = process_start_of_profile(run->context->loop, run->profile, argv,
-                &(ProcessLimits){PROCESS_TIMEOUT_NS, PROVIDER_ANSWER_MAX}, on_end, run, &state->process);
+        r = runner_start_of_profile(run->context->loop, run->profile, argv,
+                &(RunnerLimits){PROCESS_TIMEOUT_NS, PROVIDER_ANSWER_MAX}, on_end, run, &state->runner);
         return r < 0 ? not_started(run, -r) : -EINPROGRESS;
 }
 
 static void process_provider_stop(ProviderRun *run)
 {
         ProcessState *state = run->state;
-        process_cancel(state->process);
+        runner_cancel(state->runner);
         free(state);
 }
 

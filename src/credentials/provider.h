@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "tokenfs/aws/config.h"
-#include "tokenfs/credentials/chain.h"
+#include "tokenfs/aws/keys.h"
 #include "tokenfs/base/buf.h"
 #include "tokenfs/net/http.h"
 #include "tokenfs/net/loop.h"

@@ -28,9 +28,9 @@
 static char directory[] = "/tmp/tokenfs-launcher-XXXXXX";
 static char config[PATH_MAX], flag[PATH_MAX];
 static Loop *loop;
-static Process *process;
+static Runner *process;
 static bool has_ended;
-static ProcessEnd end;
+static RunnerEnd end;
 static int status;
 static char output[4096];
 
@@ -45,7 +45,7 @@ static void configure(const char *profile, const char *command)
         assert_int_equal(fclose(file), 0);
 }
 
-static void on_end(const ProcessResult *result, void *userdata)
+static void on_end(const RunnerResult *result, void *userdata)
 {
         (void)userdata;
         process = NULL;
@@ -60,8 +60,8 @@ static void start(const char *profile, uint64_t timeout_ns, size_t output_max)
         /* What the worker takes the command to be doesn't matter: the helper reads it by itself. */
         char lie[] = "/bin/false";
         has_ended = false;
-        assert_int_equal(process_start_of_profile(loop, profile, (char *[]){lie, NULL},
-                                 &(ProcessLimits){timeout_ns, output_max}, on_end, NULL, &process),
+        assert_int_equal(runner_start_of_profile(loop, profile, (char *[]){lie, NULL},
+                                 &(RunnerLimits){timeout_ns, output_max}, on_end, NULL, &process),
                 0);
 }
 
@@ -85,7 +85,7 @@ static void test_runs_the_configured_command(void **state)
         (void)state;
         configure("default", "sh -c 'echo \"$0 $1\"' one 'two words'");
         run("default");
-        assert_int_equal(end, PROCESS_EXITED);
+        assert_int_equal(end, RUNNER_EXITED);
         assert_int_equal(status, 0);
         assert_string_equal(output, "one two words\n");
         /* As it is now, not as it was when the helper was started. */
@@ -99,22 +99,22 @@ static void test_ends(void **state)
         (void)state;
         configure("default", "sh -c 'echo half; exit 7'");
         run("default");
-        assert_int_equal(end, PROCESS_EXITED);
+        assert_int_equal(end, RUNNER_EXITED);
         assert_int_equal(status, 7);
         assert_string_equal(output, "half\n");
 
         configure("default", "sh -c 'kill -9 $$'");
         run("default");
-        assert_int_equal(end, PROCESS_SIGNALLED);
+        assert_int_equal(end, RUNNER_SIGNALLED);
         assert_int_equal(status, 9);
 
         configure("default", "sh -c 'while :; do echo endless; done'");
         run("default");
-        assert_int_equal(end, PROCESS_TOO_MUCH);
+        assert_int_equal(end, RUNNER_TOO_MUCH);
 
         configure("default", "/nonexistent/program");
         run("default");
-        assert_int_equal(end, PROCESS_NOT_STARTED);
+        assert_int_equal(end, RUNNER_NOT_STARTED);
         assert_int_equal(status, ENOENT);
 }
 
@@ -123,21 +123,21 @@ static void test_only_what_is_configured(void **state)
         (void)state;
         configure("default", "echo x");
         run("empty"); /* a profile without a credential_process */
-        assert_int_equal(end, PROCESS_NOT_STARTED);
+        assert_int_equal(end, RUNNER_NOT_STARTED);
         assert_int_equal(status, ENOENT);
         run("missing");
-        assert_int_equal(end, PROCESS_NOT_STARTED);
+        assert_int_equal(end, RUNNER_NOT_STARTED);
 
         configure("default", "'open quote");
         run("default");
-        assert_int_equal(end, PROCESS_NOT_STARTED);
+        assert_int_equal(end, RUNNER_NOT_STARTED);
         assert_int_equal(status, EINVAL);
 
         char lie[] = "/bin/true", longer[2000];
         memset(longer, 'p', sizeof longer);
         longer[sizeof longer - 1] = '\0';
-        assert_int_equal(process_start_of_profile(loop, longer, (char *[]){lie, NULL},
-                                 &(ProcessLimits){NS_PER_S, 1000}, on_end, NULL, &process),
+        assert_int_equal(runner_start_of_profile(loop, longer, (char *[]){lie, NULL},
+                                 &(RunnerLimits){NS_PER_S, 1000}, on_end, NULL, &process),
                 -EINVAL);
         assert_null(process);
 }
@@ -180,14 +180,14 @@ static void test_given_up_ones_are_killed(void **state)
         configure("default", command);
         start("default", TURN_MAX_NS, 1000);
         wait_until_locked();
-        process = process_cancel(process);
+        process = runner_cancel(process);
         assert_false(has_ended);
         assert_gone();
 
         configure("default", command);
         start("default", 1, 1000);
         finish();
-        assert_int_equal(end, PROCESS_TIMED_OUT);
+        assert_int_equal(end, RUNNER_TIMED_OUT);
         assert_gone();
 }
 
@@ -195,15 +195,15 @@ static void test_many_at_once(void **state)
 {
         (void)state;
         configure("default", "echo beside");
-        Process *hanging[20];
+        Runner *hanging[20];
         for (size_t i = 0; i < ARRAY_LEN(hanging); i++) {
                 start("hang", TURN_MAX_NS, 1000);
                 hanging[i] = process;
         }
         run("default"); /* one that hangs holds up nobody */
-        assert_int_equal(end, PROCESS_EXITED);
+        assert_int_equal(end, RUNNER_EXITED);
         for (size_t i = 0; i < ARRAY_LEN(hanging); i++)
-                process_cancel(hanging[i]);
+                runner_cancel(hanging[i]);
 }
 
 static void test_without_helper(void **state)
@@ -212,8 +212,8 @@ static void test_without_helper(void **state)
         launcher_stop();
         char program[] = "echo", word[] = "direct";
         has_ended = false;
-        assert_int_equal(process_start_of_profile(loop, "default", (char *[]){program, word, NULL},
-                                 &(ProcessLimits){TURN_MAX_NS, 1000}, on_end, NULL, &process),
+        assert_int_equal(runner_start_of_profile(loop, "default", (char *[]){program, word, NULL},
+                                 &(RunnerLimits){TURN_MAX_NS, 1000}, on_end, NULL, &process),
                 0);
         finish();
         assert_string_equal(output, "direct\n");

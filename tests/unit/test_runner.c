@@ -21,9 +21,9 @@
 #include "tokenfs/net/http.h"
 
 static Loop *loop;
-static Process *process;
+static Runner *process;
 static unsigned ended;
-static ProcessEnd end;
+static RunnerEnd end;
 static int status;
 static char output[256];
 static size_t output_len;
@@ -40,12 +40,12 @@ static int teardown(void **state)
 {
         (void)state;
         clock_unset_fake();
-        process = process_cancel(process);
+        process = runner_cancel(process);
         loop = loop_free(loop);
         return 0;
 }
 
-static void on_end(const ProcessResult *result, void *userdata)
+static void on_end(const RunnerResult *result, void *userdata)
 {
         assert_ptr_equal(userdata, &ended);
         process = NULL;
@@ -59,8 +59,7 @@ static void on_end(const ProcessResult *result, void *userdata)
 static int start(const char *script, size_t output_max)
 {
         char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", (char *)(uintptr_t)script, NULL};
-        return process_start(
-                loop, argv, &(ProcessLimits){60 * NS_PER_S, output_max}, on_end, &ended, &process);
+        return runner_start(loop, argv, &(RunnerLimits){60 * NS_PER_S, output_max}, on_end, &ended, &process);
 }
 
 static void run(const char *script, size_t output_max)
@@ -85,7 +84,7 @@ static void test_exits(void **state)
 {
         (void)state;
         run("printf 'a\\nb'", 100);
-        assert_int_equal(end, PROCESS_EXITED);
+        assert_int_equal(end, RUNNER_EXITED);
         assert_int_equal(status, 0);
         assert_string_equal(output, "a\nb");
         assert_no_child();
@@ -95,7 +94,7 @@ static void test_exits_with_status(void **state)
 {
         (void)state;
         run("echo x; exit 7", 100);
-        assert_int_equal(end, PROCESS_EXITED);
+        assert_int_equal(end, RUNNER_EXITED);
         assert_int_equal(status, 7);
         assert_string_equal(output, "x\n");
 }
@@ -104,7 +103,7 @@ static void test_is_killed_by_signal(void **state)
 {
         (void)state;
         run("kill -TERM $$", 100);
-        assert_int_equal(end, PROCESS_SIGNALLED);
+        assert_int_equal(end, RUNNER_SIGNALLED);
         assert_int_equal(status, SIGTERM);
 }
 
@@ -112,22 +111,22 @@ static void test_output_limit(void **state)
 {
         (void)state;
         run("head -c 5000 /dev/zero", 5000);
-        assert_int_equal(end, PROCESS_EXITED);
+        assert_int_equal(end, RUNNER_EXITED);
         assert_int_equal(output_len, 5000);
         ended = 0;
         run("head -c 5001 /dev/zero; sleep 600", 5000);
-        assert_int_equal(end, PROCESS_TOO_MUCH);
+        assert_int_equal(end, RUNNER_TOO_MUCH);
         assert_no_child();
         ended = 0;
         run("head -c 5001 /dev/zero", 5000);
-        assert_int_equal(end, PROCESS_TOO_MUCH);
+        assert_int_equal(end, RUNNER_TOO_MUCH);
 }
 
 static void test_closes_its_output_early(void **state)
 {
         (void)state;
         run("echo x; exec >&-; sleep 0.1; exit 3", 100);
-        assert_int_equal(end, PROCESS_EXITED);
+        assert_int_equal(end, RUNNER_EXITED);
         assert_int_equal(status, 3);
         assert_string_equal(output, "x\n");
 }
@@ -136,7 +135,7 @@ static void test_leaves_a_child_with_its_output(void **state)
 {
         (void)state;
         run("echo x; sleep 600 & echo $!", 100);
-        assert_int_equal(end, PROCESS_EXITED);
+        assert_int_equal(end, RUNNER_EXITED);
         assert_memory_equal(output, "x\n", 2);
         assert_int_equal(kill((pid_t)strtol(output + 2, NULL, 10), SIGKILL), 0);
 }
@@ -152,7 +151,7 @@ static void test_time_limit(void **state)
         clock_advance_fake(1);
         assert_int_equal(loop_turn(loop, 0), 0);
         assert_int_equal(ended, 1);
-        assert_int_equal(end, PROCESS_TIMED_OUT);
+        assert_int_equal(end, RUNNER_TIMED_OUT);
         assert_no_child();
 }
 
@@ -161,13 +160,13 @@ static void test_cancel(void **state)
         (void)state;
         for (unsigned i = 0; i < 20; i++) {
                 assert_int_equal(start("sleep 600 & sleep 600", 100), 0);
-                process = process_cancel(process);
+                process = runner_cancel(process);
                 assert_null(process);
         }
         assert_int_equal(loop_turn(loop, 0), 0);
         assert_int_equal(ended, 0);
         assert_no_child();
-        assert_null(process_cancel(NULL));
+        assert_null(runner_cancel(NULL));
 }
 
 static void test_cannot_start(void **state)
@@ -181,7 +180,7 @@ static void test_cannot_start(void **state)
         for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
                 char *argv[] = {(char *)(uintptr_t)programs[i].program, NULL};
                 assert_int_equal(
-                        process_start(loop, argv, &(ProcessLimits){NS_PER_S, 10}, on_end, &ended, &process),
+                        runner_start(loop, argv, &(RunnerLimits){NS_PER_S, 10}, on_end, &ended, &process),
                         programs[i].error);
                 assert_null(process);
         }
@@ -217,7 +216,7 @@ static void test_signals_are_at_their_defaults(void **state)
         (void)signal(SIGPIPE, pipe_handler);
         (void)sigprocmask(SIG_SETMASK, &old, NULL);
         assert_string_equal(output, "0\n");
-        assert_int_equal(end, PROCESS_EXITED);
+        assert_int_equal(end, RUNNER_EXITED);
 }
 
 int main(void)

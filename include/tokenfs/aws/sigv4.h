@@ -4,19 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tokenfs/aws/keys.h"
 #include "tokenfs/base/buf.h"
-#include "tokenfs/base/secret.h"
 #include "tokenfs/net/http.h"
-
-typedef struct AwsKeys {
-        char access_key_id[129];
-        Secret secret_access_key;
-        Secret session_token; /* unset: none */
-} AwsKeys;
-/* Wipes and frees what the keys own. */
-void aws_keys_deinit(AwsKeys *keys);
-/* A deep copy; what *ret_keys held before isn't freed. 0 or -ENOMEM (then *ret_keys is untouched). */
-int aws_keys_copy(const AwsKeys *keys, AwsKeys *ret_keys);
 
 /* What is signed. All borrowed. `path` is the path as sent (already encoded once; "/" if empty); `query` as sent,
  * without '?', NULL if none. `headers` are the additional headers to sign (host, x-amz-date and

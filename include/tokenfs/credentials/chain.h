@@ -7,27 +7,11 @@
 #include <stdint.h>
 
 #include "tokenfs/aws/config.h"
-#include "tokenfs/aws/sigv4.h"
+#include "tokenfs/aws/keys.h"
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/list.h"
 #include "tokenfs/net/http.h"
 #include "tokenfs/net/loop.h"
-
-typedef struct AwsCredentials {
-        AwsKeys keys;
-        int64_t expires_wall_ns; /* INT64_MAX: never */
-        char provider[48]; /* for people: "environment", "profile web", "assume role …" shortened */
-} AwsCredentials;
-void aws_credentials_deinit(AwsCredentials *credentials);
-
-typedef enum CredentialsError {
-        CREDENTIALS_OK,
-        CREDENTIALS_E_NONE, /* no provider has any: ENOKEY */
-        CREDENTIALS_E_INVALID, /* a provider is configured, but wrongly (broken file, mfa_serial, bad answer): ENOKEY */
-        CREDENTIALS_E_EXPIRED, /* there were some, they expired and can't be refreshed: EKEYEXPIRED */
-        CREDENTIALS_E_REJECTED, /* the provider's service refused (STS AccessDenied, SSO Unauthorized): EKEYREJECTED */
-        CREDENTIALS_E_FAILED, /* the provider's service can't be reached or fails for now; transient */
-} CredentialsError;
 
 typedef struct CredentialChain CredentialChain;
 
