@@ -125,11 +125,9 @@ static void be_configuration_probe(const Options *options)
         _exit(is_fine && backend_probe(options) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
-/* Finds what the worker would refuse before anything is mounted. In a child, as the user that the worker will be: files
- * of the world are nothing for a process that goes on with all its rights. */
-static int probe_configuration(const Options *options)
+/* As the user that the worker will be: a process that keeps its privileges reads no files of others. */
+int supervisor_probe_configuration(const Options *options, pid_t *ret_pid)
 {
-        int status = 0;
         pid_t pid = fork();
         if (pid < 0) {
                 int r = -errno;
@@ -138,6 +136,18 @@ static int probe_configuration(const Options *options)
         }
         if (pid == 0)
                 be_configuration_probe(options);
+        *ret_pid = pid;
+        return 0;
+}
+
+/* Finds what the worker would refuse before anything is mounted. */
+static int probe_configuration(const Options *options)
+{
+        int status = 0;
+        pid_t pid = 0;
+        int r = supervisor_probe_configuration(options, &pid);
+        if (r < 0)
+                return r;
         while (waitpid(pid, &status, 0) < 0)
                 if (errno != EINTR)
                         return -errno;

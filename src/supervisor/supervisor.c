@@ -37,6 +37,7 @@
 
 #define LEAVE_NS NS_PER_S
 #define NOTIFIER_NS (10 * NS_PER_S)
+#define CONFIGURATION_NS (20 * NS_PER_S) /* to read it; it may lie on a filesystem that hangs */
 #define NO_PROCESS_NS NS_PER_S /* until a process that couldn't be made is tried again */
 
 void supervisor_plan(Supervisor *supervisor, Due due, uint64_t in_ns)
@@ -59,9 +60,9 @@ static void be_worker(Supervisor *supervisor, int control, int watch)
         cleanup_close(&supervisor->watch); /* the worker's before */
         /* What its loop takes up stays blocked until then: a signal that comes early isn't lost. */
         (void)sigemptyset(&handled);
-        (void)sigaddset(&handled, SIGHUP);
         (void)sigaddset(&handled, SIGTERM);
         (void)sigaddset(&handled, SIGINT);
+        (void)signal(SIGHUP, SIG_IGN); /* the supervisor's, though it may be sent to all (pkill -HUP) */
         (void)signal(SIGUSR2, SIG_IGN);
         (void)sigprocmask(SIG_SETMASK, &handled, NULL);
         const WorkerSettings settings = {
@@ -197,7 +198,6 @@ static void worker_said(Supervisor *supervisor, char message)
         switch (message) {
         case CONTROL_READY: worker_ready(supervisor); break;
         case CONTROL_WARM: tell_service_manager(supervisor); break;
-        case CONTROL_FORGOTTEN: notify_kernel(supervisor); break;
         case CONTROL_PONG: watchdog_answered(&supervisor->watchdog); break;
         default: break; /* a worker that was taken over may say anything */
         }
@@ -296,6 +296,57 @@ static void worker_ended(Supervisor *supervisor, int wait_status)
         supervisor->is_replacing = false;
 }
 
+/* Replaces the worker, which is the way to have everything read again, if the configuration as it is now can be used. A
+ * worker that isn't there, or is on its way out, is followed by one that reads it anyhow. */
+static void replace_worker(Supervisor *supervisor)
+{
+        if (supervisor->configuration_probe) /* what it has read may have changed */
+                (void)kill(supervisor->configuration_probe, SIGKILL);
+        supervisor->configuration_probe = 0;
+        supervisor->due_ns[DUE_RELOAD] = CLOCK_NEVER;
+        if (!supervisor->worker || supervisor->is_replacing || supervisor->is_stopping)
+                return;
+        int r = supervisor_probe_configuration(supervisor->options, &supervisor->configuration_probe);
+        supervisor_plan(supervisor, DUE_RELOAD, r < 0 ? NO_PROCESS_NS : CONFIGURATION_NS);
+}
+
+static void configuration_probe_ended(Supervisor *supervisor, int wait_status)
+{
+        supervisor->configuration_probe = 0;
+        supervisor->due_ns[DUE_RELOAD] = CLOCK_NEVER;
+        if (supervisor->is_stopping || !supervisor->worker || supervisor->is_replacing)
+                return;
+        if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_SUCCESS) {
+                supervisor->is_replacing = true;
+                dismiss_worker(supervisor, SIGTERM);
+                return;
+        }
+        log_error("the configuration can't be used now: nothing is forgotten, the worker goes on with the "
+                  "one before");
+        if (supervisor->is_reloading)
+                tell_service_manager(supervisor);
+        supervisor->is_reloading = false;
+}
+
+static void configuration_is_late(Supervisor *supervisor)
+{
+        if (!supervisor->configuration_probe) { /* it couldn't be started */
+                replace_worker(supervisor);
+                return;
+        }
+        log_error("the configuration can't be read within %g s", (double)CONFIGURATION_NS / (double)NS_PER_S);
+        (void)kill(supervisor->configuration_probe, SIGKILL);
+        configuration_probe_ended(supervisor, SIGKILL); /* a hanging filesystem may delay its death */
+}
+
+static void reload(Supervisor *supervisor)
+{
+        log_info("SIGHUP: forgetting everything, reading the configuration again");
+        supervisor->is_reloading = true;
+        sdnotify_notify_reloading();
+        replace_worker(supervisor);
+}
+
 static void reap(Supervisor *supervisor)
 {
         pid_t pid;
@@ -305,20 +356,13 @@ static void reap(Supervisor *supervisor)
                         worker_ended(supervisor, wait_status);
                 else if (pid == supervisor->notifier)
                         notifier_ended(supervisor);
+                else if (pid == supervisor->configuration_probe)
+                        configuration_probe_ended(supervisor, wait_status);
                 else if (pid == supervisor->command)
                         hook_ended(supervisor, wait_status);
                 else if (pid == supervisor->probe)
                         supervisor_probe_ended(supervisor, wait_status);
         }
-}
-
-static void reload(Supervisor *supervisor)
-{
-        supervisor->is_reloading = true;
-        sdnotify_notify_reloading();
-        if (supervisor->worker)
-                (void)kill(supervisor->worker, SIGHUP);
-        /* Without one, the next starts with nothing but what it reads then. */
 }
 
 static void take_signals(Supervisor *supervisor)
@@ -339,20 +383,6 @@ static void take_signals(Supervisor *supervisor)
                 reap(supervisor);
 }
 
-static bool worker_is_traced(const Supervisor *supervisor)
-{
-        char path[40], line[256];
-        bool is_traced = false;
-        (void)snprintf(path, sizeof path, "/proc/%ld/status", (long)supervisor->worker);
-        FILE *file = fopen(path, "re");
-        while (file && fgets(line, sizeof line, file))
-                if (strncmp(line, "TracerPid:\t", 11) == 0)
-                        is_traced = line[11] != '0';
-        if (file)
-                (void)fclose(file);
-        return is_traced;
-}
-
 static void look_at_worker(Supervisor *supervisor)
 {
         int waiting = supervisor->connection >= 0 ? mounts_waiting((unsigned)supervisor->connection) : -1;
@@ -364,7 +394,7 @@ static void look_at_worker(Supervisor *supervisor)
                 control_send(supervisor->control, CONTROL_PING);
                 break;
         case WATCHDOG_HANGS:
-                if (worker_is_traced(supervisor)) /* a debugger holds it */
+                if (watchdog_is_traced(supervisor->worker)) /* a debugger holds it */
                         break;
                 log_error("worker %ld hangs: replacing it", (long)supervisor->worker);
                 (void)kill(supervisor->worker, SIGKILL);
@@ -416,6 +446,7 @@ static void do_what_is_due(Supervisor *supervisor)
                 [DUE_LOOK] = look_at_worker,
                 [DUE_NOTIFIER] = notifier_is_late,
                 [DUE_PROBE] = supervisor_probe_kill,
+                [DUE_RELOAD] = configuration_is_late,
                 [DUE_KILL] = worker_is_late,
                 [DUE_COMMAND] = hook_run,
                 [DUE_COMMAND_LATE] = hook_late,
@@ -474,6 +505,8 @@ static void supervisor_deinit(Supervisor *supervisor)
 {
         if (supervisor->notifier)
                 (void)kill(supervisor->notifier, SIGKILL);
+        if (supervisor->configuration_probe)
+                (void)kill(supervisor->configuration_probe, SIGKILL);
         supervisor_probe_kill(supervisor);
         hook_stop(supervisor);
         cleanup_close(&supervisor->watch);

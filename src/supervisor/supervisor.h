@@ -21,6 +21,7 @@ typedef enum Due {
         DUE_LOOK, /* the watchdog looks */
         DUE_NOTIFIER, /* the notifier has had its time */
         DUE_PROBE, /* the new binary has had its time to say whether it works */
+        DUE_RELOAD, /* the configuration has had its time to be read; or no process could be made for it */
         DUE_KILL, /* the worker has had its time to leave */
         DUE_COMMAND, /* on_change's command may run again */
         DUE_COMMAND_LATE, /* it has had its time */
@@ -55,9 +56,10 @@ typedef struct Supervisor {
         Watchdog watchdog;
 
         pid_t notifier, probe; /* 0: none */
+        pid_t configuration_probe; /* reads the configuration before a worker is replaced; 0: none runs */
         pid_t command; /* on_change's; 0: none runs */
         Changes changes;
-        bool is_reloading;
+        bool is_reloading; /* SIGHUP: the kernel is to forget, once the next worker serves */
         bool notify_ready_sent; /* to the service manager */
         bool is_kept; /* the service manager is to keep the connection */
         bool is_revived; /* the supervisor before was killed */
@@ -72,6 +74,9 @@ typedef struct Supervisor {
 int supervisor_start(Supervisor *supervisor);
 /* The same, taking over from another binary. */
 int supervisor_go_on(Supervisor *supervisor, Handover *handover);
+/* Starts a process that reads the configuration as a worker would, and ends with EXIT_SUCCESS if it can be used; what is
+ * wrong is in the log. 0 or a negative errno. */
+int supervisor_probe_configuration(const Options *options, pid_t *ret_pid);
 /* kept.c: the same where the service manager kept the connection of a mount: one that --mount-only made, or that a
  * supervisor which was killed has left. -ENOENT: it kept none. */
 int supervisor_start_kept(Supervisor *supervisor);

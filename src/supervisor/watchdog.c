@@ -8,6 +8,9 @@
 
 #include "watchdog.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "tokenfs/base/clock.h"
 
 #define LATE_NS NS_PER_S
@@ -47,4 +50,18 @@ void watchdog_asked(Watchdog *watchdog)
 void watchdog_answered(Watchdog *watchdog)
 {
         watchdog->is_asked = false;
+}
+
+bool watchdog_is_traced(pid_t pid)
+{
+        char path[40], line[256];
+        bool is_traced = false;
+        (void)snprintf(path, sizeof path, "/proc/%ld/status", (long)pid);
+        FILE *file = fopen(path, "re");
+        while (file && fgets(line, sizeof line, file))
+                if (strncmp(line, "TracerPid:\t", 11) == 0)
+                        is_traced = line[11] != '0';
+        if (file)
+                (void)fclose(file);
+        return is_traced;
 }

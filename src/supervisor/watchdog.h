@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 typedef struct Watchdog {
         uint64_t limit_ns; /* 0: off */
@@ -23,3 +24,5 @@ void watchdog_start(Watchdog *watchdog, bool is_watched);
 WatchdogVerdict watchdog_look(Watchdog *watchdog);
 void watchdog_asked(Watchdog *watchdog);
 void watchdog_answered(Watchdog *watchdog);
+/* True while a debugger holds the process. */
+bool watchdog_is_traced(pid_t pid);

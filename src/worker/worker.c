@@ -53,18 +53,6 @@ typedef struct Worker {
         bool answer_waiting; /* when leaving */
 } Worker;
 
-static void worker_forget(Worker *worker)
-{
-        log_info("SIGHUP: forgetting everything, reading the configuration anew");
-        backend_renew(worker->backend);
-        fs_forget(worker->fs);
-        listing_forget(worker->listing);
-        resolvers_forget(worker->resolvers);
-        tokens_forget(worker->tokens);
-        backend_retire(worker->backend);
-        control_send(worker->settings->control, CONTROL_FORGOTTEN);
-}
-
 static void worker_leave(Worker *worker, bool answer_waiting)
 {
         worker->answer_waiting = answer_waiting || worker->is_orphan || !worker->settings->can_resend;
@@ -74,7 +62,6 @@ static void worker_leave(Worker *worker, bool answer_waiting)
 static void worker_signal(int number, void *userdata)
 {
         switch (number) {
-        case SIGHUP: worker_forget(userdata); break;
         case SIGTERM: worker_leave(userdata, false); break;
         case SIGINT: worker_leave(userdata, true); break;
         default: break;
@@ -186,7 +173,6 @@ static int worker_build_loop(Worker *worker)
 {
         sigset_t signals;
         (void)sigemptyset(&signals);
-        (void)sigaddset(&signals, SIGHUP);
         (void)sigaddset(&signals, SIGTERM);
         (void)sigaddset(&signals, SIGINT);
         int r = loop_new(&worker->loop);

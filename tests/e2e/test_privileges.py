@@ -3,6 +3,7 @@
 import os
 import pathlib
 import pwd
+import signal
 import subprocess
 
 import pytest
@@ -125,32 +126,51 @@ def test_nothing_is_inherited(mount, token):
 
 
 def test_files_outside(mount, resolver, directory):
-    """What the configuration names after the start, elsewhere than it may look, stays closed by Landlock; without the
-    sandbox it is found."""
+    """What the configuration comes to name after the start, elsewhere than the worker may look, is found after SIGHUP,
+    which makes a new worker in a new sandbox."""
     token = resolver.add_token()
     key = next(iter(resolver.verifier.keys.values()))
     outside = directory / "outside"
     outside.mkdir(mode=0o755)
     (outside / "jwt").write_text("a-web-identity-token")
-    for sandbox in ("on", "off"):
-        fs = mount(start=False, environ={"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None})
-        config = pathlib.Path(fs.home, ".aws", "config")
-        config.parent.mkdir()
-        good = f"[default]\naws_access_key_id = {key.id}\naws_secret_access_key = {key.secret}\n"
-        config.write_text(good)
-        fs.start({"ttl": 0.2, "sandbox": sandbox, "timeout": 3, "log_level": "debug"})
-        assert fs.text(token["id"], "value") == token["value"]
-        is_locked = "landlock" in fs.status()["worker"]["sandbox"]
-        config.write_text("[default]\nrole_arn = arn:aws:iam::123456789012:role/r\n"
-                          f"web_identity_token_file = {outside}/jwt\nsts_regional_endpoints = regional\n"
-                          "region = us-east-2\nendpoint_url = http://127.0.0.1:9\n")
-        fs.forget()
-        assert fs.read_error(token["id"], "value") != "OK"
-        denied = f"{outside}/jwt" in fs.log() and "ermission denied" in fs.log()
-        assert denied == is_locked, fs.log()
-        config.write_text(good)
-        fs.forget()
-        until(lambda fs=fs: fs.read_error(token["id"], "value") == "OK", "recovery")
+    fs = mount(start=False, environ={"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None})
+    config = pathlib.Path(fs.home, ".aws", "config")
+    config.parent.mkdir()
+    good = f"[default]\naws_access_key_id = {key.id}\naws_secret_access_key = {key.secret}\n"
+    config.write_text(good)
+    fs.start({"ttl": 0.2, "timeout": 3, "log_level": "debug"})
+    assert fs.text(token["id"], "value") == token["value"]
+    config.write_text("[default]\nrole_arn = arn:aws:iam::123456789012:role/r\n"
+                      f"web_identity_token_file = {outside}/jwt\nsts_regional_endpoints = regional\n"
+                      "region = us-east-2\nendpoint_url = http://127.0.0.1:9\n")
+    fs.forget()
+    assert fs.read_error(token["id"], "value") != "OK"
+    assert "web identity" in fs.log() and "127.0.0.1:9 can't be reached" in fs.log()
+    config.write_text(good)
+    fs.forget()
+    until(lambda: fs.read_error(token["id"], "value") == "OK", "recovery")
+
+
+def test_unusable_configuration(mount, resolver, directory):
+    """SIGHUP with a configuration that can't be used: the log says why, and the same worker goes on as before."""
+    token = resolver.add_token()
+    fs = mount(start=False)
+    config = pathlib.Path(fs.home, ".aws", "config")
+    config.parent.mkdir()
+    config.write_text("[default]\n")
+    fs.start({"ttl": 3600})
+    assert fs.text(token["id"], "value") == token["value"]
+    worker = fs.worker
+    config.write_text("no section\n")
+    fs.signal(signal.SIGHUP)
+    until(lambda: "the configuration can't be used now" in fs.log(), "the refusal")
+    assert "no section" in fs.log() or f"{config}" in fs.log()
+    resolver.update_token(token["id"], value="changed")
+    assert fs.text(token["id"], "value") == token["value"] and fs.worker == worker
+    config.write_text("[default]\n")
+    fs.forget()
+    assert fs.text(token["id"], "value") == "changed"
+    assert fs.worker != worker
 
 
 def test_a_user_that_is_not_there(mount):

@@ -29,10 +29,16 @@ def configure_process(fs, script):
     return program
 
 
-def prints(secret=SECRET_KEY):
-    """A script that prints the stand-in's key."""
-    return "cat <<'X'\n" + json.dumps(
-        {"Version": 1, "AccessKeyId": ACCESS_KEY, "SecretAccessKey": secret}) + "\nX\n"
+def prints(secret=SECRET_KEY, id=ACCESS_KEY):
+    """A script that prints a key, by default the stand-in's."""
+    return "cat <<'X'\n" + json.dumps({"Version": 1, "AccessKeyId": id, "SecretAccessKey": secret}) + "\nX\n"
+
+
+def rotate(resolver, program):
+    """From now on the service knows another key only, and the program prints that: the next call has the program run."""
+    resolver.add_key("AKIDROTATED000000001", "the-secret-of-the-rotated-key")
+    program.write_text("#!/bin/sh\n" + prints("the-secret-of-the-rotated-key", "AKIDROTATED000000001"))
+    resolver.remove_key(ACCESS_KEY)
 
 
 NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
@@ -117,34 +123,34 @@ def test_helper_has_nothing(mount, token):
     until(lambda: not os.path.exists(f"/proc/{helper}/fd") or not os.listdir(f"/proc/{helper}/fd"), "its end")
 
 
-def test_helper_outlives_signals(mount, token):
+def test_helper_outlives_signals(mount, resolver, token):
     """What `pkill -HUP tokenfs` and a unit's `kill -s` send to all leaves the helper alive; its program has the defaults."""
     fs = mount(start=False, environ=NO_KEYS)
-    configure_process(fs, f"grep SigIgn /proc/$$/status >>{fs.directory}/ignored\n" + prints())
-    fs.start({"ttl": 0.2})
+    program = configure_process(fs, f"grep SigIgn /proc/$$/status >>{fs.directory}/ignored\n" + prints())
+    fs.start({"ttl": 0})
     assert fs.text(token["id"], "value") == token["value"]
     helper, = children_of(fs.worker)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         os.kill(helper, number)
-    fs.forget()     # with credentials
+    rotate(resolver, program)
     assert fs.text(token["id"], "value") == token["value"]
     assert children_of(fs.worker) == [helper]
     ignored = [int(line.split()[1], 16) for line in (fs.directory / "ignored").read_text().splitlines()]
     # (The C library has posix_spawn ignore the two that it uses itself, 32 and 33.)
-    assert [mask & 0x7fffffff for mask in ignored] == [0, 0]
+    assert [mask & 0x7fffffff for mask in ignored] == [0]
 
 
-def test_helper_is_killed(mount, token):
+def test_helper_is_killed(mount, resolver, token):
     """Whatever ends it (want of memory): the worker goes as well, and the next one has a helper."""
     fs = mount(start=False, environ=NO_KEYS)
-    configure_process(fs, prints())
-    fs.start({"ttl": 0.2})
+    program = configure_process(fs, prints())
+    fs.start({"ttl": 0})
     fs.may_restart = True
     assert fs.text(token["id"], "value") == token["value"]
     helper, = children_of(fs.worker)
     os.kill(helper, signal.SIGKILL)
     until(lambda: not is_alive(helper), "its end")
-    fs.forget()
+    rotate(resolver, program)
     assert fs.text(token["id"], "value") == token["value"]
     assert "helper that runs credential_process is gone" in fs.log()
 

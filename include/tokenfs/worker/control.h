@@ -5,7 +5,6 @@
 typedef enum ControlMessage {
         CONTROL_READY = 'r', /* worker: requests are answered from now on */
         CONTROL_WARM = 'w', /* worker: the tokens of the scopes have been fetched, or tried */
-        CONTROL_FORGOTTEN = 'f', /* worker: SIGHUP has been done */
         CONTROL_PING = 'p', /* supervisor: are you there? */
         CONTROL_PONG = 'q', /* worker: yes */
 } ControlMessage;

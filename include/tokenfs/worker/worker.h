@@ -26,6 +26,6 @@ typedef struct WorkerSettings {
         bool can_resend; /* the kernel gives the next worker what this one leaves unanswered */
 } WorkerSettings;
 
-/* Serves. Runs in a process of its own, whose exit status it returns. Signals: SIGHUP forgets everything; SIGTERM
+/* Serves. Runs in a process of its own, whose exit status it returns. Signals: SIGTERM
  * leaves quietly, with waiting requests left to the next worker; SIGINT answers them (EINTR) and leaves. */
 int worker_run(const WorkerSettings *settings);
