@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "check-report.h"
-#include "tokenfs/worker/parts.h"
+#include "tokenfs/worker/backend.h"
 #include "tokenfs/aws/endpoint.h"
 #include "tokenfs/net/http.h"
 #include "tokenfs/net/loop.h"

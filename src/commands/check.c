@@ -22,7 +22,7 @@
 #include "check-fuse.h"
 #include "check-report.h"
 #include "check-service.h"
-#include "tokenfs/worker/parts.h"
+#include "tokenfs/worker/backend.h"
 #include "tokenfs/worker/privileges.h"
 #include "tokenfs/worker/sandbox.h"
 #include "tokenfs/credentials/launcher.h"
@@ -103,7 +103,7 @@ static bool check_configuration(Check *check)
         char error_text[2048];
         CLEANUP(buf_deinit) Buf error = BUF_INIT(sizeof error_text - 1);
         AwsConfig *config = NULL;
-        int r = parts_load_config(check->options, &error, &config);
+        int r = backend_load_config(check->options, &error, &config);
         if (r < 0) {
                 (void)snprintf(error_text, sizeof error_text, "%s", buf_str(&error));
                 failed(check, "configuration", "configuration", error_text,
@@ -222,7 +222,7 @@ static void start_probe(Check *check, uint64_t deadline_ns)
 /* Returns 1 with the endpoint, 0 without, or a negative errno. */
 static int find_endpoint(Check *check, Buf *error)
 {
-        int r = parts_find_endpoint(check->options, check->config, error, &check->endpoint);
+        int r = backend_find_endpoint(check->options, check->config, error, &check->endpoint);
         return r == 0 ? 1 : r == -EINVAL ? 0 : r;
 }
 
@@ -242,7 +242,7 @@ static void tell_endpoint(Check *check, bool has_endpoint, const Buf *error)
 
 static int check_calls(Check *check)
 {
-        int r = parts_new_client(check->loop, check->http, check->credentials, &check->endpoint,
+        int r = backend_new_client(check->loop, check->http, check->credentials, &check->endpoint,
                 check->options, &check->client);
         if (r < 0)
                 return r;
@@ -255,9 +255,9 @@ static int check_service(Check *check)
 {
         CLEANUP(buf_deinit) Buf error = BUF_INIT(1024);
         uint64_t deadline_ns = deadline_from_now_ns(check);
-        int r = parts_new_http(check->loop, check->options, check->config, &check->http);
+        int r = backend_new_http(check->loop, check->options, check->config, &check->http);
         if (r == 0)
-                r = parts_new_credentials(check->loop, check->http, check->options, &check->credentials);
+                r = backend_new_credentials(check->loop, check->http, check->options, &check->credentials);
         int has_endpoint = r == 0 ? find_endpoint(check, &error) : r;
         if (has_endpoint < 0)
                 return has_endpoint;
@@ -280,7 +280,7 @@ static int check_service(Check *check)
         r = wait_for(check, is_probe_done, clock_add_ns(deadline_ns, PROBE_GRACE_NS));
         if (r < 0)
                 return r;
-        CaBundle bundle = parts_ca_bundle(check->options, check->config);
+        CaBundle bundle = backend_ca_bundle(check->options, check->config);
         bool is_reached = check_probe_report(&check->report, &check->probe, &bundle);
         if (is_reached && has_credentials)
                 return check_calls(check);

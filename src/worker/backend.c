@@ -1,9 +1,7 @@
-/* The replaceable back end.
+/* The layers behind the caches.
  *
- * Why: SIGHUP is to read everything anew: files, endpoint, CA bundle, connections, credentials. Telling each part to
- * forget, in the right order, would miss the part that nobody thought of. How: all of it is one stack, and a second
- * one is built beside it; when that succeeded, the source that the cache knows points to the new one. The old one
- * lives until its calls have been cancelled. Both exist at once for one turn of the loop only. */
+ * Why one module: a worker and --check make the same layers from the same options, so that a step of --check that
+ * succeeds, succeeds in a mount too. Nothing here is replaced while a worker serves: SIGHUP makes a new worker. */
 
 #include "tokenfs/worker/backend.h"
 
@@ -11,41 +9,95 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tokenfs/worker/parts.h"
+#include "config.h"
 #include "tokenfs/base/log.h"
 
-typedef struct Stack {
+#define USER_AGENT "tokenfs/" TOKENFS_VERSION
+/* The API's calls, and those of the credential providers and other endpoints. */
+#define CONNECTIONS_MAX (API_IN_FLIGHT_MAX + 8)
+
+struct Backend {
         AwsConfig *config;
         AwsEndpoint endpoint;
         Http *http;
         CredentialChain *credentials;
         ApiClient *client;
-} Stack;
-
-struct Backend {
-        Loop *loop;
-        const Options *options;
-        Stack *stack;
-        Stack *retired;
-        ApiCounters past; /* of stacks that are gone */
 };
 
-static Stack *stack_free(Stack *stack)
+int backend_load_config(const Options *options, Buf *error, AwsConfig **ret_config)
 {
-        if (!stack)
-                return NULL;
-        api_client_free(stack->client);
-        credential_chain_free(stack->credentials);
-        http_free(stack->http);
-        aws_endpoint_deinit(&stack->endpoint);
-        aws_config_free(stack->config);
-        free(stack);
-        return NULL;
+        int r = aws_config_load(&(AwsConfigPaths){.profile = options->profile}, error, ret_config);
+        if (r < 0 && error->len == 0)
+                (void)buf_append_str(error, strerrordesc_np(-r));
+        return r;
 }
-CLEANUP_DEFINE(Stack *, stack_free);
 
-/* One that the option names must be there. One that only the environment names may be left from something else, and
- * need not be used. */
+int backend_find_endpoint(
+        const Options *options, const AwsConfig *config, Buf *error, AwsEndpoint *ret_endpoint)
+{
+        const AwsEndpointOptions wishes = {
+                .region = options->region,
+                .endpoint_url = options->endpoint_url,
+                .use_fips = options->use_fips,
+                .allow_plain_http = options->allow_plain_http,
+        };
+        int r = aws_endpoint_resolver(&wishes, config, error, ret_endpoint);
+        if (r < 0 && error->len == 0)
+                (void)buf_append_str(error, strerrordesc_np(-r));
+        return r;
+}
+
+CaBundle backend_ca_bundle(const Options *options, const AwsConfig *config)
+{
+        const CaBundle choices[] = {
+                {options->ca_bundle, "ca_bundle="},
+                {secure_getenv("AWS_CA_BUNDLE"), "AWS_CA_BUNDLE"},
+                {aws_config_get(config, aws_config_profile(config), "ca_bundle"), "ca_bundle of the profile"},
+        };
+        for (size_t i = 0; i < ARRAY_LEN(choices); i++)
+                if (choices[i].path && *choices[i].path)
+                        return choices[i];
+        return (CaBundle){NULL, "the system's"};
+}
+
+int backend_new_http(Loop *loop, const Options *options, const AwsConfig *config, Http **ret_http)
+{
+        const HttpSettings settings = {
+                .user_agent = USER_AGENT,
+                .ca_bundle = backend_ca_bundle(options, config).path,
+                .connections_max = CONNECTIONS_MAX,
+        };
+        return http_new(loop, &settings, ret_http);
+}
+
+int backend_new_credentials(Loop *loop, Http *http, const Options *options, CredentialChain **ret_chain)
+{
+        const CredentialSettings settings = {
+                .loop = loop,
+                .http = http,
+                .profile = options->profile,
+                .allow_plain_http = options->allow_plain_http,
+                .use_fips = options->use_fips,
+        };
+        return credential_chain_new(&settings, ret_chain);
+}
+
+int backend_new_client(Loop *loop, Http *http, CredentialChain *credentials, const AwsEndpoint *endpoint,
+        const Options *options, ApiClient **ret_client)
+{
+        const ApiSettings settings = {
+                .loop = loop,
+                .http = http,
+                .credentials = credentials,
+                .endpoint = endpoint,
+                .timeout_ns = options->timeout_ns,
+                .allow_plain_http = options->allow_plain_http,
+        };
+        return api_client_new(&settings, ret_client);
+}
+
+/* A profile that the option names must be there. One that only the environment names may be left from something else,
+ * and need not be used. */
 static int check_profile(const Options *options, const AwsConfig *config)
 {
         const char *profile = aws_config_profile(config);
@@ -57,10 +109,12 @@ static int check_profile(const Options *options, const AwsConfig *config)
         return options->profile ? -ENOENT : 0;
 }
 
+/* These two log what is wrong. */
+
 static int load_config(const Options *options, AwsConfig **ret_config)
 {
         Buf error = BUF_INIT(1024);
-        int r = parts_load_config(options, &error, ret_config);
+        int r = backend_load_config(options, &error, ret_config);
         if (r < 0)
                 log_error("AWS configuration: %s", buf_str(&error));
         buf_deinit(&error);
@@ -70,34 +124,11 @@ static int load_config(const Options *options, AwsConfig **ret_config)
 static int find_endpoint(const Options *options, const AwsConfig *config, AwsEndpoint *ret_endpoint)
 {
         Buf error = BUF_INIT(1024);
-        int r = parts_find_endpoint(options, config, &error, ret_endpoint);
+        int r = backend_find_endpoint(options, config, &error, ret_endpoint);
         if (r < 0)
                 log_error("endpoint: %s", buf_str(&error));
         buf_deinit(&error);
         return r;
-}
-
-static int stack_new(Loop *loop, const Options *options, Stack **ret_stack)
-{
-        CLEANUP(stack_free_p) Stack *stack = calloc(1, sizeof *stack);
-        if (!stack)
-                return -ENOMEM;
-        int r = load_config(options, &stack->config);
-        if (r < 0)
-                return r;
-        r = find_endpoint(options, stack->config, &stack->endpoint);
-        if (r < 0)
-                return r;
-        r = parts_new_http(loop, options, stack->config, &stack->http);
-        if (r == 0)
-                r = parts_new_credentials(loop, stack->http, options, &stack->credentials);
-        if (r == 0)
-                r = parts_new_client(
-                        loop, stack->http, stack->credentials, &stack->endpoint, options, &stack->client);
-        if (r < 0)
-                return r;
-        *ret_stack = TAKE(stack);
-        return 0;
 }
 
 int backend_new(Loop *loop, const Options *options, Backend **ret_backend)
@@ -105,12 +136,19 @@ int backend_new(Loop *loop, const Options *options, Backend **ret_backend)
         CLEANUP(backend_free_p) Backend *backend = calloc(1, sizeof *backend);
         if (!backend)
                 return -ENOMEM;
-        backend->loop = loop;
-        backend->options = options;
-        int r = stack_new(loop, options, &backend->stack);
+        int r = load_config(options, &backend->config);
+        if (r == 0)
+                r = find_endpoint(options, backend->config, &backend->endpoint);
+        if (r == 0)
+                r = backend_new_http(loop, options, backend->config, &backend->http);
+        if (r == 0)
+                r = backend_new_credentials(loop, backend->http, options, &backend->credentials);
+        if (r == 0)
+                r = backend_new_client(loop, backend->http, backend->credentials, &backend->endpoint, options,
+                        &backend->client);
         if (r < 0)
                 return r;
-        log_info("endpoint %s (%s)", backend->stack->endpoint.url, backend->stack->endpoint.origin);
+        log_info("endpoint %s (%s)", backend->endpoint.url, backend->endpoint.origin);
         *ret_backend = TAKE(backend);
         return 0;
 }
@@ -119,18 +157,31 @@ Backend *backend_free(Backend *backend)
 {
         if (!backend)
                 return NULL;
-        stack_free(backend->retired);
-        stack_free(backend->stack);
+        api_client_free(backend->client);
+        credential_chain_free(backend->credentials);
+        http_free(backend->http);
+        aws_endpoint_deinit(&backend->endpoint);
+        aws_config_free(backend->config);
         free(backend);
         return NULL;
+}
+
+int backend_probe(const Options *options)
+{
+        CLEANUP(aws_config_free_p) AwsConfig *config = NULL;
+        AwsEndpoint endpoint = {0};
+        int r = load_config(options, &config);
+        if (r == 0)
+                r = find_endpoint(options, config, &endpoint);
+        aws_endpoint_deinit(&endpoint);
+        return r;
 }
 
 static int source_start(void *userdata, ApiOperation operation, const char *id, const char *next_token,
         ApiHandler *handler, void *handler_userdata, ApiCall **ret_call)
 {
         Backend *backend = userdata;
-        return api_start(
-                backend->stack->client, operation, id, next_token, handler, handler_userdata, ret_call);
+        return api_start(backend->client, operation, id, next_token, handler, handler_userdata, ret_call);
 }
 
 static void source_health(void *userdata, ApiHealth *ret_health)
@@ -143,80 +194,32 @@ CacheSource backend_source(Backend *backend)
         return (CacheSource){source_start, api_cancel, source_health, backend};
 }
 
-static void add_counters(ApiCounters *sum, const ApiCounters *more)
-{
-        for (size_t i = 0; i < API_OPERATION_COUNT; i++)
-                for (size_t k = 0; k < API_ERROR_COUNT; k++)
-                        sum->attempts[i][k] += more->attempts[i][k];
-        for (size_t i = 0; i < API_LATENCY_BUCKETS; i++)
-                sum->latency[i] += more->latency[i];
-        sum->retries += more->retries;
-        sum->latency_sum_s += more->latency_sum_s;
-}
-
-void backend_renew(Backend *backend)
-{
-        Stack *stack = NULL;
-        if (stack_new(backend->loop, backend->options, &stack) < 0) {
-                log_error("the new configuration can't be used: going on with the old one");
-                http_forget_connections(backend->stack->http);
-                credential_chain_forget(backend->stack->credentials);
-                api_client_forget(backend->stack->client);
-                return;
-        }
-        if (strcmp(stack->endpoint.url, backend->stack->endpoint.url) != 0)
-                log_info("endpoint is now %s (%s)", stack->endpoint.url, stack->endpoint.origin);
-        backend_retire(backend);
-        backend->retired = backend->stack;
-        backend->stack = stack;
-}
-
-void backend_retire(Backend *backend)
-{
-        if (!backend->retired)
-                return;
-        add_counters(&backend->past, api_client_counters(backend->retired->client));
-        backend->retired = stack_free(backend->retired);
-}
-
 const AwsConfig *backend_config(const Backend *backend)
 {
-        return backend->stack->config;
+        return backend->config;
 }
 
 const AwsEndpoint *backend_endpoint(const Backend *backend)
 {
-        return &backend->stack->endpoint;
+        return &backend->endpoint;
 }
 
 void backend_credentials(const Backend *backend, CredentialStatus *ret_status)
 {
-        credential_chain_status(backend->stack->credentials, ret_status);
+        credential_chain_status(backend->credentials, ret_status);
 }
 
 void backend_health(const Backend *backend, ApiHealth *ret_health)
 {
-        api_client_health(backend->stack->client, ret_health);
+        api_client_health(backend->client, ret_health);
 }
 
 void backend_counters(const Backend *backend, ApiCounters *ret_counters)
 {
-        *ret_counters = backend->past;
-        add_counters(ret_counters, api_client_counters(backend->stack->client));
+        *ret_counters = *api_client_counters(backend->client);
 }
 
 int64_t backend_skew_s(const Backend *backend)
 {
-        return api_client_skew_s(backend->stack->client);
-}
-
-int backend_probe(const Options *options)
-{
-        CLEANUP(aws_config_free_p) AwsConfig *config = NULL;
-        AwsEndpoint endpoint = {0};
-        int r = load_config(options, &config);
-        if (r == 0)
-                r = find_endpoint(options, config, &endpoint);
-        aws_endpoint_deinit(&endpoint);
-        return r;
+        return api_client_skew_s(backend->client);
 }

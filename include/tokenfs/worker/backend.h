@@ -1,14 +1,16 @@
 #pragma once
-/* What lies behind the cache: configuration, endpoint, connections, credentials and the API client, made from the
- * options and what they refer to, as one thing that can be replaced while the filesystem serves. */
+/* The layers behind the caches: configuration, endpoint, connections, credentials and the API client, made from the
+ * options and the files that they refer to. A worker has them all as one Backend; --check makes one after the other. */
 
 #include "tokenfs/api/client.h"
 #include "tokenfs/aws/config.h"
 #include "tokenfs/credentials/chain.h"
 #include "tokenfs/aws/endpoint.h"
+#include "tokenfs/base/buf.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/cache/source.h"
 #include "tokenfs/options/options.h"
+#include "tokenfs/net/http.h"
 #include "tokenfs/net/loop.h"
 
 typedef struct Backend Backend;
@@ -20,16 +22,10 @@ int backend_new(Loop *loop, const Options *options, Backend **ret_backend);
 Backend *backend_free(Backend *backend);
 CLEANUP_DEFINE(Backend *, backend_free);
 
-/* The source for cache and listing; stays the same over renewals. */
+/* The source for the caches. */
 CacheSource backend_source(Backend *backend);
 
-/* SIGHUP: reads everything anew. Calls started from now on use the new; those under way go on with the old until they
- * are cancelled and backend_retire frees it. On failure (logged) the old goes on, with everything forgotten that it
- * can forget. */
-void backend_renew(Backend *backend);
-void backend_retire(Backend *backend);
-
-/* For status and metrics; the counters are sums over renewals. Borrowed. */
+/* For status and metrics. Borrowed. */
 const AwsConfig *backend_config(const Backend *backend);
 const AwsEndpoint *backend_endpoint(const Backend *backend);
 void backend_credentials(const Backend *backend, CredentialStatus *ret_status);
@@ -37,5 +33,22 @@ void backend_health(const Backend *backend, ApiHealth *ret_health);
 void backend_counters(const Backend *backend, ApiCounters *ret_counters);
 int64_t backend_skew_s(const Backend *backend);
 
-/* Reads the configuration and works the endpoint out, to see whether backend_new would succeed. As backend_new. */
+/* Reads the configuration and finds the endpoint, to see whether backend_new would succeed. Returns as backend_new. */
 int backend_probe(const Options *options);
+
+/* The layers one by one. As aws_config_load and aws_endpoint_resolver; `error` is never empty on failure. */
+int backend_load_config(const Options *options, Buf *error, AwsConfig **ret_config);
+int backend_find_endpoint(
+        const Options *options, const AwsConfig *config, Buf *error, AwsEndpoint *ret_endpoint);
+/* As http_new, credential_chain_new, api_client_new. */
+int backend_new_http(Loop *loop, const Options *options, const AwsConfig *config, Http **ret_http);
+int backend_new_credentials(Loop *loop, Http *http, const Options *options, CredentialChain **ret_chain);
+int backend_new_client(Loop *loop, Http *http, CredentialChain *credentials, const AwsEndpoint *endpoint,
+        const Options *options, ApiClient **ret_client);
+
+/* The certificates that are trusted. Borrowed from the options, the environment or the configuration. */
+typedef struct CaBundle {
+        const char *path; /* NULL: the system's */
+        const char *origin; /* the setting that names it, for people; a constant */
+} CaBundle;
+CaBundle backend_ca_bundle(const Options *options, const AwsConfig *config);
