@@ -72,7 +72,7 @@ void attributes_of_file(const Fs *fs, Node node, const Version *version, struct 
 /* What a directory's mtime is while nothing of its token is known. */
 int64_t unknown_mtime_ns(const Fs *fs)
 {
-        return slots_shared(fs->settings.slots)->started_wall_ns;
+        return nodes_shared(fs->settings.slots)->started_wall_ns;
 }
 
 /* What a directory's mtime is: updatedAt in whole seconds, whether the document or the listing tells it, so that a tool

@@ -121,7 +121,7 @@ static int get_url(Request *request, uint32_t index, const TokenAnswer *token, V
 static int get_service(Fs *fs, uint32_t slot, Version **ret_version)
 {
         Buf text = BUF_INIT(CONTENT_SERVICE_MAX);
-        fs->counters.slots_used = slots_used(fs->settings.slots);
+        fs->counters.nodes_used = nodes_used(fs->settings.slots);
         fs->counters.versions = fs->tree.superseded_count;
         FsServiceWriter *writer =
                 slot == SLOT_STATUS ? fs->settings.write_status : fs->settings.write_metrics;
@@ -134,7 +134,7 @@ static int get_service(Fs *fs, uint32_t slot, Version **ret_version)
 int content_get(Request *request, uint32_t index, Version **ret_version, uint64_t *ret_keep_ns)
 {
         Fs *fs = request->fs;
-        const Slot *slot = slots_get(fs->settings.slots, index);
+        const Slot *slot = nodes_get(fs->settings.slots, index);
         if (!slot)
                 return ESTALE;
         if (index == SLOT_STATUS || index == SLOT_METRICS) {
@@ -160,7 +160,7 @@ int content_get(Request *request, uint32_t index, Version **ret_version, uint64_
 
 int url_slot_of(Tree *tree, uint32_t directory, uint32_t *ret_slot)
 {
-        const Slot *slot = slots_get(tree->slots, directory);
+        const Slot *slot = nodes_get(tree->slots, directory);
         return tree_take_slot(
                 tree, slot->kind == SLOT_NAME ? SLOT_NAME_URL : SLOT_TOKEN_URL, slot->key, ret_slot);
 }
@@ -172,9 +172,9 @@ void fs_set_name(Fs *fs, const char *name, TokenDoc *doc, uint64_t due_ns)
         TokenItem item;
         token_item_from_doc(doc, &item);
         const char *dns_name = resolvers_peek(fs->settings.resolvers, item.global_resolver_id);
-        if (slots_find(fs->settings.slots, SLOT_NAME, name, &slot) == 0 && tree_current(&fs->tree, slot))
+        if (nodes_find(fs->settings.slots, SLOT_NAME, name, &slot) == 0 && tree_current(&fs->tree, slot))
                 (void)tree_set_doc(&fs->tree, slot, doc, due_ns, &version);
-        if (slots_find(fs->settings.slots, SLOT_NAME_URL, name, &slot) == 0 &&
+        if (nodes_find(fs->settings.slots, SLOT_NAME_URL, name, &slot) == 0 &&
                 tree_current(&fs->tree, slot) && dns_name)
                 (void)tree_set_url(&fs->tree, slot, doc, dns_name, due_ns, &version);
 }
@@ -223,11 +223,11 @@ void content_on_change(const char *id, const TokenDoc *doc, void *userdata)
 {
         Fs *fs = userdata;
         uint32_t slot;
-        bool is_known = slots_find(fs->settings.slots, SLOT_TOKEN, id, &slot) == 0;
+        bool is_known = nodes_find(fs->settings.slots, SLOT_TOKEN, id, &slot) == 0;
         uint32_t url_slot;
         if (is_known && !doc)
                 tree_drop_current(&fs->tree, slot);
-        if (!doc && slots_find(fs->settings.slots, SLOT_TOKEN_URL, id, &url_slot) == 0)
+        if (!doc && nodes_find(fs->settings.slots, SLOT_TOKEN_URL, id, &url_slot) == 0)
                 tree_drop_current(&fs->tree, url_slot);
         /* A token that the listing doesn't show comes to the root, or goes from it. */
         if (!is_known || fs->marks[slot] != fs->root_mark) {

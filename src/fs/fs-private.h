@@ -4,8 +4,8 @@
 #include <fuse_lowlevel.h>
 
 #include "access.h"
-#include "tokenfs/fuse/node.h"
-#include "tokenfs/fuse/fuse-session.h"
+#include "tokenfs/fuse/nodes.h"
+#include "tokenfs/fuse/session.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/cache/prefetch.h"
 #include "tokenfs/fs/fs.h"
@@ -18,7 +18,6 @@ struct Fs {
         FsSettings settings;
         Tree tree;
         LoopFd *source;
-        struct fuse_buf message;
         ListLink requests; /* parked */
         Prefetch prefetch;
         Accesses accesses; /* to files */
@@ -43,6 +42,7 @@ struct Request {
         ListLink link; /* in fs->requests while it waits */
         Fs *fs;
         fuse_req_t fuse;
+        uint64_t unique; /* its number, once it waits */
         RequestStep *step;
         uint64_t came_ns;
         bool give_up; /* its deadline has passed: answer with what there is */
@@ -81,7 +81,7 @@ int content_admit(Request *request, const char *id);
 int content_choose(Request *request, const char *name, NameAnswer *ret_chosen);
 /* The content of a slot as it is held now, without the network; NULL if none is. */
 Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns);
-/* The slot of the .doh_url in the directory of a token or a name. Errors as slots_take. */
+/* The slot of the .doh_url in the directory of a token or a name. Errors as nodes_take. */
 int url_slot_of(Tree *tree, uint32_t directory, uint32_t *ret_slot);
 /* What is known of a token without GetAccessToken: from its document, or from the listing. */
 typedef enum ContentItem {

@@ -6,33 +6,30 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 
-/* Messages that are taken in one turn, so that a flood of them doesn't keep the loop from answers of the API. */
-#define FS_MESSAGES_A_TURN 64
+/* How long requests are taken in a turn of the loop, so that a flood of them doesn't keep it from answers of the API, and
+ * from the supervisor's question whether it lives. */
+#define FS_TURN_NS (10 * NS_PER_MS)
 
 static void on_message(int fd, short revents, void *userdata)
 {
         (void)fd;
         (void)revents;
         Fs *fs = userdata;
-        struct fuse_session *fuse = fs->settings.session->fuse;
-        for (int i = 0; i < FS_MESSAGES_A_TURN; i++) {
-                int len = fuse_session_receive_buf(fuse, &fs->message);
-                if (len == -EINTR)
-                        continue;
-                if (len == -EAGAIN)
-                        return;
-                if (len <= 0 || fuse_session_exited(fuse)) {
-                        if (len < 0 && len != -ENODEV)
-                                log_error("the FUSE device can't be read: error %d; leaving", -len);
-                        loop_quit(fs->settings.loop, len < 0 && len != -ENODEV ? 1 : 0);
-                        return;
-                }
-                fuse_session_process_buf(fuse, &fs->message);
-        }
+        uint64_t until_ns = clock_now_ns() + FS_TURN_NS;
+        int r;
+        do
+                r = session_take(fs->settings.session);
+        while (r > 0 && clock_now_ns() < until_ns);
+        if (r > 0 || r == -EAGAIN)
+                return;
+        if (r < 0)
+                log_error("the FUSE device can't be read: %s; leaving", strerror(-r));
+        loop_quit(fs->settings.loop, r < 0 ? 1 : 0);
 }
 
 int fs_new(const FsSettings *settings, Fs **ret_fs)
@@ -44,10 +41,10 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
         fs->changed_wall_ns = clock_wall_ns();
         fs->root_listing_version = UINT64_MAX;
         list_init(&fs->requests);
-        int fd = fuse_session_fd(settings->session->fuse);
+        int fd = session_fd(settings->session);
         int r = tree_init(&fs->tree, settings->loop, settings->slots, settings->newline);
         if (r == 0) {
-                fs->marks = calloc(slots_capacity(settings->slots), sizeof *fs->marks);
+                fs->marks = calloc(nodes_capacity(settings->slots), sizeof *fs->marks);
                 r = fs->marks ? 0 : -ENOMEM;
         }
         if (r == 0 && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
@@ -59,8 +56,7 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
                 return r;
         }
         tokens_on_change(settings->tokens, content_on_change, fs);
-        settings->session->handlers_userdata = fs;
-        settings->session->shared = slots_shared(settings->slots);
+        session_serve(settings->session, fs, nodes_shared(settings->slots));
         *ret_fs = fs;
         return 0;
 }
@@ -70,13 +66,11 @@ Fs *fs_free(Fs *fs, bool answer_waiting)
         if (!fs)
                 return NULL;
         requests_end(fs, answer_waiting);
-        if (fs->settings.session->handlers_userdata == fs)
+        if (session_userdata(fs->settings.session) == fs)
                 tokens_on_change(fs->settings.tokens, NULL, NULL);
-        fs->settings.session->handlers_userdata = NULL;
-        fs->settings.session->shared = NULL;
+        session_serve(fs->settings.session, NULL, NULL);
         loop_fd_free(fs->source);
         tree_deinit(&fs->tree);
-        free(fs->message.mem);
         free(fs->marks);
         free(fs);
         return NULL;

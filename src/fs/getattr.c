@@ -18,7 +18,7 @@ static int getattr_directory(Request *request)
 {
         Fs *fs = request->fs;
         uint32_t index = request->node.slot;
-        const Slot *slot = slots_get(fs->settings.slots, index);
+        const Slot *slot = nodes_get(fs->settings.slots, index);
         uint64_t keep_ns = 0, ignored_ns;
         int64_t mtime_ns;
         TokenItem item;
@@ -162,7 +162,7 @@ static int getattr_file(Request *request)
 
 int step_getattr(Request *request)
 {
-        if (!slots_get(request->fs->settings.slots, request->node.slot))
+        if (!nodes_get(request->fs->settings.slots, request->node.slot))
                 return ESTALE;
         if (request->node.field == NODE_DIRECTORY)
                 return getattr_directory(request);

@@ -35,22 +35,10 @@ enum {
 
 static void count(fuse_req_t fuse, unsigned opcode)
 {
-        const FsSession *session = fuse_req_userdata(fuse);
-        Fs *fs = session->handlers_userdata;
+        const Session *session = fuse_req_userdata(fuse);
+        Fs *fs = session_userdata(session);
         if (fs)
                 fs->counters.requests[opcode]++;
-}
-
-void fs_operation_init(void *userdata, struct fuse_conn_info *connection)
-{
-        FsSession *session = userdata;
-        session->init_done = true;
-        connection->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
-        if (connection->capable & FUSE_CAP_AUTO_INVAL_DATA)
-                connection->want |= FUSE_CAP_AUTO_INVAL_DATA;
-        /* Otherwise the kernel has one look-up or listing a directory at a time, and waits for the slowest. */
-        session->wants_parallel_lookups = connection->capable & FUSE_CAP_PARALLEL_DIROPS;
-        session->may_skip_open = connection->capable & FUSE_CAP_NO_OPEN_SUPPORT;
 }
 
 static void handle_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
@@ -107,7 +95,7 @@ static int step_read(Request *request)
 {
         Fs *fs = request->fs;
         Node node = request->node;
-        const Slot *slot = slots_get(fs->settings.slots, node.slot);
+        const Slot *slot = nodes_get(fs->settings.slots, node.slot);
         if (!slot || !node_is_file(node))
                 return slot ? EISDIR : ESTALE;
         Version *version = request->read_generation
@@ -176,7 +164,7 @@ static int step_open(Request *request)
 {
         Fs *fs = request->fs;
         Node node = request->node;
-        const Slot *slot = slots_get(fs->settings.slots, node.slot);
+        const Slot *slot = nodes_get(fs->settings.slots, node.slot);
         if (!slot || !node_is_file(node))
                 return ESTALE;
         Version *version;
@@ -200,14 +188,15 @@ static int step_open(Request *request)
 static void handle_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)
 {
         count(fuse, OP_OPEN);
-        const FsSession *session = fuse_req_userdata(fuse);
+        const Session *session = fuse_req_userdata(fuse);
+        const Fs *fs = session_userdata(session);
         if ((file->flags & O_ACCMODE) != O_RDONLY) {
                 (void)fuse_reply_err(fuse, EROFS);
-        } else if (session->audit) {
+        } else if (fs && fs->settings.audit) {
                 Request *request = request_new(fuse, ino, step_open);
                 if (request)
                         request_run(request);
-        } else if (session->may_skip_open) {
+        } else if (session_may_skip_open(session)) {
                 (void)fuse_reply_err(fuse, ENOSYS);
         } else {
                 file->keep_cache = 1;
@@ -218,10 +207,10 @@ static void handle_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *
 static void handle_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)
 {
         count(fuse, OP_RELEASE);
-        const FsSession *session = fuse_req_userdata(fuse);
-        Fs *fs = session->handlers_userdata;
+        const Session *session = fuse_req_userdata(fuse);
+        Fs *fs = session_userdata(session);
         Node node = node_from_id(ino);
-        Version *version = fs && session->audit && slots_get(fs->settings.slots, node.slot)
+        Version *version = fs && fs->settings.audit && nodes_get(fs->settings.slots, node.slot)
                                    ? tree_find_version(&fs->tree, node.slot, (uint32_t)file->fh)
                                    : NULL;
         if (version && version->opens > 0)
@@ -241,9 +230,9 @@ static void handle_opendir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_inf
 static void forget_one(Fs *fs, uint64_t ino, uint64_t lookups)
 {
         Node node = node_from_id(ino);
-        if (!slots_get(fs->settings.slots, node.slot))
+        if (!nodes_get(fs->settings.slots, node.slot))
                 return;
-        slots_drop_lookups(fs->settings.slots, node.slot, lookups);
+        nodes_drop_lookups(fs->settings.slots, node.slot, lookups);
         if (node_is_file(node))
                 tree_forget_node(&fs->tree, node);
 }
@@ -251,18 +240,18 @@ static void forget_one(Fs *fs, uint64_t ino, uint64_t lookups)
 static void handle_forget(fuse_req_t fuse, fuse_ino_t ino, uint64_t lookups)
 {
         count(fuse, OP_FORGET);
-        const FsSession *session = fuse_req_userdata(fuse);
-        if (session->handlers_userdata)
-                forget_one(session->handlers_userdata, ino, lookups);
+        const Session *session = fuse_req_userdata(fuse);
+        if (session_userdata(session))
+                forget_one(session_userdata(session), ino, lookups);
         fuse_reply_none(fuse);
 }
 
 static void handle_forget_multi(fuse_req_t fuse, size_t forget_count, struct fuse_forget_data *forgets)
 {
         count(fuse, OP_FORGET);
-        const FsSession *session = fuse_req_userdata(fuse);
-        for (size_t i = 0; i < forget_count && session->handlers_userdata; i++)
-                forget_one(session->handlers_userdata, forgets[i].ino, forgets[i].nlookup);
+        const Session *session = fuse_req_userdata(fuse);
+        for (size_t i = 0; i < forget_count && session_userdata(session); i++)
+                forget_one(session_userdata(session), forgets[i].ino, forgets[i].nlookup);
         fuse_reply_none(fuse);
 }
 
@@ -341,7 +330,6 @@ static void refuse_create(
 }
 
 const struct fuse_lowlevel_ops fs_operations = {
-        .init = fs_operation_init,
         .lookup = handle_lookup,
         .forget = handle_forget,
         .forget_multi = handle_forget_multi,

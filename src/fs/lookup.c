@@ -22,9 +22,9 @@ static int reply_entry(Request *request, Node node, const struct stat *stat, uin
                 .attr_timeout = timeout_s(keep_ns),
                 .entry_timeout = timeout_s(keep_ns),
         };
-        slots_add_lookup(fs->settings.slots, node.slot, node.field);
+        nodes_add_lookup(fs->settings.slots, node.slot, node.field);
         if (fuse_reply_entry(request->fuse, &entry) < 0)
-                slots_drop_lookups(fs->settings.slots, node.slot, 1);
+                nodes_drop_lookups(fs->settings.slots, node.slot, 1);
         return 0;
 }
 

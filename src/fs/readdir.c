@@ -2,7 +2,7 @@
  *
  * An entry's offset is its slot's index, which stays while the token stays: so a reader that goes on after the set has
  * changed sees nothing twice and misses nothing that stays, two readers don't disturb each other, seekdir works, and
- * a new worker goes on where the old one was, all without a directory handle. Slots are given out in the order of ids
+ * a new worker goes on where the old one was, all without a directory handle. Nodes are given out in the order of ids
  * when a listing is first seen, so entries come about in listing order. */
 
 #include "fs-private.h"
@@ -87,7 +87,7 @@ static void mark_root(Fs *fs, const ListingAnswer *answer)
         const char *const *ids = listing_token_ids(fs->settings.listing, &count);
         for (size_t i = 0; i < count; i++)
                 mark_slot(fs, SLOT_TOKEN, ids[i], mark, &changed);
-        for (uint32_t i = SLOT_FIXED_COUNT; fs->root_mark && i < slots_end(fs->settings.slots) && !changed;
+        for (uint32_t i = SLOT_FIXED_COUNT; fs->root_mark && i < nodes_end(fs->settings.slots) && !changed;
                 i++)
                 changed = fs->marks[i] == fs->root_mark;
         fs->root_mark = mark;
@@ -131,8 +131,8 @@ static int fill_root(Request *request, Entries *entries)
         (void)entries_add(entries, 3, ".by_name", node_directory(SLOT_BY_NAME), S_IFDIR);
         (void)entries_add(entries, 4, ".service_status", node_directory(SLOT_STATUS), S_IFREG);
         (void)entries_add(entries, 5, ".service_metrics", node_directory(SLOT_METRICS), S_IFREG);
-        for (uint32_t i = first_slot(entries); i < slots_end(fs->settings.slots); i++) {
-                const Slot *slot = slots_get(fs->settings.slots, i);
+        for (uint32_t i = first_slot(entries); i < nodes_end(fs->settings.slots); i++) {
+                const Slot *slot = nodes_get(fs->settings.slots, i);
                 if (slot && root_shows(fs, i, slot) &&
                         !entries_add(entries, (off_t)i + OFFSET_BASE, slot->key, node_directory(i), S_IFDIR))
                         break;
@@ -164,8 +164,8 @@ static int fill_by_name(Request *request, Entries *entries)
                 fs->names_mark = marks.mark;
         }
         add_dots(entries, SLOT_BY_NAME, SLOT_ROOT);
-        for (uint32_t i = first_slot(entries); i < slots_end(fs->settings.slots); i++) {
-                const Slot *slot = slots_get(fs->settings.slots, i);
+        for (uint32_t i = first_slot(entries); i < nodes_end(fs->settings.slots); i++) {
+                const Slot *slot = nodes_get(fs->settings.slots, i);
                 char encoded[FS_NAME_MAX + 1];
                 if (slot && slot->kind == SLOT_NAME && fs->marks[i] == fs->names_mark &&
                         name_encode(slot->key, encoded) == 0 &&
@@ -178,7 +178,7 @@ static int fill_by_name(Request *request, Entries *entries)
 /* The id that a directory means; for a name, the one that it is given to now. */
 static int id_of_directory(Request *request, uint32_t index, char ret_id[static TOKEN_ID_MAX + 1])
 {
-        const Slot *slot = slots_get(request->fs->settings.slots, index);
+        const Slot *slot = nodes_get(request->fs->settings.slots, index);
         if (slot->kind == SLOT_TOKEN) {
                 memcpy(ret_id, slot->key, TOKEN_ID_MAX + 1);
                 return 0;
@@ -199,7 +199,7 @@ static void add_url(Request *request, Entries *entries, const TokenItem *item)
         if (!resolvers_peek(fs->settings.resolvers, item->global_resolver_id) ||
                 url_slot_of(&fs->tree, request->node.slot, &slot) < 0)
                 return;
-        Node node = {slot, slots_get(fs->settings.slots, slot)->generation, NODE_DOH_URL};
+        Node node = {slot, nodes_get(fs->settings.slots, slot)->generation, NODE_DOH_URL};
         (void)entries_add(
                 entries, NODE_DOH_URL + OFFSET_BASE, field_file_name(NODE_DOH_URL), node_id(node), S_IFREG);
 }
@@ -225,7 +225,7 @@ static int fill_token(Request *request, Entries *entries)
                         return r;
                 doc = version->doc;
         }
-        const Slot *entry = slots_get(fs->settings.slots, slot);
+        const Slot *entry = nodes_get(fs->settings.slots, slot);
         add_dots(entries, slot, entry->kind == SLOT_NAME ? SLOT_BY_NAME : SLOT_ROOT);
         for (unsigned number = NODE_FIELD; number <= NODE_JSON; number++) {
                 uint8_t field = (uint8_t)number;
@@ -250,7 +250,7 @@ static int fill_token(Request *request, Entries *entries)
 
 int step_readdir(Request *request)
 {
-        const Slot *slot = slots_get(request->fs->settings.slots, request->node.slot);
+        const Slot *slot = nodes_get(request->fs->settings.slots, request->node.slot);
         if (!slot)
                 return ESTALE;
         if (request->node.field != NODE_DIRECTORY)

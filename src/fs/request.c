@@ -25,6 +25,19 @@ static void request_free(Request *request)
         free(request);
 }
 
+/* Ends it with an errno; 0: it is answered. Only then it is under way no longer, so that a worker that dies in between
+ * leaves no reader without an answer. */
+static void request_end(Request *request, int error)
+{
+        if (error != 0 && error < FS_ERRNO_MAX)
+                request->fs->counters.reads[error]++;
+        if (error != 0)
+                (void)fuse_reply_err(request->fuse, error);
+        if (request->is_parked)
+                session_note_answered(request->fs->settings.session, request->unique);
+        request_free(request);
+}
+
 static void on_wait(CacheWait *wait)
 {
         request_run(CONTAINER_OF(wait, Request, wait));
@@ -47,22 +60,21 @@ static void on_later(LoopTimer *timer, void *userdata)
 
 static void on_interrupt(fuse_req_t fuse, void *userdata)
 {
+        (void)fuse;
         Request *request = userdata;
         request->fs->counters.interrupted++;
-        request->fs->counters.reads[EINTR]++;
-        request_free(request);
-        (void)fuse_reply_err(fuse, EINTR);
+        request_end(request, EINTR);
 }
 
 Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step)
 {
-        FsSession *session = fuse_req_userdata(fuse);
-        Request *request = session->handlers_userdata ? calloc(1, sizeof *request) : NULL;
+        const Session *session = fuse_req_userdata(fuse);
+        Fs *fs = session_userdata(session);
+        Request *request = fs ? calloc(1, sizeof *request) : NULL;
         if (!request) {
-                (void)fuse_reply_err(fuse, session->handlers_userdata ? ENOMEM : EIO);
+                (void)fuse_reply_err(fuse, fs ? ENOMEM : EIO);
                 return NULL;
         }
-        Fs *fs = session->handlers_userdata;
         request->fs = fs;
         request->fuse = fuse;
         request->step = step;
@@ -72,7 +84,7 @@ Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step)
         cache_wait_init(&request->wait, on_wait);
         loop_timer_init(&request->deadline, fs->settings.loop, on_deadline, request);
         loop_timer_init(&request->later, fs->settings.loop, on_later, request);
-        if (!slots_get(fs->settings.slots, request->node.slot)) {
+        if (!nodes_get(fs->settings.slots, request->node.slot)) {
                 free(request);
                 (void)fuse_reply_err(fuse, ESTALE);
                 return NULL;
@@ -96,11 +108,11 @@ static void request_park(Request *request)
                 return;
         }
         if (loop_timer_set(&request->deadline, clock_add_ns(request->came_ns, fs->settings.timeout_ns)) < 0) {
-                (void)fuse_reply_err(request->fuse, ENOMEM);
-                request_free(request);
+                request_end(request, ENOMEM);
                 return;
         }
         request->is_parked = true;
+        request->unique = session_keep_noted(fs->settings.session);
         list_append(&fs->requests, &request->link);
         if (++fs->counters.waiting > fs->counters.waiting_max)
                 fs->counters.waiting_max = fs->counters.waiting;
@@ -118,23 +130,16 @@ void request_run(Request *request)
         }
         if (r == -EINPROGRESS)
                 r = ETIMEDOUT;
-        /* An answered request is libfuse's no more; its interrupt handler is gone with it. */
-        fuse_req_t fuse = request->fuse;
-        int error = r < 0 ? -r : r;
-        if (error != 0 && error < FS_ERRNO_MAX)
-                request->fs->counters.reads[error]++;
-        request_free(request);
-        if (error != 0)
-                (void)fuse_reply_err(fuse, error);
+        request_end(request, r < 0 ? -r : r);
 }
 
 void requests_end(Fs *fs, bool answer)
 {
         Request *request;
         while ((request = list_first(&fs->requests, Request, link))) {
-                fuse_req_t fuse = request->fuse;
-                request_free(request);
                 if (answer)
-                        (void)fuse_reply_err(fuse, EINTR);
+                        request_end(request, EINTR);
+                else
+                        request_free(request);
         }
 }

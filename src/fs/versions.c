@@ -61,11 +61,11 @@ struct Dir {
         size_t old_count, old_capacity;
 };
 
-int tree_init(Tree *tree, Loop *loop, Slots *slots, bool newline)
+int tree_init(Tree *tree, Loop *loop, Nodes *slots, bool newline)
 {
         *tree = (Tree){.loop = loop, .slots = slots, .newline = newline};
         list_init(&tree->name_dirs);
-        tree->dirs = calloc(slots_capacity(slots), sizeof(Dir *));
+        tree->dirs = calloc(nodes_capacity(slots), sizeof(Dir *));
         return tree->dirs ? 0 : -ENOMEM;
 }
 
@@ -101,7 +101,7 @@ static void dir_free_if_empty(Dir *dir)
 
 void tree_deinit(Tree *tree)
 {
-        for (uint32_t i = 0; tree->dirs && i < slots_end(tree->slots); i++)
+        for (uint32_t i = 0; tree->dirs && i < nodes_end(tree->slots); i++)
                 if (tree->dirs[i])
                         dir_free(tree->dirs[i]);
         free(tree->dirs);
@@ -120,7 +120,7 @@ static Dir *tree_take_dir(Tree *tree, uint32_t slot)
         dir->slot = slot;
         list_init(&dir->versions);
         list_init(&dir->link);
-        if (slot_kind_is_name((SlotKind)slots_get(tree->slots, slot)->kind))
+        if (slot_kind_is_name((SlotKind)nodes_get(tree->slots, slot)->kind))
                 list_append(&tree->name_dirs, &dir->link);
         tree->dirs[slot] = dir;
         return dir;
@@ -173,14 +173,14 @@ static Version *dir_add_version(Dir *dir, uint64_t fingerprint)
         if (!version)
                 return NULL;
         Version *before = tree_current(tree, dir->slot);
-        const Slot *slot = slots_get(tree->slots, dir->slot);
+        const Slot *slot = nodes_get(tree->slots, dir->slot);
         version->dir = dir;
         version->fingerprint = fingerprint;
         version->text = BUF_INIT(SIZE_MAX / 2);
         /* The same bytes as the kernel may still know (another worker, or this one before it dropped them) keep
          * their nodes. */
         if (slot->generation == 0 || slot->fingerprint != fingerprint)
-                version->generation = slots_next_generation(tree->slots, dir->slot, fingerprint);
+                version->generation = nodes_next_generation(tree->slots, dir->slot, fingerprint);
         else
                 version->generation = slot->generation;
         loop_timer_init(&version->drop, tree->loop, version_on_drop, version);
@@ -196,9 +196,9 @@ static Version *dir_add_version(Dir *dir, uint64_t fingerprint)
 
 int tree_take_slot(Tree *tree, SlotKind kind, const char *key, uint32_t *ret_slot)
 {
-        if (slots_find(tree->slots, kind, key, ret_slot) == 0)
+        if (nodes_find(tree->slots, kind, key, ret_slot) == 0)
                 return 0;
-        int r = slots_take(tree->slots, kind, key, ret_slot);
+        int r = nodes_take(tree->slots, kind, key, ret_slot);
         /* A slot that was taken over from another key holds nothing of the old one's. */
         if (r == 0 && tree->dirs[*ret_slot])
                 dir_free(tree->dirs[*ret_slot]);
@@ -212,7 +212,7 @@ static int set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t fingerprin
         if (!dir)
                 return -ENOMEM;
         Version *version = tree_current(tree, slot);
-        if (!version || slots_get(tree->slots, slot)->fingerprint != fingerprint) {
+        if (!version || nodes_get(tree->slots, slot)->fingerprint != fingerprint) {
                 version = dir_add_version(dir, fingerprint);
                 if (!version) {
                         dir_free_if_empty(dir);
@@ -278,7 +278,7 @@ int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_vers
                 return -ENOMEM;
         uint64_t fingerprint = fingerprint_of(0, buf_str(text), text->len);
         Version *version = tree_current(tree, slot);
-        bool is_new = !version || slots_get(tree->slots, slot)->fingerprint != fingerprint;
+        bool is_new = !version || nodes_get(tree->slots, slot)->fingerprint != fingerprint;
         if (is_new && !(version && tree->text_held > TREE_TEXT_HELD_MAX)) {
                 Buf copy = BUF_INIT(SIZE_MAX / 2);
                 version = buf_append(&copy, buf_str(text), text->len) == 0 ? dir_add_version(dir, fingerprint)
@@ -325,7 +325,7 @@ void tree_drop_names_of(Tree *tree, const char *id)
 
 void tree_forget(Tree *tree)
 {
-        for (uint32_t i = SLOT_FIXED_COUNT; i < slots_end(tree->slots); i++)
+        for (uint32_t i = SLOT_FIXED_COUNT; i < nodes_end(tree->slots); i++)
                 if (tree->dirs[i])
                         dir_free(tree->dirs[i]);
 }
@@ -399,7 +399,7 @@ bool tree_was_told(Tree *tree, Node node, uint32_t generation)
         if (old)
                 return old->told == generation;
         return node.generation == generation ||
-               slot_is_old(slots_get(tree->slots, node.slot), node.generation);
+               slot_is_old(nodes_get(tree->slots, node.slot), node.generation);
 }
 
 Version *tree_told(Tree *tree, Node node)
@@ -450,7 +450,7 @@ uint64_t tree_note_told(Tree *tree, Node node, Version *version, uint64_t keep_n
                 keep_ns = 0;
         if (version->generation != node.generation || dir_find_old(version->dir, node)) {
                 if (dir_note_old(version->dir, node, version->generation) < 0 ||
-                        !slots_note_old(tree->slots, node.slot, node.generation))
+                        !nodes_note_old(tree->slots, node.slot, node.generation))
                         keep_ns = 0;
         }
         uint64_t until = clock_add_ns(clock_now_ns(), keep_ns);

@@ -4,8 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "tokenfs/fuse/node.h"
-#include "tokenfs/fuse/slot.h"
+#include "tokenfs/fuse/nodes.h"
 #include "tokenfs/api/token.h"
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/list.h"
@@ -32,7 +31,7 @@ typedef struct Version {
 
 typedef struct Tree {
         Loop *loop;
-        Slots *slots;
+        Nodes *slots;
         Dir **dirs; /* by slot; NULL where nothing is held */
         ListLink name_dirs; /* those of names */
         bool newline;
@@ -40,10 +39,10 @@ typedef struct Tree {
         size_t text_held; /* bytes of superseded service files */
 } Tree;
 
-int tree_init(Tree *tree, Loop *loop, Slots *slots, bool newline);
+int tree_init(Tree *tree, Loop *loop, Nodes *slots, bool newline);
 void tree_deinit(Tree *tree);
 
-/* Finds or adds the slot of a token or a name. Errors as slots_take. */
+/* Finds or adds the slot of a token or a name. Errors as nodes_take. */
 int tree_take_slot(Tree *tree, SlotKind kind, const char *key, uint32_t *ret_slot);
 /* The slot's content is `doc` (a reference is taken), promised until `due_ns`: it becomes the current version, with a
  * new generation if its bytes differ from the one before. 0 or -ENOMEM. */

@@ -9,13 +9,13 @@
 
 #define TAKEN_PROBES 16
 
-static uint64_t *taken_place(SlotsShared *shared, uint64_t unique, size_t probe)
+static uint64_t *taken_place(NodesShared *shared, uint64_t unique, size_t probe)
 {
         uint64_t hash = unique * UINT64_C(0x9E3779B97F4A7C15);
-        return &shared->taken[((size_t)(hash >> 32) + probe) % SLOTS_TAKEN_MAX];
+        return &shared->taken[((size_t)(hash >> 32) + probe) % NODES_TAKEN_MAX];
 }
 
-void inflight_note(SlotsShared *shared, uint64_t unique)
+void inflight_note(NodesShared *shared, uint64_t unique)
 {
         for (size_t probe = 0; probe < TAKEN_PROBES; probe++) {
                 uint64_t *place = taken_place(shared, unique, probe);
@@ -26,7 +26,7 @@ void inflight_note(SlotsShared *shared, uint64_t unique)
         }
 }
 
-void inflight_drop(SlotsShared *shared, uint64_t unique)
+void inflight_drop(NodesShared *shared, uint64_t unique)
 {
         for (size_t probe = 0; probe < TAKEN_PROBES; probe++) {
                 uint64_t *place = taken_place(shared, unique, probe);
@@ -37,9 +37,9 @@ void inflight_drop(SlotsShared *shared, uint64_t unique)
         }
 }
 
-uint64_t inflight_take(SlotsShared *shared)
+uint64_t inflight_take(NodesShared *shared)
 {
-        for (size_t i = 0; i < SLOTS_TAKEN_MAX; i++) {
+        for (size_t i = 0; i < NODES_TAKEN_MAX; i++) {
                 uint64_t unique = shared->taken[i];
                 shared->taken[i] = 0;
                 if (unique != 0)

@@ -7,8 +7,8 @@
 #include "tokenfs/fuse/nodes.h"
 
 /* Notes a request by its unique number (never 0). One that finds no room isn't noted: it would be lost with its worker. */
-void inflight_note(SlotsShared *shared, uint64_t unique);
+void inflight_note(NodesShared *shared, uint64_t unique);
 /* The request is answered. */
-void inflight_drop(SlotsShared *shared, uint64_t unique);
+void inflight_drop(NodesShared *shared, uint64_t unique);
 /* Takes one out. 0: there is none left. */
-uint64_t inflight_take(SlotsShared *shared);
+uint64_t inflight_take(NodesShared *shared);

@@ -7,7 +7,7 @@
  * one that was cut, the supervisor would die of its next look. The index by key is this process's own, made from the
  * table. */
 
-#include "tokenfs/fuse/slot.h"
+#include "tokenfs/fuse/nodes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,20 +20,20 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define SLOTS_MAGIC UINT64_C(0x34736c6f74736674) /* changes with the layout */
-#define SLOTS_CAPACITY (UINT32_C(1) << 18)
-#define SLOTS_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define NODES_MAGIC UINT64_C(0x34736c6f74736674) /* changes with the layout */
+#define NODES_CAPACITY (UINT32_C(1) << 18)
+#define NODES_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-typedef struct SlotsHeader {
+typedef struct NodesHeader {
         uint64_t magic;
         uint32_t slot_size, capacity;
         uint32_t end, end_check; /* one more than the highest slot ever used, and its complement */
-        SlotsShared shared;
-} SlotsHeader;
+        NodesShared shared;
+} NodesHeader;
 
-struct Slots {
+struct Nodes {
         int fd;
-        SlotsHeader *header;
+        NodesHeader *header;
         Slot *slots;
         void *index; /* tsearch tree of Slot, by kind and key */
         uint32_t used;
@@ -43,7 +43,7 @@ struct Slots {
 
 static size_t table_bytes(void)
 {
-        return sizeof(SlotsHeader) + (size_t)SLOTS_CAPACITY * sizeof(Slot);
+        return sizeof(NodesHeader) + (size_t)NODES_CAPACITY * sizeof(Slot);
 }
 
 static int compare_slots(const void *a, const void *b)
@@ -80,15 +80,15 @@ static void slot_seal(Slot *slot)
         slot->check = slot_check(slot);
 }
 
-static void set_end(Slots *slots, uint32_t end)
+static void set_end(Nodes *slots, uint32_t end)
 {
         slots->header->end = end;
         slots->header->end_check = ~end;
 }
 
-static int slots_map(int fd, Slots **ret_slots)
+static int nodes_map(int fd, Nodes **ret_slots)
 {
-        Slots *slots = calloc(1, sizeof *slots);
+        Nodes *slots = calloc(1, sizeof *slots);
         if (!slots)
                 return -ENOMEM;
         void *memory = mmap(NULL, table_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -105,40 +105,40 @@ static int slots_map(int fd, Slots **ret_slots)
         return 0;
 }
 
-int slots_new(Slots **ret_slots)
+int nodes_new(Nodes **ret_slots)
 {
         int fd CLEANUP(cleanup_close) = memfd_create("tokenfs-slots", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (fd < 0 || ftruncate(fd, (off_t)table_bytes()) < 0 || fcntl(fd, F_ADD_SEALS, SLOTS_SEALS) < 0)
+        if (fd < 0 || ftruncate(fd, (off_t)table_bytes()) < 0 || fcntl(fd, F_ADD_SEALS, NODES_SEALS) < 0)
                 return -errno;
-        int r = slots_map(fd, ret_slots);
+        int r = nodes_map(fd, ret_slots);
         if (r < 0)
                 return r;
         fd = -1;
-        Slots *slots = *ret_slots;
-        slots->header->magic = SLOTS_MAGIC;
+        Nodes *slots = *ret_slots;
+        slots->header->magic = NODES_MAGIC;
         slots->header->slot_size = sizeof(Slot);
-        slots->header->capacity = SLOTS_CAPACITY;
+        slots->header->capacity = NODES_CAPACITY;
         set_end(slots, SLOT_FIXED_COUNT);
         slots->header->shared.started_wall_ns = clock_wall_ns();
         return 0;
 }
 
-int slots_adopt(int fd, Slots **ret_slots)
+int nodes_adopt(int fd, Nodes **ret_slots)
 {
         struct stat status;
         if (fstat(fd, &status) < 0)
                 return -errno;
         int seals = fcntl(fd, F_GET_SEALS);
-        if (status.st_size != (off_t)table_bytes() || seals < 0 || (seals & SLOTS_SEALS) != SLOTS_SEALS)
+        if (status.st_size != (off_t)table_bytes() || seals < 0 || (seals & NODES_SEALS) != NODES_SEALS)
                 return -EINVAL;
-        int r = slots_map(fd, ret_slots);
+        int r = nodes_map(fd, ret_slots);
         if (r < 0)
                 return r;
-        const SlotsHeader *header = (*ret_slots)->header;
-        if (header->magic != SLOTS_MAGIC || header->slot_size != sizeof(Slot) ||
-                header->capacity != SLOTS_CAPACITY) {
+        const NodesHeader *header = (*ret_slots)->header;
+        if (header->magic != NODES_MAGIC || header->slot_size != sizeof(Slot) ||
+                header->capacity != NODES_CAPACITY) {
                 (*ret_slots)->fd = -1;
-                *ret_slots = slots_free(*ret_slots);
+                *ret_slots = nodes_free(*ret_slots);
                 return -EINVAL;
         }
         return 0;
@@ -149,7 +149,7 @@ static void index_keeps_nothing(void *slot)
         (void)slot;
 }
 
-Slots *slots_free(Slots *slots)
+Nodes *nodes_free(Nodes *slots)
 {
         if (!slots)
                 return NULL;
@@ -160,12 +160,12 @@ Slots *slots_free(Slots *slots)
         return NULL;
 }
 
-int slots_fd(const Slots *slots)
+int nodes_fd(const Nodes *slots)
 {
         return slots->fd;
 }
 
-SlotsShared *slots_shared(Slots *slots)
+NodesShared *nodes_shared(Nodes *slots)
 {
         return &slots->header->shared;
 }
@@ -200,7 +200,7 @@ static void slot_clear(Slot *slot)
         slot->lookups = lookups;
 }
 
-unsigned slots_repair(Slots *slots)
+unsigned nodes_repair(Nodes *slots)
 {
         unsigned dropped = 0;
         tdestroy(slots->index, index_keeps_nothing);
@@ -208,8 +208,8 @@ unsigned slots_repair(Slots *slots)
         slots->used = 0;
         slots->nothing_to_reclaim = false;
         uint32_t end = slots->header->end;
-        if (end < SLOT_FIXED_COUNT || end > SLOTS_CAPACITY || slots->header->end_check != ~end)
-                end = SLOTS_CAPACITY;
+        if (end < SLOT_FIXED_COUNT || end > NODES_CAPACITY || slots->header->end_check != ~end)
+                end = NODES_CAPACITY;
         set_end(slots, end);
         for (uint32_t i = 0; i < SLOT_FIXED_COUNT; i++) {
                 Slot *slot = &slots->slots[i];
@@ -235,30 +235,30 @@ unsigned slots_repair(Slots *slots)
         return dropped;
 }
 
-uint32_t slots_capacity(const Slots *slots)
+uint32_t nodes_capacity(const Nodes *slots)
 {
         (void)slots;
-        return SLOTS_CAPACITY;
+        return NODES_CAPACITY;
 }
 
-uint32_t slots_end(const Slots *slots)
+uint32_t nodes_end(const Nodes *slots)
 {
-        return slots->header->end < SLOTS_CAPACITY ? slots->header->end : SLOTS_CAPACITY;
+        return slots->header->end < NODES_CAPACITY ? slots->header->end : NODES_CAPACITY;
 }
 
-uint32_t slots_used(const Slots *slots)
+uint32_t nodes_used(const Nodes *slots)
 {
         return slots->used;
 }
 
-const Slot *slots_get(const Slots *slots, uint32_t index)
+const Slot *nodes_get(const Nodes *slots, uint32_t index)
 {
-        if (index >= slots_end(slots) || slots->slots[index].kind == SLOT_FREE)
+        if (index >= nodes_end(slots) || slots->slots[index].kind == SLOT_FREE)
                 return NULL;
         return &slots->slots[index];
 }
 
-int slots_find(const Slots *slots, SlotKind kind, const char *key, uint32_t *ret_index)
+int nodes_find(const Nodes *slots, SlotKind kind, const char *key, uint32_t *ret_index)
 {
         Slot wanted = {.kind = (uint8_t)kind};
         size_t len = strnlen(key, sizeof wanted.key);
@@ -274,10 +274,10 @@ int slots_find(const Slots *slots, SlotKind kind, const char *key, uint32_t *ret
 
 /* A slot of which the kernel knows nothing, or, if `even_damaged`, one that was dropped in a repair; 0 if there is
  * none. */
-static uint32_t slots_search(Slots *slots, bool even_damaged)
+static uint32_t nodes_search(Nodes *slots, bool even_damaged)
 {
-        for (uint32_t tried = 0; tried < SLOTS_CAPACITY - SLOT_FIXED_COUNT; tried++) {
-                if (slots->hand >= SLOTS_CAPACITY)
+        for (uint32_t tried = 0; tried < NODES_CAPACITY - SLOT_FIXED_COUNT; tried++) {
+                if (slots->hand >= NODES_CAPACITY)
                         slots->hand = SLOT_FIXED_COUNT;
                 uint32_t index = slots->hand++;
                 const Slot *slot = &slots->slots[index];
@@ -288,13 +288,13 @@ static uint32_t slots_search(Slots *slots, bool even_damaged)
 }
 
 /* Empties a slot for another key; 0 if there is none. */
-static uint32_t slots_reclaim(Slots *slots)
+static uint32_t nodes_reclaim(Nodes *slots)
 {
         if (slots->nothing_to_reclaim)
                 return 0;
-        uint32_t index = slots_search(slots, false);
+        uint32_t index = nodes_search(slots, false);
         if (index == 0)
-                index = slots_search(slots, true);
+                index = nodes_search(slots, true);
         slots->nothing_to_reclaim = index == 0;
         if (index == 0)
                 return 0;
@@ -308,16 +308,16 @@ static uint32_t slots_reclaim(Slots *slots)
         return index;
 }
 
-int slots_take(Slots *slots, SlotKind kind, const char *key, uint32_t *ret_index)
+int nodes_take(Nodes *slots, SlotKind kind, const char *key, uint32_t *ret_index)
 {
-        if (slots_find(slots, kind, key, ret_index) == 0)
+        if (nodes_find(slots, kind, key, ret_index) == 0)
                 return 0;
         size_t len = strnlen(key, TOKEN_ID_MAX + 1);
         if (len > TOKEN_ID_MAX)
                 return -ENAMETOOLONG;
-        uint32_t index = slots_end(slots);
-        if (index == SLOTS_CAPACITY)
-                index = slots_reclaim(slots);
+        uint32_t index = nodes_end(slots);
+        if (index == NODES_CAPACITY)
+                index = nodes_reclaim(slots);
         if (index == 0)
                 return -ENOSPC;
         Slot *slot = &slots->slots[index];
@@ -329,13 +329,13 @@ int slots_take(Slots *slots, SlotKind kind, const char *key, uint32_t *ret_index
         }
         slot_seal(slot);
         slots->used++;
-        if (index == slots_end(slots))
+        if (index == nodes_end(slots))
                 set_end(slots, index + 1);
         *ret_index = index;
         return 0;
 }
 
-uint32_t slots_next_generation(Slots *slots, uint32_t index, uint64_t fingerprint)
+uint32_t nodes_next_generation(Nodes *slots, uint32_t index, uint64_t fingerprint)
 {
         Slot *slot = &slots->slots[index];
         slot->generation = generation_after(slot->generation);
@@ -344,7 +344,7 @@ uint32_t slots_next_generation(Slots *slots, uint32_t index, uint64_t fingerprin
         return slot->generation;
 }
 
-void slots_add_lookup(Slots *slots, uint32_t index, uint8_t field)
+void nodes_add_lookup(Nodes *slots, uint32_t index, uint8_t field)
 {
         Slot *slot = &slots->slots[index];
         if (field >= NODE_FIELD && !(slot->fields_looked_up & 1u << (field - NODE_FIELD))) {
@@ -355,7 +355,7 @@ void slots_add_lookup(Slots *slots, uint32_t index, uint8_t field)
                 slot->lookups++;
 }
 
-void slots_drop_lookups(Slots *slots, uint32_t index, uint64_t count)
+void nodes_drop_lookups(Nodes *slots, uint32_t index, uint64_t count)
 {
         Slot *slot = &slots->slots[index];
         if (slot->lookups == UINT32_MAX)
@@ -377,7 +377,7 @@ bool slot_is_old(const Slot *slot, uint32_t generation)
         return false;
 }
 
-bool slots_note_old(Slots *slots, uint32_t index, uint32_t generation)
+bool nodes_note_old(Nodes *slots, uint32_t index, uint32_t generation)
 {
         Slot *slot = &slots->slots[index];
         for (size_t i = 0; i < SLOT_OLD_MAX; i++) {
@@ -393,16 +393,16 @@ bool slots_note_old(Slots *slots, uint32_t index, uint32_t generation)
 }
 
 static void visit_files(
-        const Slot *slot, uint32_t index, uint32_t generation, SlotsNodeVisitor *visitor, void *userdata)
+        const Slot *slot, uint32_t index, uint32_t generation, NodesVisitor *visitor, void *userdata)
 {
         for (unsigned field = NODE_FIELD; field < NODE_KIND_COUNT; field++)
                 if (slot->fields_looked_up & 1u << (field - NODE_FIELD))
                         visitor(node_id((Node){index, generation, (uint8_t)field}), userdata);
 }
 
-void slots_visit_nodes(const Slots *slots, SlotsNodeVisitor *visitor, void *userdata)
+void nodes_visit_nodes(const Nodes *slots, NodesVisitor *visitor, void *userdata)
 {
-        for (uint32_t i = 0; i < slots_end(slots); i++) {
+        for (uint32_t i = 0; i < nodes_end(slots); i++) {
                 const Slot *slot = &slots->slots[i];
                 if (i >= SLOT_FIXED_COUNT && (slot->kind == SLOT_FREE || slot->lookups == 0))
                         continue;
@@ -418,9 +418,9 @@ void slots_visit_nodes(const Slots *slots, SlotsNodeVisitor *visitor, void *user
 /* The kernel may hold files of generations that were followed by others before it was told. */
 #define LATELY 8
 
-void slots_visit_name(const Slots *slots, const char *name, SlotsNodeVisitor *visitor, void *userdata)
+void nodes_visit_name(const Nodes *slots, const char *name, NodesVisitor *visitor, void *userdata)
 {
-        for (uint32_t i = SLOT_FIXED_COUNT; i < slots_end(slots); i++) {
+        for (uint32_t i = SLOT_FIXED_COUNT; i < nodes_end(slots); i++) {
                 const Slot *slot = &slots->slots[i];
                 if (!slot_kind_is_name((SlotKind)slot->kind) ||
                         strncmp(slot->key, name, sizeof slot->key) != 0)

@@ -12,29 +12,29 @@
 
 static void invalidate(uint64_t node_id, void *userdata)
 {
-        (void)fs_session_invalidate(userdata, node_id);
+        (void)session_invalidate(userdata, node_id);
 }
 
-int notify_start(FsSession *session, const Slots *slots, pid_t *ret_pid)
+int notify_start(Session *session, const Nodes *slots, pid_t *ret_pid)
 {
         pid_t pid = fork();
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
-                slots_visit_nodes(slots, invalidate, session);
+                nodes_visit_nodes(slots, invalidate, session);
                 _exit(0);
         }
         *ret_pid = pid;
         return 0;
 }
 
-int notify_start_name(FsSession *session, const Slots *slots, const char *name, pid_t *ret_pid)
+int notify_start_name(Session *session, const Nodes *slots, const char *name, pid_t *ret_pid)
 {
         pid_t pid = fork();
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
-                slots_visit_name(slots, name, invalidate, session);
+                nodes_visit_name(slots, name, invalidate, session);
                 _exit(0);
         }
         *ret_pid = pid;

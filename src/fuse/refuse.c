@@ -9,14 +9,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "tokenfs/base/cleanup.h"
-
-/* The kernel wants room for the largest request that could be, whatever comes: libfuse's own size. */
-#define REQUEST_MAX ((size_t)256 * 4096 + 4096)
 #define REQUESTS_A_CALL 256
 
 static bool wants_no_answer(uint32_t opcode)
@@ -25,21 +20,18 @@ static bool wants_no_answer(uint32_t opcode)
                opcode == FUSE_NOTIFY_REPLY;
 }
 
-unsigned refuse_waiting(FsSession *session)
+unsigned refuse_waiting(Session *session)
 {
-        int fd = fs_session_fd(session);
-        CLEANUP(cleanup_free) void *request = malloc(REQUEST_MAX);
+        int fd = session_fd(session);
         int flags = fcntl(fd, F_GETFL);
-        if (!request || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
                 return 0;
-        (void)fs_session_resend(session);
+        (void)session_resend(session);
         unsigned refused = 0;
         for (int i = 0; i < REQUESTS_A_CALL; i++) {
-                ssize_t len = read(fd, request, REQUEST_MAX);
-                if (len < 0 && (errno == EINTR || errno == ENOENT)) /* ENOENT: its reader has just gone */
-                        continue;
+                const void *request;
                 struct fuse_in_header in;
-                if (len < (ssize_t)sizeof in)
+                if (session_read(session, &request) <= 0)
                         break;
                 memcpy(&in, request, sizeof in);
                 if (wants_no_answer(in.opcode))

@@ -6,10 +6,11 @@
  * the kept INIT into it; the kernel refuses the second answer, which does no harm, and libfuse then knows what was
  * negotiated. */
 
-#include "tokenfs/fuse/fuse-session.h"
+#include "tokenfs/fuse/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fuse_lowlevel.h>
 #include <limits.h>
 #include <linux/fuse.h>
 #include <poll.h>
@@ -20,10 +21,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "config.h"
 #include "inflight.h"
 #include "tokenfs/base/buf.h"
-#include "tokenfs/base/log.h"
 #include "tokenfs/fuse/mounts.h"
 
 #ifndef FUSE_NOTIFY_RESEND
@@ -31,6 +30,52 @@
 #endif
 
 #define INIT_MS 5000 /* it waits in the connection since the mount was made */
+/* The kernel wants a buffer for the largest request that was negotiated, whatever comes, and says EINVAL else. libfuse
+ * negotiates 256 pages and a header, unless it is told to promise less; an older binary, whose connection is taken over,
+ * let it. The most is what libfuse 3.17 and later may negotiate by fs.fuse.max_pages_limit. */
+#define REQUEST_PAGES 256
+#define REQUEST_PAGES_MAX 65536
+#define REQUEST_HEADER 4096
+/* The largest request of a new connection; a read gets as much at once. */
+#define REQUEST_DATA_MAX (128 * 1024)
+
+struct Session {
+        struct fuse_session *fuse;
+        char *mountpoint; /* absolute; NULL: not ours to unmount (/dev/fd/N) */
+        bool mounts_directly; /* by mount(2), not by fusermount3 */
+        bool init_done, init_answered;
+        bool wants_parallel_lookups;
+        bool may_skip_open;
+        void *init_message;
+        size_t init_len;
+        void *request;
+        size_t request_size;
+
+        void *userdata; /* of the handlers; NULL: nobody serves */
+        NodesShared *shared;
+        uint64_t unique; /* the request that is being handled */
+        bool is_kept; /* it is answered later */
+};
+
+static size_t request_size(size_t pages)
+{
+        long page = sysconf(_SC_PAGESIZE);
+        return pages * (size_t)(page > 0 ? page : 4096) + REQUEST_HEADER;
+}
+
+static void on_init(void *userdata, struct fuse_conn_info *connection)
+{
+        Session *session = userdata;
+        session->init_done = true;
+        connection->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+        if (connection->capable & FUSE_CAP_AUTO_INVAL_DATA)
+                connection->want |= FUSE_CAP_AUTO_INVAL_DATA;
+        if (connection->max_write > REQUEST_DATA_MAX)
+                connection->max_write = REQUEST_DATA_MAX;
+        /* Otherwise the kernel has one look-up or listing a directory at a time, and waits for the slowest. */
+        session->wants_parallel_lookups = connection->capable & FUSE_CAP_PARALLEL_DIROPS;
+        session->may_skip_open = connection->capable & FUSE_CAP_NO_OPEN_SUPPORT;
+}
 
 static int add_option(struct fuse_args *args, const char *option)
 {
@@ -52,7 +97,7 @@ static int add_fsname(struct fuse_args *args, const char *source)
         return r;
 }
 
-static int build_arguments(const FsSessionSettings *settings, struct fuse_args *args)
+static int build_arguments(const SessionSettings *settings, struct fuse_args *args)
 {
         static const char *const always[] = {
                 "subtype=tokenfs", "default_permissions", "ro", "nosuid", "nodev", "noexec", "noatime"};
@@ -68,7 +113,7 @@ static int build_arguments(const FsSessionSettings *settings, struct fuse_args *
         return r;
 }
 
-static bool has_option(const FsSessionSettings *settings, const char *option)
+static bool has_option(const SessionSettings *settings, const char *option)
 {
         for (size_t i = 0; i < settings->mount_option_count; i++)
                 if (strcmp(settings->mount_options[i], option) == 0)
@@ -76,29 +121,36 @@ static bool has_option(const FsSessionSettings *settings, const char *option)
         return false;
 }
 
-int fs_session_new(const FsSessionSettings *settings, FsSession **ret_session)
+int session_new(const SessionSettings *settings, Session **ret_session)
 {
-        FsSession *session = calloc(1, sizeof *session);
+        Session *session = calloc(1, sizeof *session);
         if (!session)
                 return -ENOMEM;
-        session->audit = settings->audit;
         session->mounts_directly = geteuid() == 0 && !has_option(settings, "auto_unmount");
+        struct fuse_lowlevel_ops operations = {0};
+        if (settings->operations)
+                operations = *settings->operations;
+        operations.init = on_init;
         struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
         int r = build_arguments(settings, &args);
+        session->request_size = request_size(REQUEST_PAGES);
+        session->request = malloc(session->request_size);
+        if (!session->request)
+                r = -ENOMEM;
         if (r == 0) {
-                session->fuse = fuse_session_new(&args, &fs_operations, sizeof fs_operations, session);
+                session->fuse = fuse_session_new(&args, &operations, sizeof operations, session);
                 r = session->fuse ? 0 : -EINVAL;
         }
         fuse_opt_free_args(&args);
         if (r < 0) {
-                fs_session_free(session);
+                session_free(session);
                 return r;
         }
         *ret_session = session;
         return 0;
 }
 
-FsSession *fs_session_free(FsSession *session)
+Session *session_free(Session *session)
 {
         if (!session)
                 return NULL;
@@ -106,6 +158,7 @@ FsSession *fs_session_free(FsSession *session)
                 fuse_session_destroy(session->fuse);
         free(session->mountpoint);
         free(session->init_message);
+        free(session->request);
         free(session);
         return NULL;
 }
@@ -124,44 +177,32 @@ static void set_init_flags(struct iovec *parts, int count)
         memcpy(flags_at, &flags, sizeof flags);
 }
 
-static ssize_t session_writev(int fd, struct iovec *parts, int count, void *userdata)
+static ssize_t write_answer(int fd, struct iovec *parts, int count, void *userdata)
 {
-        FsSession *session = userdata;
+        Session *session = userdata;
         if (session->init_done && !session->init_answered) {
                 session->init_answered = true;
                 if (session->wants_parallel_lookups)
                         set_init_flags(parts, count);
         }
-        struct fuse_out_header out = {0};
-        if (count > 0 && parts[0].iov_len == sizeof out)
-                memcpy(&out, parts[0].iov_base, sizeof out);
-        ssize_t written = writev(fd, parts, count);
-        /* After the answer: whoever dies in between leaves a number that the kernel doesn't know any more. */
-        if (session->shared && out.unique != 0)
-                inflight_drop(session->shared, out.unique);
-        return written;
+        return writev(fd, parts, count);
 }
 
-static ssize_t session_read(int fd, void *data, size_t size, void *userdata)
+static ssize_t read_nothing(int fd, void *data, size_t size, void *userdata)
 {
-        FsSession *session = userdata;
-        struct fuse_in_header in;
-        ssize_t len = read(fd, data, size);
-        if (session->shared && len >= (ssize_t)sizeof in) {
-                memcpy(&in, data, sizeof in);
-                if (in.opcode != FUSE_FORGET && in.opcode != FUSE_BATCH_FORGET && in.opcode != FUSE_INTERRUPT)
-                        inflight_note(session->shared, in.unique);
-        }
-        return len;
+        (void)fd, (void)data, (void)size, (void)userdata;
+        errno = ENOTSUP; /* requests are read here, by session_read */
+        return -1;
 }
 
-static int use_own_io(FsSession *session)
+/* From 3.18.3 on libfuse refuses (-ENOTSUP), and needs no correction. */
+static void correct_init_answer(Session *session)
 {
-        const struct fuse_custom_io io = {.writev = session_writev, .read = session_read};
-        return fuse_session_custom_io(session->fuse, &io, fuse_session_fd(session->fuse));
+        const struct fuse_custom_io io = {.writev = write_answer, .read = read_nothing};
+        (void)fuse_session_custom_io(session->fuse, &io, fuse_session_fd(session->fuse));
 }
 
-static int set_mountpoint(FsSession *session, const char *mountpoint)
+static int set_mountpoint(Session *session, const char *mountpoint)
 {
         char *copy = NULL;
         if (mountpoint && strncmp(mountpoint, "/dev/fd/", 8) != 0) {
@@ -174,7 +215,7 @@ static int set_mountpoint(FsSession *session, const char *mountpoint)
         return 0;
 }
 
-static int mount_on(FsSession *session, const char *where)
+static int mount_on(Session *session, const char *where)
 {
         errno = 0;
         if (fuse_session_mount(session->fuse, where) != 0)
@@ -183,7 +224,7 @@ static int mount_on(FsSession *session, const char *where)
 }
 
 /* Root mounts by a descriptor: mount(2) follows links, and the owner of a directory on the way may make one at any time. */
-static int mount_pinned(FsSession *session)
+static int mount_pinned(Session *session)
 {
         int fd CLEANUP(cleanup_close) = -1;
         char where[MOUNTS_PINNED_PATH], now[PATH_MAX];
@@ -201,7 +242,7 @@ static int mount_pinned(FsSession *session)
         return r;
 }
 
-int fs_session_mount(FsSession *session, const char *mountpoint)
+int session_mount(Session *session, const char *mountpoint)
 {
         int r = set_mountpoint(session, mountpoint);
         if (r < 0)
@@ -212,10 +253,11 @@ int fs_session_mount(FsSession *session, const char *mountpoint)
                 return r;
         int fd = fuse_session_fd(session->fuse);
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-        return use_own_io(session);
+        correct_init_answer(session);
+        return 0;
 }
 
-static int keep_init_message(FsSession *session, const void *message, size_t len)
+static int keep_init_message(Session *session, const void *message, size_t len)
 {
         void *copy = malloc(len);
         if (!copy)
@@ -236,47 +278,126 @@ static bool is_init_message(const void *message, size_t len)
         return header.opcode == FUSE_INIT && header.len == len;
 }
 
-/* Takes one message of the kernel: its INIT, unless somebody has had that already. */
-static int take_init(FsSession *session, struct fuse_buf *message)
+/* Makes room for larger requests. False: there is room for all that may be negotiated, or no memory. */
+static bool grow_request(Session *session)
+{
+        size_t size = 2 * session->request_size;
+        void *request = size <= request_size(REQUEST_PAGES_MAX) ? malloc(size) : NULL;
+        if (!request)
+                return false;
+        free(session->request);
+        session->request = request;
+        session->request_size = size;
+        return true;
+}
+
+ssize_t session_read(Session *session, const void **ret_request)
+{
+        for (;;) {
+                ssize_t len = read(fuse_session_fd(session->fuse), session->request, session->request_size);
+                *ret_request = session->request;
+                if (len >= 0)
+                        return len >= (ssize_t)sizeof(struct fuse_in_header) ? len : -EIO;
+                if (errno == ENODEV)
+                        return 0;
+                if (errno == EINVAL && grow_request(session))
+                        continue;
+                if (errno != EINTR && errno != ENOENT) /* ENOENT: its reader has just gone */
+                        return -errno;
+        }
+}
+
+/* Takes one message of the kernel: its INIT, unless another process has had that already. */
+static int take_init(Session *session)
 {
         struct pollfd ready = {.fd = fuse_session_fd(session->fuse), .events = POLLIN};
         int r = poll(&ready, 1, INIT_MS);
         if (r == 0)
                 return -ETIMEDOUT;
-        int len = r < 0 ? -errno : fuse_session_receive_buf(session->fuse, message);
+        const void *request = NULL;
+        ssize_t len = r < 0 ? -errno : session_read(session, &request);
         if (len == -EINTR || len == -EAGAIN)
                 return 0;
         if (len <= 0)
-                return len < 0 ? len : -ENODEV;
-        bool is_init = is_init_message(message->mem, (size_t)len);
-        r = is_init ? keep_init_message(session, message->mem, (size_t)len) : -EPROTO;
+                return len < 0 ? (int)len : -ENODEV;
+        bool is_init = is_init_message(request, (size_t)len);
+        r = is_init ? keep_init_message(session, request, (size_t)len) : -EPROTO;
+        struct fuse_buf message = {.mem = session->request, .size = (size_t)len};
         if (r == 0 || !is_init)
-                fuse_session_process_buf(session->fuse, message); /* libfuse refuses what isn't INIT */
+                fuse_session_process_buf(session->fuse, &message); /* libfuse refuses what isn't INIT */
         return r;
 }
 
-int fs_session_handshake(FsSession *session)
+int session_handshake(Session *session)
 {
-        struct fuse_buf message = {0};
         int r = 0;
         while (r == 0 && !session->init_done)
-                r = take_init(session, &message);
-        free(message.mem);
+                r = take_init(session);
         return r;
 }
 
-int fs_session_fd(const FsSession *session)
+void session_serve(Session *session, void *userdata, NodesShared *shared)
+{
+        session->userdata = userdata;
+        session->shared = shared;
+}
+
+void *session_userdata(const Session *session)
+{
+        return session->userdata;
+}
+
+bool session_may_skip_open(const Session *session)
+{
+        return session->may_skip_open;
+}
+
+int session_take(Session *session)
+{
+        const void *request;
+        ssize_t len = session_read(session, &request);
+        if (len <= 0)
+                return (int)len;
+        struct fuse_in_header in;
+        memcpy(&in, request, sizeof in);
+        bool is_noted = in.opcode != FUSE_FORGET && in.opcode != FUSE_BATCH_FORGET &&
+                        in.opcode != FUSE_INTERRUPT && session->shared;
+        if (is_noted)
+                inflight_note(session->shared, in.unique);
+        session->unique = in.unique;
+        session->is_kept = false;
+        struct fuse_buf message = {.mem = session->request, .size = (size_t)len};
+        fuse_session_process_buf(session->fuse, &message);
+        if (is_noted && !session->is_kept)
+                session_note_answered(session, in.unique);
+        return !fuse_session_exited(session->fuse);
+}
+
+uint64_t session_keep_noted(Session *session)
+{
+        session->is_kept = true;
+        return session->unique;
+}
+
+void session_note_answered(Session *session, uint64_t unique)
+{
+        /* After the answer: a worker that dies in between leaves a number that the kernel doesn't know any more. */
+        if (session->shared)
+                inflight_drop(session->shared, unique);
+}
+
+int session_fd(const Session *session)
 {
         return fuse_session_fd(session->fuse);
 }
 
-const void *fs_session_init_message(const FsSession *session, size_t *ret_len)
+const void *session_init_message(const Session *session, size_t *ret_len)
 {
         *ret_len = session->init_len;
         return session->init_message;
 }
 
-int fs_session_adopt(FsSession *session, int fd, const void *init_message, size_t len, const char *mountpoint)
+int session_adopt(Session *session, int fd, const void *init_message, size_t len, const char *mountpoint)
 {
         if (!is_init_message(init_message, len))
                 return -EINVAL;
@@ -288,9 +409,7 @@ int fs_session_adopt(FsSession *session, int fd, const void *init_message, size_
         if (fuse_session_mount(session->fuse, path) != 0)
                 return -EINVAL;
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-        r = use_own_io(session);
-        if (r < 0)
-                return r;
+        correct_init_answer(session);
         struct fuse_buf replay = {.mem = session->init_message, .size = len};
         fuse_session_process_buf(session->fuse, &replay);
         if (!session->init_done)
@@ -300,7 +419,7 @@ int fs_session_adopt(FsSession *session, int fd, const void *init_message, size_
         return set_mountpoint(session, mountpoint);
 }
 
-void fs_session_unmount(FsSession *session)
+void session_unmount(Session *session)
 {
         if (!session->mountpoint)
                 return;
@@ -309,7 +428,7 @@ void fs_session_unmount(FsSession *session)
         session->mountpoint = NULL;
 }
 
-int fs_session_resend(FsSession *session)
+int session_resend(Session *session)
 {
         struct fuse_out_header header = {.len = sizeof header, .error = FUSE_NOTIFY_RESEND, .unique = 0};
         if (write(fuse_session_fd(session->fuse), &header, sizeof header) < 0)
@@ -317,13 +436,13 @@ int fs_session_resend(FsSession *session)
         return 0;
 }
 
-unsigned fs_session_recover(FsSession *session, Slots *slots, bool can_resend)
+unsigned session_recover(Session *session, Nodes *slots, bool can_resend)
 {
         /* What is sent again comes with a number of its own, and is noted anew. */
-        bool is_sent_again = can_resend && fs_session_resend(session) == 0;
+        bool is_sent_again = can_resend && session_resend(session) == 0;
         unsigned refused = 0;
         uint64_t unique;
-        while ((unique = inflight_take(slots_shared(slots))) != 0) {
+        while ((unique = inflight_take(nodes_shared(slots))) != 0) {
                 if (is_sent_again)
                         continue;
                 const struct fuse_out_header out = {.len = sizeof out, .error = -EIO, .unique = unique};
@@ -332,7 +451,7 @@ unsigned fs_session_recover(FsSession *session, Slots *slots, bool can_resend)
         return refused;
 }
 
-int fs_session_invalidate(FsSession *session, uint64_t node_id)
+int session_invalidate(Session *session, uint64_t node_id)
 {
         /* Attributes only (offset -1): the next read asks for them, and changed ones drop the pages. */
         int r = fuse_lowlevel_notify_inval_inode(session->fuse, node_id, -1, 0);

@@ -32,15 +32,15 @@
 void supervisor_keep(const Supervisor *supervisor)
 {
         size_t len = 0;
-        const void *init = fs_session_init_message(supervisor->session, &len);
+        const void *init = session_init_message(supervisor->session, &len);
         int fd CLEANUP(cleanup_close) = -1;
         int r = handover_store(init, len, &fd);
         if (r == 0)
                 r = sdnotify_keep(KEEP_INIT, fd);
         if (r == 0)
-                r = sdnotify_keep(KEEP_SLOTS, slots_fd(supervisor->slots));
+                r = sdnotify_keep(KEEP_SLOTS, nodes_fd(supervisor->slots));
         if (r == 0)
-                r = sdnotify_keep(KEEP_FUSE, fs_session_fd(supervisor->session));
+                r = sdnotify_keep(KEEP_FUSE, session_fd(supervisor->session));
         if (r < 0)
                 log_warning(
                         "the service manager can't keep the mount for a successor: %s", strerrordesc_np(-r));
@@ -100,15 +100,15 @@ static int mount_and_keep(Supervisor *supervisor)
 {
         int r = supervisor_new_session(supervisor);
         if (r == 0)
-                r = fs_session_mount(supervisor->session, supervisor->mountpoint);
+                r = session_mount(supervisor->session, supervisor->mountpoint);
         if (r < 0)
                 return r;
         sdnotify_drop(KEEP_FUSE);
         sdnotify_drop(KEEP_INIT);
         sdnotify_drop(KEEP_SLOTS);
-        r = sdnotify_keep(KEEP_FUSE, fs_session_fd(supervisor->session));
+        r = sdnotify_keep(KEEP_FUSE, session_fd(supervisor->session));
         if (r < 0)
-                fs_session_unmount(supervisor->session);
+                session_unmount(supervisor->session);
         return r;
 }
 
@@ -143,7 +143,7 @@ int supervisor_mount_only(const Options *options)
         Supervisor supervisor = {.options = options, .report = -1, .control = -1, .signals = -1};
         log_open(options->log_level, false);
         int r = mount_only(&supervisor);
-        fs_session_free(supervisor.session);
+        session_free(supervisor.session);
         free(supervisor.mountpoint);
         return r < 0 ? EXIT_MOUNT : EXIT_SUCCESS;
 }

@@ -25,30 +25,31 @@
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
+#include "tokenfs/fs/fs.h"
 
 #define HAS_RESEND (UINT64_C(1) << 39) /* FUSE_HAS_RESEND, kernel 6.9; the header of Debian 12 is older */
 
 int supervisor_new_session(Supervisor *supervisor)
 {
         const Options *options = supervisor->options;
-        const FsSessionSettings settings = {
+        const SessionSettings settings = {
                 .source = options->source,
                 .mount_options = (const char *const *)options->mount_options.items,
                 .mount_option_count = options->mount_options.count,
-                .audit = options->audit,
                 .debug = options->debug,
+                .operations = &fs_operations,
         };
-        int r = fs_session_new(&settings, &supervisor->session);
+        int r = session_new(&settings, &supervisor->session);
         if (r < 0)
                 log_error("can't make a FUSE session: %s", strerror(-r));
         return r;
 }
 
-static bool kernel_can_resend(const FsSession *session)
+static bool kernel_can_resend(const Session *session)
 {
         struct fuse_init_in init;
         size_t len = 0;
-        const char *message = fs_session_init_message(session, &len);
+        const char *message = session_init_message(session, &len);
         if (!message || len < sizeof(struct fuse_in_header) + sizeof init)
                 return false;
         memcpy(&init, message + sizeof(struct fuse_in_header), sizeof init);
@@ -86,13 +87,13 @@ static int prepare_mountpoint(Supervisor *supervisor)
 /* `where`: the mount point, or /dev/fd/N of a connection that is mounted there already. */
 static int mount_session(Supervisor *supervisor, const char *where)
 {
-        int r = fs_session_mount(supervisor->session, where);
+        int r = session_mount(supervisor->session, where);
         if (r < 0) {
                 log_error("can't mount on %s: %s", supervisor->mountpoint,
                         r == -ESTALE ? "a directory on its path was replaced meanwhile" : strerror(-r));
                 return r;
         }
-        r = fs_session_handshake(supervisor->session);
+        r = session_handshake(supervisor->session);
         if (r == 0)
                 return 0;
         switch (-r) {
@@ -104,7 +105,7 @@ static int mount_session(Supervisor *supervisor, const char *where)
         case EPERM: log_error("nothing is mounted with %s", supervisor->mountpoint); break;
         default: log_error("the kernel's FUSE doesn't answer: %s", strerror(-r)); break;
         }
-        fs_session_unmount(supervisor->session);
+        session_unmount(supervisor->session);
         return r;
 }
 
@@ -179,7 +180,7 @@ int supervisor_start_on(Supervisor *supervisor, const char *where)
         if (r < 0)
                 return r;
         privileges_raise_memlock();
-        r = slots_new(&supervisor->slots);
+        r = nodes_new(&supervisor->slots);
         if (r < 0) {
                 log_error("can't make the node table: %s",
                         r == -EFBIG ? "the limit of file sizes (ulimit -f) is too small" : strerror(-r));
@@ -190,7 +191,7 @@ int supervisor_start_on(Supervisor *supervisor, const char *where)
                 r = mount_session(supervisor, where);
         if (r < 0)
                 return r;
-        supervisor->shared = slots_shared(supervisor->slots);
+        supervisor->shared = nodes_shared(supervisor->slots);
         supervisor->can_resend = kernel_can_resend(supervisor->session);
         find_connection(supervisor);
         return 0;
@@ -278,7 +279,7 @@ static int adopt_session(Supervisor *supervisor, Handover *handover)
         int r = handover_load(handover->init_fd, &init, &len);
         if (r < 0)
                 return r;
-        r = fs_session_adopt(supervisor->session, handover->fuse_fd, init, len, handover->mountpoint);
+        r = session_adopt(supervisor->session, handover->fuse_fd, init, len, handover->mountpoint);
         if (r == 0)
                 handover->fuse_fd = -1;
         return r;
@@ -290,7 +291,7 @@ int supervisor_adopt(Supervisor *supervisor, Handover *handover)
                 return -ENOMEM;
         privileges_hide();
         supervisor->mountpoint = TAKE(handover->mountpoint);
-        int r = slots_adopt(handover->slots_fd, &supervisor->slots);
+        int r = nodes_adopt(handover->slots_fd, &supervisor->slots);
         if (r == 0) {
                 handover->slots_fd = -1;
                 r = supervisor_new_session(supervisor);
@@ -303,7 +304,7 @@ int supervisor_adopt(Supervisor *supervisor, Handover *handover)
                 log_error("can't take over from the binary before: %s", strerror(-r));
                 return r;
         }
-        supervisor->shared = slots_shared(supervisor->slots);
+        supervisor->shared = nodes_shared(supervisor->slots);
         supervisor->can_resend = kernel_can_resend(supervisor->session);
         supervisor->worker = handover->worker_pid;
         supervisor->worker_started_ns = clock_now_ns();

@@ -135,7 +135,7 @@ static void stop(Supervisor *supervisor)
         sdnotify_notify("STOPPING=1\nSTATUS=Unmounting");
         log_info("unmounting %s", supervisor->mountpoint);
         supervisor_probe_kill(supervisor);
-        fs_session_unmount(supervisor->session);
+        session_unmount(supervisor->session);
         if (supervisor->worker)
                 dismiss_worker(supervisor, SIGINT);
         else
@@ -234,7 +234,7 @@ static void worker_died(Supervisor *supervisor, pid_t pid, int wait_status)
 {
         char end_text[48];
         status_describe_end(wait_status, end_text);
-        SlotsShared *shared = supervisor->shared;
+        NodesShared *shared = supervisor->shared;
         shared->restarts++;
         shared->restart_wall_ns = clock_wall_ns();
         shared->restart_status = wait_status;
@@ -246,7 +246,7 @@ static void worker_died(Supervisor *supervisor, pid_t pid, int wait_status)
 /* The first worker has failed: there is nothing to go on with. */
 static void give_up(Supervisor *supervisor)
 {
-        fs_session_unmount(supervisor->session);
+        session_unmount(supervisor->session);
         end(supervisor, EXIT_MOUNT);
 }
 
@@ -481,7 +481,7 @@ static void supervisor_turn(Supervisor *supervisor)
         struct pollfd fds[] = {
                 {.fd = supervisor->signals, .events = POLLIN},
                 {.fd = supervisor->control, .events = POLLIN},
-                {.fd = supervisor->worker ? -1 : fs_session_fd(supervisor->session),
+                {.fd = supervisor->worker ? -1 : session_fd(supervisor->session),
                         .events = is_refusing ? POLLIN : 0},
                 {.fd = supervisor->watch, .events = POLLIN},
         };
@@ -513,8 +513,8 @@ static void supervisor_deinit(Supervisor *supervisor)
         cleanup_close(&supervisor->control);
         cleanup_close(&supervisor->signals);
         cleanup_close(&supervisor->report);
-        fs_session_free(supervisor->session);
-        slots_free(supervisor->slots);
+        session_free(supervisor->session);
+        nodes_free(supervisor->slots);
         free(supervisor->mountpoint);
         free(supervisor->start_directory);
         free(supervisor->program);

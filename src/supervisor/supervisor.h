@@ -36,9 +36,9 @@ typedef struct Supervisor {
         char *start_directory; /* where relative paths of the command line start */
         char *mountpoint; /* resolved */
         int connection; /* FUSE's number of it; -1: not known */
-        FsSession *session;
-        Slots *slots;
-        SlotsShared *shared;
+        Session *session;
+        Nodes *slots;
+        NodesShared *shared;
         int signals; /* signalfd */
         int report; /* to the process that the user started; -1: it isn't there (any more) */
         bool is_background;

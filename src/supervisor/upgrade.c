@@ -32,12 +32,12 @@
 static int describe(const Supervisor *supervisor, bool is_probe, Handover *ret_handover)
 {
         size_t len = 0;
-        const void *init = fs_session_init_message(supervisor->session, &len);
+        const void *init = session_init_message(supervisor->session, &len);
         Handover handover = {
                 .is_probe = is_probe,
                 .is_background = supervisor->is_background,
-                .fuse_fd = fs_session_fd(supervisor->session),
-                .slots_fd = slots_fd(supervisor->slots),
+                .fuse_fd = session_fd(supervisor->session),
+                .slots_fd = nodes_fd(supervisor->slots),
                 .worker_pid = is_probe ? 0 : supervisor->worker,
                 .worker_control = is_probe ? -1 : supervisor->control,
                 .mountpoint = supervisor->mountpoint,
@@ -143,8 +143,8 @@ int supervisor_probe(const Options *options, Handover *handover)
                 r = privileges_drop(options->user);
         if (r == 0)
                 r = backend_probe(options);
-        fs_session_free(supervisor.session);
-        slots_free(supervisor.slots);
+        session_free(supervisor.session);
+        nodes_free(supervisor.slots);
         free(supervisor.mountpoint);
         return r < 0 ? EXIT_FAILURE : PROBE_FINE;
 }

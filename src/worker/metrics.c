@@ -60,7 +60,7 @@ static const char *opcode_name(unsigned opcode)
 
 static void write_service(const Exposition *out, const StatusSources *sources)
 {
-        const SlotsShared *shared = sources->shared;
+        const NodesShared *shared = sources->shared;
         exposition_begin(out, "build_info", "gauge", "The version, as a label.");
         exposition_add(out, "build_info", "", LABELS({"version", TOKENFS_VERSION}), 1.0);
         exposition_gauge(out, "start_time_seconds", "When the mount was made, since 1970.",
@@ -94,7 +94,7 @@ static void write_requests(const Exposition *out, const StatusSources *sources)
                 (double)fs->deadlines);
         exposition_gauge(out, "requests_waiting", "Requests that wait for the API now.", fs->waiting);
         exposition_gauge(out, "requests_waiting_max", "The most that have waited at once.", fs->waiting_max);
-        exposition_gauge(out, "directories", "Directories that the kernel may know.", fs->slots_used);
+        exposition_gauge(out, "directories", "Directories that the kernel may know.", fs->nodes_used);
         exposition_gauge(
                 out, "superseded_versions", "Older versions of tokens that are still held.", fs->versions);
 }

@@ -46,7 +46,7 @@ static uint64_t until_ns(uint64_t then_ns)
 
 static void write_service(JsonWriter *json, const StatusSources *sources)
 {
-        const SlotsShared *shared = sources->shared;
+        const NodesShared *shared = sources->shared;
         int64_t uptime_ns = clock_wall_ns() - shared->started_wall_ns;
         json_write_string(json, "version", TOKENFS_VERSION);
         json_write_time(json, "startedAt", shared->started_wall_ns, 0);
@@ -132,7 +132,7 @@ static void write_cache(JsonWriter *json, const StatusSources *sources)
         json_write_uint(json, "maxTokens", sources->options->max_tokens);
         json_write_uint(json, "errors", counters->negatives);
         json_write_uint(json, "evictions", counters->evictions);
-        json_write_uint(json, "directories", fs->slots_used);
+        json_write_uint(json, "directories", fs->nodes_used);
         json_write_uint(json, "waitingRequests", fs->waiting);
         json_write_seconds(json, "ttlSeconds", sources->options->ttl_ns);
         json_write_seconds(json, "staleSeconds", sources->options->stale_ns);

@@ -144,7 +144,7 @@ static int worker_build_fs(Worker *worker)
                 .tokens = worker->tokens,
                 .listing = worker->listing,
                 .fs = worker->fs,
-                .shared = slots_shared(worker->settings->slots),
+                .shared = nodes_shared(worker->settings->slots),
         };
         return r;
 }
@@ -235,7 +235,7 @@ static void worker_is_warm(void *userdata)
 /* What the worker before left: its waiting requests are asked for again, or refused. */
 static void worker_take_over(const WorkerSettings *settings)
 {
-        unsigned refused = fs_session_recover(settings->session, settings->slots, settings->can_resend);
+        unsigned refused = session_recover(settings->session, settings->slots, settings->can_resend);
         if (refused > 0)
                 log_warning("%u requests that the worker before was answering are refused (EIO): this kernel "
                             "can't send them again",
@@ -270,7 +270,7 @@ int worker_run(const WorkerSettings *settings)
                 log_error("can't start the helper for credential_process: %s", strerror(-r));
                 return WORKER_UNUSABLE;
         }
-        unsigned damaged = slots_repair(settings->slots);
+        unsigned damaged = nodes_repair(settings->slots);
         if (damaged > 0)
                 log_warning("%u slots of the node table were damaged, and are dropped", damaged);
 

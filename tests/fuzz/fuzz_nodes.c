@@ -9,7 +9,7 @@
 
 #include "supervisor/handover.h"
 #include "fs/fs-private.h"
-#include "tokenfs/fuse/slot.h"
+#include "tokenfs/fuse/nodes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -49,13 +49,13 @@ static void check_node(uint64_t id)
 }
 
 /* The table lives on from run to run, as the mapping is the dear part. */
-static Slots *table(uint8_t **ret_bytes)
+static Nodes *table(uint8_t **ret_bytes)
 {
-        static Slots *slots;
+        static Nodes *slots;
         static uint8_t *bytes, pristine[65536];
         if (!slots) {
-                require(slots_new(&slots) == 0);
-                bytes = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, slots_fd(slots), 0);
+                require(nodes_new(&slots) == 0);
+                bytes = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, nodes_fd(slots), 0);
                 require(bytes != MAP_FAILED);
                 memcpy(pristine, bytes, sizeof pristine);
         }
@@ -67,41 +67,41 @@ static Slots *table(uint8_t **ret_bytes)
 static void visit(uint64_t id, void *userdata)
 {
         Node node = node_from_id(id);
-        require(node.slot < slots_capacity(userdata));
+        require(node.slot < nodes_capacity(userdata));
 }
 
 /* Noise over a table in use: a look-up finds what it was asked for, and no key stands twice. */
 static void check_table(const uint8_t *noise, size_t size, bool with_header)
 {
         uint8_t *bytes;
-        Slots *slots = table(&bytes);
+        Nodes *slots = table(&bytes);
         uint32_t index = 0;
-        (void)slots_repair(slots);
+        (void)nodes_repair(slots);
         static const char *const keys[] = {"at-1", "at-2", "at-3", "at-4"};
         for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-                require(slots_take(slots, i % 2 ? SLOT_NAME : SLOT_TOKEN, keys[i], &index) == 0);
-                slots_add_lookup(slots, index, NODE_FIELD + 1);
-                (void)slots_next_generation(slots, index, i + 1);
+                require(nodes_take(slots, i % 2 ? SLOT_NAME : SLOT_TOKEN, keys[i], &index) == 0);
+                nodes_add_lookup(slots, index, NODE_FIELD + 1);
+                (void)nodes_next_generation(slots, index, i + 1);
         }
         for (size_t i = 0; i + 3 <= size; i += 3) /* where (2 bytes), and what */
                 bytes[(noise[i] | noise[i + 1] << 8) % 2048 + (with_header ? 0 : HEADER_BYTES)] ^=
                         noise[i + 2];
-        (void)slots_repair(slots);
-        require(slots_repair(slots) == 0);
-        for (uint32_t i = SLOT_FIXED_COUNT; i < slots_end(slots) && i < 64; i++) {
-                const Slot *slot = slots_get(slots, i);
+        (void)nodes_repair(slots);
+        require(nodes_repair(slots) == 0);
+        for (uint32_t i = SLOT_FIXED_COUNT; i < nodes_end(slots) && i < 64; i++) {
+                const Slot *slot = nodes_get(slots, i);
                 uint32_t found = 0;
                 if (!slot)
                         continue;
                 require(slot->kind > SLOT_FIXED && slot->kind < SLOT_KIND_COUNT);
                 require(memchr(slot->key, '\0', sizeof slot->key));
-                require(slots_find(slots, slot->kind, slot->key, &found) == 0 && found == i);
+                require(nodes_find(slots, slot->kind, slot->key, &found) == 0 && found == i);
         }
         for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-                int r = slots_take(slots, i % 2 ? SLOT_NAME : SLOT_TOKEN, keys[i], &index);
-                require(r == 0 ? strcmp(slots_get(slots, index)->key, keys[i]) == 0 : r < 0);
+                int r = nodes_take(slots, i % 2 ? SLOT_NAME : SLOT_TOKEN, keys[i], &index);
+                require(r == 0 ? strcmp(nodes_get(slots, index)->key, keys[i]) == 0 : r < 0);
         }
-        slots_visit_nodes(slots, visit, slots);
+        nodes_visit_nodes(slots, visit, slots);
 }
 
 static void check_handover(const char *text)

@@ -375,22 +375,22 @@ static int use_tree(Tree *tree)
 static bool scenario_tree(void)
 {
         Loop *loop = NULL;
-        Slots *slots = NULL;
+        Nodes *slots = NULL;
         Tree tree = {0};
         clock_set_fake(FAKE_NOW_NS, FAKE_WALL_NS);
         int r = loop_new(&loop);
         if (r == 0)
-                r = slots_new(&slots);
+                r = nodes_new(&slots);
         if (r == 0) {
-                (void)slots_repair(slots);
+                (void)nodes_repair(slots);
                 r = tree_init(&tree, loop, slots, false);
         }
         if (r == 0) {
                 r = use_tree(&tree);
-                (void)slots_repair(slots);
+                (void)nodes_repair(slots);
         }
         tree_deinit(&tree);
-        slots = slots_free(slots);
+        slots = nodes_free(slots);
         loop = loop_free(loop);
         clock_unset_fake();
         return r == 0;

@@ -37,7 +37,7 @@ static void make(const char *command)
         for (size_t i = 0; i < DUE_COUNT; i++)
                 supervisor.due_ns[i] = CLOCK_NEVER;
         changes_init(&supervisor.changes, &options);
-        assert_int_equal(slots_new(&supervisor.slots), 0);
+        assert_int_equal(nodes_new(&supervisor.slots), 0);
         assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
         supervisor.watch = ends[0];
         worker = ends[1];
@@ -53,7 +53,7 @@ static int tear_down(void **state)
                 (void)waitpid(command, NULL, 0);
         cleanup_close(&supervisor.watch);
         cleanup_close(&worker);
-        supervisor.slots = slots_free(supervisor.slots);
+        supervisor.slots = nodes_free(supervisor.slots);
         return 0;
 }
 

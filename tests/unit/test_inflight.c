@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fuse_lowlevel.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tokenfs/fuse/fuse-session.h"
 #include "fuse/inflight.h"
 #include "tokenfs/fuse/session.h"
 #include "tokenfs/fuse/nodes.h"
@@ -24,7 +24,7 @@
 static void test_table(void **state)
 {
         (void)state;
-        static SlotsShared shared;
+        static NodesShared shared;
         for (uint64_t unique = 2; unique <= 2 * 600; unique += 2)
                 inflight_note(&shared, unique);
         for (uint64_t unique = 2; unique <= 2 * 600; unique += 4)
@@ -42,19 +42,25 @@ static void test_table(void **state)
                 inflight_note(&shared, unique);
         for (left = 0; inflight_take(&shared) != 0;)
                 left++;
-        assert_in_range(left, SLOTS_TAKEN_MAX / 2, SLOTS_TAKEN_MAX);
+        assert_in_range(left, NODES_TAKEN_MAX / 2, NODES_TAKEN_MAX);
 }
 
-/* Takes one request from the kernel, and dies with it. */
-static void take_and_die(FsSession *session, Slots *slots)
+static void die(fuse_req_t request, fuse_ino_t node, struct fuse_file_info *file)
 {
-        struct fuse_buf message = {0};
-        session->shared = slots_shared(slots);
-        int len;
-        do {
-                len = fuse_session_receive_buf(session->fuse, &message);
-        } while (len == -EINTR || len == -EAGAIN);
-        _exit(len > 0 ? 0 : 1);
+        (void)request, (void)node, (void)file;
+        _exit(0);
+}
+
+/* The first thing that the kernel asks for. */
+static const struct fuse_lowlevel_ops dying = {.getattr = die};
+
+/* Takes one request from the kernel, and dies with it. */
+static void take_and_die(Session *session, Nodes *slots)
+{
+        session_serve(session, slots, nodes_shared(slots));
+        while (session_take(session) == 1)
+                ;
+        _exit(1);
 }
 
 static void test_a_server_dies(void **state)
@@ -66,13 +72,14 @@ static void test_a_server_dies(void **state)
         }
         char directory[] = "/tmp/tokenfs-taken-XXXXXX";
         assert_non_null(mkdtemp(directory));
-        FsSession *session;
-        Slots *slots;
-        assert_int_equal(slots_new(&slots), 0);
-        assert_int_equal(slots_repair(slots), 0);
-        assert_int_equal(fs_session_new(&(FsSessionSettings){.source = "taken"}, &session), 0);
-        assert_int_equal(fs_session_mount(session, directory), 0);
-        assert_int_equal(fs_session_handshake(session), 0);
+        Session *session;
+        Nodes *slots;
+        assert_int_equal(nodes_new(&slots), 0);
+        assert_int_equal(nodes_repair(slots), 0);
+        assert_int_equal(
+                session_new(&(SessionSettings){.source = "taken", .operations = &dying}, &session), 0);
+        assert_int_equal(session_mount(session, directory), 0);
+        assert_int_equal(session_handshake(session), 0);
 
         pid_t reader = fork();
         if (reader == 0) {
@@ -88,15 +95,15 @@ static void test_a_server_dies(void **state)
         assert_int_equal(waitpid(server, &status, 0), server);
         assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
         assert_int_equal(waitpid(reader, &status, WNOHANG), 0);
-        assert_int_equal(fs_session_recover(session, slots, false), 1);
+        assert_int_equal(session_recover(session, slots, false), 1);
         assert_int_equal(waitpid(reader, &status, 0), reader);
         assert_true(WIFEXITED(status));
         assert_int_equal(WEXITSTATUS(status), EIO);
-        assert_int_equal(fs_session_recover(session, slots, false), 0);
+        assert_int_equal(session_recover(session, slots, false), 0);
 
-        fs_session_unmount(session);
-        fs_session_free(session);
-        slots_free(slots);
+        session_unmount(session);
+        session_free(session);
+        nodes_free(slots);
         (void)rmdir(directory);
 }
 

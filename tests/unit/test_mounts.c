@@ -155,12 +155,12 @@ static void test_mount_through_link(void **state)
 {
         (void)state;
         char path[PATH_MAX];
-        CLEANUP(fs_session_free_p) FsSession *session = NULL;
+        CLEANUP(session_free_p) Session *session = NULL;
         if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) < 0)
                 skip();
         (void)snprintf(path, sizeof path, "%s/link", directory);
-        assert_int_equal(fs_session_new(&(FsSessionSettings){0}, &session), 0);
-        assert_int_equal(fs_session_mount(session, path), -ESTALE);
+        assert_int_equal(session_new(&(SessionSettings){0}, &session), 0);
+        assert_int_equal(session_mount(session, path), -ESTALE);
         assert_string_equal(find_mounted("sub"), "");
 }
 

@@ -16,29 +16,43 @@
 
 #include "tokenfs/fuse/refuse.h"
 
-static FsSession *session;
+static Session *session;
 static int kernel;
+
+/* The kernel refuses to write into a buffer that is smaller than the largest request that was negotiated. */
+static size_t negotiated;
+static unsigned reads;
+
+ssize_t read(int fd, void *data, size_t size)
+{
+        reads++;
+        if (size >= negotiated)
+                return recv(fd, data, size, 0);
+        errno = EINVAL;
+        return -1;
+}
 
 static int set_up(void **state)
 {
         (void)state;
         int ends[2], room = 1 << 20;
         char path[32];
-        const FsSessionSettings settings = {0};
+        const SessionSettings settings = {0};
         assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
         for (int i = 0; i < 2; i++)
                 assert_int_equal(setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof room), 0);
         kernel = ends[0];
+        negotiated = reads = 0;
         (void)snprintf(path, sizeof path, "/dev/fd/%d", ends[1]);
-        assert_int_equal(fs_session_new(&settings, &session), 0);
-        assert_int_equal(fs_session_mount(session, path), 0);
+        assert_int_equal(session_new(&settings, &session), 0);
+        assert_int_equal(session_mount(session, path), 0);
         return 0;
 }
 
 static int tear_down(void **state)
 {
         (void)state;
-        session = fs_session_free(session);
+        session = session_free(session);
         (void)close(kernel);
         return 0;
 }
@@ -90,11 +104,36 @@ static void test_comes_back(void **state)
         assert_int_equal(refused, asked);
 }
 
+/* Pages of 64 KiB, and a libfuse that negotiates more than 256 of them. */
+static void test_large_requests(void **state)
+{
+        (void)state;
+        for (uint64_t pages = 256; pages <= 1024; pages *= 4) {
+                negotiated = pages * 65536 + 4096;
+                ask(FUSE_READ, 2 * pages);
+                assert_int_equal(refuse_waiting(session), 1);
+                assert_int_equal(next_refused(), 2 * pages);
+        }
+}
+
+/* A connection that can't be read is given up, rather than tried again and again. */
+static void test_unreadable(void **state)
+{
+        (void)state;
+        negotiated = SIZE_MAX;
+        ask(FUSE_READ, 2);
+        assert_int_equal(refuse_waiting(session), 0);
+        assert_int_equal(session_take(session), -EINVAL);
+        assert_in_range(reads, 1, 64);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_refuses_what_wants_an_answer, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_comes_back, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_large_requests, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_unreadable, set_up, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

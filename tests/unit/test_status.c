@@ -111,7 +111,7 @@ void listing_status(const Listing *which, ListingStatus *ret_status)
 static char mountpoint[] = "/run/a \"b\\";
 static Options options = {
         .ttl_ns = 60 * NS_PER_S, .stale_ns = 3600 * NS_PER_S, .max_tokens = 10000, .mountpoint = mountpoint};
-static SlotsShared shared;
+static NodesShared shared;
 
 static StatusSources sources(void)
 {
@@ -542,7 +542,7 @@ static int set_up(void **state)
 {
         (void)state;
         clock_set_fake(100 * NS_PER_S, WALL_NS);
-        shared = (SlotsShared){.started_wall_ns = WALL_NS - 60 * (int64_t)NS_PER_S};
+        shared = (NodesShared){.started_wall_ns = WALL_NS - 60 * (int64_t)NS_PER_S};
         credentials = (CredentialStatus){.expires_wall_ns = INT64_MAX, .detail = ""};
         health = (ApiHealth){.error = API_OK};
         calls = (ApiCounters){.retries = 0};

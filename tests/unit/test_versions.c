@@ -13,7 +13,7 @@
 #define SLACK_NS (5 * NS_PER_S)
 
 static Loop *loop;
-static Slots *slots;
+static Nodes *slots;
 static Tree tree;
 static uint32_t slot;
 
@@ -21,8 +21,8 @@ static int set_up_with(bool newline)
 {
         clock_set_fake(FAKE_NOW_NS, FAKE_WALL_NS);
         assert_int_equal(loop_new(&loop), 0);
-        assert_int_equal(slots_new(&slots), 0);
-        (void)slots_repair(slots);
+        assert_int_equal(nodes_new(&slots), 0);
+        (void)nodes_repair(slots);
         assert_int_equal(tree_init(&tree, loop, slots, newline), 0);
         assert_int_equal(tree_take_slot(&tree, SLOT_TOKEN, "at-1", &slot), 0);
         return 0;
@@ -44,7 +44,7 @@ static int tear_down(void **state)
 {
         (void)state;
         tree_deinit(&tree);
-        slots = slots_free(slots);
+        slots = nodes_free(slots);
         loop = loop_free(loop);
         clock_unset_fake();
         return 0;
@@ -312,7 +312,7 @@ static void test_old_nodes(void **state)
         (void)tree_note_told(&tree, value, second, NS_PER_S);
         assert_ptr_equal(tree_told(&tree, value), second);
         assert_ptr_equal(tree_told(&tree, json), first); /* each node for itself */
-        assert_true(slot_is_old(slots_get(slots, slot), first->generation));
+        assert_true(slot_is_old(nodes_get(slots, slot), first->generation));
         tree_forget_node(&tree, value);
         tree_forget_node(&tree, value);
         tree_forget_node(&tree, (Node){slot, 77, NODE_JSON});
@@ -542,16 +542,16 @@ static void test_slot_taken_over(void **state)
         uint32_t index;
         char key[32];
         (void)set("one");
-        for (uint32_t i = slots_end(slots); i < slots_capacity(slots); i++) {
+        for (uint32_t i = nodes_end(slots); i < nodes_capacity(slots); i++) {
                 (void)snprintf(key, sizeof key, "x-%u", i);
-                assert_int_equal(slots_take(slots, SLOT_TOKEN, key, &index), 0);
-                slots_add_lookup(slots, index, NODE_DIRECTORY);
+                assert_int_equal(nodes_take(slots, SLOT_TOKEN, key, &index), 0);
+                nodes_add_lookup(slots, index, NODE_DIRECTORY);
         }
         assert_int_equal(tree_take_slot(&tree, SLOT_TOKEN, "at-2", &index), 0);
         assert_int_equal(index, slot); /* the kernel had never heard of it */
         assert_null(tree_current(&tree, slot));
         assert_int_equal(tree_take_slot(&tree, SLOT_TOKEN, "at-2", &index), 0);
-        slots_add_lookup(slots, index, NODE_DIRECTORY);
+        nodes_add_lookup(slots, index, NODE_DIRECTORY);
         assert_int_equal(tree_take_slot(&tree, SLOT_TOKEN, "at-3", &index), -ENOSPC);
 }
 

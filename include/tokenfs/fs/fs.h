@@ -15,13 +15,16 @@
 
 typedef struct Fs Fs;
 
+/* The handlers, for the session that is to be served (SessionSettings). */
+extern const struct fuse_lowlevel_ops fs_operations;
+
 /* Writes the text of a service file; must not touch the network. */
 typedef void FsServiceWriter(Buf *out, void *userdata);
 
 typedef struct FsSettings {
         Loop *loop;
-        FsSession *session; /* borrowed; its INIT is done */
-        Slots *slots; /* borrowed; repaired */
+        Session *session; /* borrowed; its INIT is done */
+        Nodes *slots; /* borrowed; repaired */
         Tokens *tokens; /* borrowed */
         Listing *listing; /* borrowed */
         Resolvers *resolvers; /* borrowed */
@@ -54,6 +57,6 @@ typedef struct FsCounters {
         uint64_t interrupted, deadlines;
         uint32_t waiting, waiting_max;
         uint32_t versions; /* superseded snapshots still held */
-        uint32_t slots_used;
+        uint32_t nodes_used;
 } FsCounters;
 const FsCounters *fs_counters(const Fs *fs);

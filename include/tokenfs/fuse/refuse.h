@@ -5,4 +5,4 @@
 
 /* Answers requests that wait, and those that a dead worker had taken (where the kernel sends them again), with EIO: some
  * hundreds of them; the descriptor tells whether there are more. Returns how many. */
-unsigned refuse_waiting(FsSession *session);
+unsigned refuse_waiting(Session *session);

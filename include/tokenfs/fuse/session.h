@@ -4,46 +4,65 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/fuse/nodes.h"
 
-typedef struct FsSession FsSession;
+typedef struct Session Session;
+struct fuse_lowlevel_ops;
 
 /* What the mount looks like to the kernel. All copied. */
-typedef struct FsSessionSettings {
+typedef struct SessionSettings {
         const char *source; /* fsname=; subtype is "tokenfs" */
         const char *const *mount_options; /* FUSE's own that the user gave: "allow_other", "auto_unmount" … */
         size_t mount_option_count;
-        bool audit; /* no kernel cache: opens are asked for */
         bool debug; /* libfuse's own debug output */
-} FsSessionSettings;
-int fs_session_new(const FsSessionSettings *settings, FsSession **ret_session);
+        const struct fuse_lowlevel_ops *operations; /* the handlers of requests, but `init`; NULL: none */
+} SessionSettings;
+int session_new(const SessionSettings *settings, Session **ret_session);
 /* Frees without unmounting. Returns NULL. */
-FsSession *fs_session_free(FsSession *session);
-CLEANUP_DEFINE(FsSession *, fs_session_free);
+Session *session_free(Session *session);
+CLEANUP_DEFINE(Session *, session_free);
 
 /* Mounts on a directory (resolved: absolute, without links), or takes over "/dev/fd/N". -ESTALE: a part of the path is a
  * link now, or the directory was moved. Negative errno on failure (libfuse has said why on stderr). */
-int fs_session_mount(FsSession *session, const char *mountpoint);
+int session_mount(Session *session, const char *mountpoint);
 /* Reads the kernel's INIT and answers it. 0; -ETIMEDOUT or -EPROTO if there is none, or another request instead: the
  * connection has been served before; or another negative errno. */
-int fs_session_handshake(FsSession *session);
+int session_handshake(Session *session);
 /* The FUSE descriptor, and the INIT message as it was received: what another binary needs to go on. */
-int fs_session_fd(const FsSession *session);
-const void *fs_session_init_message(const FsSession *session, size_t *ret_len);
+int session_fd(const Session *session);
+const void *session_init_message(const Session *session, size_t *ret_len);
 /* Goes on with the session of another binary: takes `fd` over, and replays INIT into libfuse. `mountpoint` is what
- * fs_session_unmount is to unmount (NULL or /dev/fd/N: nothing). */
-int fs_session_adopt(
-        FsSession *session, int fd, const void *init_message, size_t len, const char *mountpoint);
-/* Lazily unmounts what fs_session_mount mounted. */
-void fs_session_unmount(FsSession *session);
+ * session_unmount is to unmount (NULL or /dev/fd/N: nothing). */
+int session_adopt(Session *session, int fd, const void *init_message, size_t len, const char *mountpoint);
+/* Lazily unmounts what session_mount mounted. */
+void session_unmount(Session *session);
 /* Asks the kernel to send again what was read but not answered (by a process that died).
  * 0; -ENOSYS or -EINVAL where the kernel has no FUSE_NOTIFY_RESEND. */
-int fs_session_resend(FsSession *session);
+int session_resend(Session *session);
 /* Sees to the requests that a worker took and didn't answer before it died: the kernel sends them again or, where it
  * can't (`can_resend` false, or it says so), they are answered with EIO. Returns how many were. */
-unsigned fs_session_recover(FsSession *session, Slots *slots, bool can_resend);
+unsigned session_recover(Session *session, Nodes *slots, bool can_resend);
 /* Tells the kernel that a node's attributes are out of date. Blocks while that node's pages are locked: never call it
  * from the process that serves (fuse/notify has one of its own). */
-int fs_session_invalidate(FsSession *session, uint64_t node_id);
+int session_invalidate(Session *session, uint64_t node_id);
+
+/* Serving. */
+
+/* Requests are handled for `userdata`, and noted in `shared` until they are answered. Both borrowed; both NULL: this
+ * process serves no longer. */
+void session_serve(Session *session, void *userdata, NodesShared *shared);
+void *session_userdata(const Session *session);
+/* Reads one request as the kernel wrote it; borrowed until the next is read. Its length, at least that of a header; 0:
+ * unmounted; -EAGAIN: none waits; another negative errno: the connection can't be read. */
+ssize_t session_read(Session *session, const void **ret_request);
+/* Reads one request and has it handled. 1; else as session_read. */
+int session_take(Session *session);
+/* A handler answers the request that it was called for later: it stays noted until session_note_answered is called with
+ * the number that this returns. */
+uint64_t session_keep_noted(Session *session);
+void session_note_answered(Session *session, uint64_t unique);
+/* The kernel takes ENOSYS for an answer to OPEN, and opens by itself from then on. */
+bool session_may_skip_open(const Session *session);

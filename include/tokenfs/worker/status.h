@@ -20,7 +20,7 @@ typedef struct StatusSources {
         Tokens *tokens;
         Listing *listing;
         const Fs *fs;
-        const SlotsShared *shared;
+        const NodesShared *shared;
 } StatusSources;
 
 /* FsServiceWriter; `userdata` is a StatusSources. */

@@ -16,8 +16,8 @@ enum {
 
 typedef struct WorkerSettings {
         const Options *options;
-        FsSession *session;
-        Slots *slots;
+        Session *session;
+        Nodes *slots;
         int control; /* our end of the control socket */
         int watch; /* our end of the line for watched names; -1: none */
         bool is_replacement; /* another worker was there before: take up what it left */
