@@ -1,8 +1,8 @@
 /* An endpoint's URL, taken apart.
  *
  * Why our own: what is signed (host and path) and what libcurl connects to must be the same, so there is one spelling
- * from here on: scheme and host in lower case, addresses as libcurl writes them, the scheme's own port left out, no slash
- * at the end. User names, queries and fragments have no place in an endpoint and are refused. Messages don't quote the
+ * from here on: scheme and host in lower case, addresses as libcurl writes them, escapes of the path in upper case (as
+ * libcurl sends them since 8.23), the scheme's own port left out, no slash at the end. User names, queries and fragments have no place in an endpoint and are refused. Messages don't quote the
  * URL, as what was pasted there may hold a password. */
 
 #include <arpa/inet.h>
@@ -110,22 +110,34 @@ static int parse_port(const char *text, size_t len, uint64_t own_port, uint64_t 
         return r < 0 || *ret_port == 0 ? -EINVAL : 0;
 }
 
+/* Appends a path that is_path holds for. */
+static void append_path(const char *path, size_t len, Buf *out)
+{
+        int escaped = 0; /* digits of an escape still to come */
+        for (const char *end = path + len; path < end; path++) {
+                bool is_lower = escaped > 0 && *path >= 'a';
+                (void)buf_append_char(out, is_lower ? (char)(*path + 'A' - 'a') : *path);
+                escaped = *path == '%' ? 2 : escaped > 0 ? escaped - 1 : 0;
+        }
+}
+
 /* Puts the parts together again, in the one spelling. `host` has no port. */
-static int assemble(bool is_plain, const char *host, uint64_t port, const char *base, size_t base_len,
+static int assemble(bool is_plain, const char *host, uint64_t port, const char *path, size_t path_len,
         AwsEndpoint *ret_endpoint)
 {
-        CLEANUP(buf_deinit) Buf with_port = BUF_INIT(URL_MAX), url = BUF_INIT(URL_MAX);
+        CLEANUP(buf_deinit)
+        Buf with_port = BUF_INIT(URL_MAX), base = BUF_INIT(URL_MAX), url = BUF_INIT(URL_MAX);
         (void)buf_append_str(&with_port, host);
         if (port != (is_plain ? 80 : 443))
                 (void)buf_appendf(&with_port, ":%u", (unsigned)port);
-        (void)buf_appendf(&url, "http%s://%s", is_plain ? "" : "s", buf_str(&with_port));
-        (void)buf_append(&url, base, base_len);
-        if (with_port.error || url.error)
-                return with_port.error ? with_port.error : url.error;
+        append_path(path, path_len, &base);
+        (void)buf_appendf(&url, "http%s://%s%s", is_plain ? "" : "s", buf_str(&with_port), buf_str(&base));
+        if (with_port.error || base.error || url.error)
+                return with_port.error ? with_port.error : base.error ? base.error : url.error;
         AwsEndpoint endpoint = {
                 .url = strdup(url.data),
                 .host = strdup(with_port.data),
-                .base = strndup(base, base_len),
+                .base = strdup(buf_str(&base)),
                 .region = strdup(""),
                 .is_plain = is_plain,
                 .origin = "endpoint_url=",

@@ -349,7 +349,7 @@ static void test_urls_are_taken_apart(void **state)
                 {"https://a.example:", "https://a.example", "a.example", "", false},
                 {"https://a.example:08443", "https://a.example:8443", "a.example:8443", "", false},
                 {"https://a.example//x//", "https://a.example//x", "a.example", "//x", false},
-                {"https://a.example/X/%2fy/~z", "https://a.example/X/%2fy/~z", "a.example", "/X/%2fy/~z",
+                {"https://a.example/X/%2fy/~z", "https://a.example/X/%2Fy/~z", "a.example", "/X/%2Fy/~z",
                         false},
                 {"https://a_b-c.example.", "https://a_b-c.example.", "a_b-c.example.", "", false},
                 {"https://[::1]", "https://[::1]", "[::1]", "", false},
