@@ -2,11 +2,15 @@
  *
  * Why: an answer comes from outside and may be of any size, whatever its Content-Length says. How: both go into bounded
  * buffers of the secret heap; what is too much ends the transfer. Header lines of an interim answer (1xx) are replaced by
- * those of the next one, but count against the limit; trailers behind the body are dropped. */
+ * those of the next one, but count against the limit; trailers behind the body are dropped. libcurl hands over a proxy's
+ * answer to CONNECT, too: one that refuses ends the transfer at its status line, since libcurl would wait for its body. The
+ * status is checked here: libcurl takes "20000" for 200. */
 
 #include "http-private.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tokenfs/base/clock.h"
@@ -16,6 +20,7 @@ void http_answer_init(HttpAnswer *answer, size_t body_max)
         *answer = (HttpAnswer){
                 .header_text = BUF_INIT(HTTP_HEADER_BYTES_MAX + 2 * HTTP_HEADERS_MAX),
                 .body = BUF_INIT(body_max),
+                .is_of_proxy = true,
         };
 }
 
@@ -25,10 +30,15 @@ void http_answer_deinit(HttpAnswer *answer)
         buf_deinit(&answer->body);
 }
 
-static size_t refuse(HttpAnswer *answer, HttpError error, const char *reason)
+static size_t refuse(HttpAnswer *answer, HttpError error, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+static size_t refuse(HttpAnswer *answer, HttpError error, const char *format, ...)
 {
+        va_list args;
+        va_start(args, format);
+        (void)vsnprintf(answer->reason, sizeof answer->reason, format, args);
+        va_end(args);
         answer->error = error;
-        answer->reason = reason;
         return CURL_WRITEFUNC_ERROR;
 }
 
@@ -64,6 +74,33 @@ static size_t keep_header(HttpAnswer *answer, const char *line, size_t len)
         return 0;
 }
 
+/* "HTTP/1.1 200 OK": three digits behind the version, and nothing that belongs to them. Returns 0 if it is none. */
+static int parse_status(const char *line, size_t len)
+{
+        const char *blank = memchr(line, ' ', len);
+        size_t left = blank ? len - (size_t)(blank - line) : 0;
+        if (left < 4 || (left > 4 && !is_blank(blank[4])))
+                return 0;
+        for (int i = 1; i <= 3; i++)
+                if (blank[i] < '0' || blank[i] > '9')
+                        return 0;
+        return 100 * (blank[1] - '0') + 10 * (blank[2] - '0') + (blank[3] - '0');
+}
+
+/* Begins the headers of the next answer: an interim one, a proxy's, or the final one. */
+static size_t begin_headers(HttpAnswer *answer, const char *line, size_t len)
+{
+        int status = parse_status(line, len);
+        if (status < 100)
+                return refuse(answer, HTTP_E_PROTOCOL, "the answer's status line is malformed");
+        if (answer->is_of_proxy && status >= 300)
+                return refuse(answer, HTTP_E_CONNECT, "the proxy refused to connect: HTTP %d", status);
+        buf_clear(&answer->header_text);
+        answer->header_count = 0;
+        answer->header_ended = false;
+        return 0;
+}
+
 /* One header line a call, the status line and the empty one at the end included. */
 static size_t on_header(char *data, size_t size, size_t count, void *userdata)
 {
@@ -73,12 +110,8 @@ static size_t on_header(char *data, size_t size, size_t count, void *userdata)
         answer->header_bytes += len;
         if (answer->header_bytes > HTTP_HEADER_BYTES_MAX)
                 return refuse(answer, HTTP_E_TOO_LARGE, "the answer's headers are larger than 64 KiB");
-        if (len >= 5 && memcmp(data, "HTTP/", 5) == 0) {
-                buf_clear(&answer->header_text);
-                answer->header_count = 0;
-                answer->header_ended = false;
-                return len;
-        }
+        if (len >= 5 && memcmp(data, "HTTP/", 5) == 0)
+                return begin_headers(answer, data, len) ? CURL_WRITEFUNC_ERROR : len;
         if (answer->header_ended)
                 return len;
         answer->header_ended = len == 0 || *data == '\r' || *data == '\n';

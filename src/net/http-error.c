@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CURLE_TOO_LARGE_OF_8_6                                                                               \
+        100 /* a header beyond libcurl's own limit, since curl 8.6; not in older headers */
 #define SECRET_BYTES_MIN 6 /* shorter ones would be found in any text */
 
 static bool is_cut_handshake(const char *text)
@@ -36,7 +38,7 @@ HttpError http_error_of(CURL *easy, CURLcode result, const HttpAnswer *answer, c
 {
         if (answer->error)
                 return answer->error;
-        switch (result) {
+        switch ((int)result) {
         case CURLE_OK: { /* for an answer that ended within its headers, too */
                 long status = 0;
                 (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
@@ -59,9 +61,10 @@ HttpError http_error_of(CURL *easy, CURLcode result, const HttpAnswer *answer, c
         case CURLE_SSL_ENGINE_INITFAILED:
         case CURLE_SSL_CLIENTCERT:
         case CURLE_USE_SSL_FAILED: return HTTP_E_TLS;
-        case CURLE_FILESIZE_EXCEEDED: return HTTP_E_TOO_LARGE;
+        case CURLE_FILESIZE_EXCEEDED:
+        case CURLE_TOO_LARGE_OF_8_6: return HTTP_E_TOO_LARGE;
         case CURLE_OUT_OF_MEMORY:
-                /* libcurl says so of a header line beyond its own limit, too. */
+                /* libcurl before 8.6 says so of a header line beyond its own limit, too. */
                 return was_heard(easy, answer) && !answer->header_ended ? HTTP_E_TOO_LARGE : HTTP_E_MEMORY;
         case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 */
         case CURLE_WEIRD_SERVER_REPLY:

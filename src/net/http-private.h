@@ -18,9 +18,10 @@ typedef struct HttpAnswer {
         size_t header_count;
         size_t header_bytes; /* of all header lines, those of interim answers too */
         bool header_ended;
+        bool is_of_proxy; /* answers CONNECT: the request hasn't been sent yet */
         Buf body;
-        HttpError error; /* why taking it was refused: HTTP_E_TOO_LARGE, HTTP_E_MEMORY; HTTP_OK: it wasn't */
-        const char *reason;
+        HttpError error; /* why taking it was refused; HTTP_OK: it wasn't */
+        char reason[64];
         uint64_t heard_ns; /* when the last byte came; 0: none did */
 } HttpAnswer;
 void http_answer_init(HttpAnswer *answer, size_t body_max);

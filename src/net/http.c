@@ -12,11 +12,16 @@
  * reason is a CA bundle that is no regular file: OpenSSL opens and reads it in the middle of the loop, and would wait for
  * whoever writes to a FIFO.
  *
- * Connections that died while idle: libcurl notices a closed one before it uses it, and repeats the request on a new
- * connection if a reused one ends before the first byte. What it doesn't notice is an HTTP/2 connection that no longer
- * answers at all (a peer that lost its power, a path that lost its state): the calls on it time out, but the connection
- * stays and takes the next ones. So when a call on an old connection is given up, and nothing was heard from anywhere
- * since it began, all connections are forgotten.
+ * Addresses and connections that are dead without a word (a zone that is down, a path that lost its state): the kernel
+ * ends a socket whose peer acknowledges nothing for a quarter of the call's time-out, 2 s at most (TCP_USER_TIMEOUT). That
+ * counts for SYN as for data; name look-ups and a peer that is slow to answer don't count. So libcurl moves on to the next
+ * address, or repeats the request if a reused connection ends before the first byte. It may take another idle connection
+ * for that, which is then as dead: so a repeated request goes on with fresh connections only. A name is looked up for
+ * each burst of new connections, since libcurl's cache would keep an address that died.
+ *
+ * A peer may acknowledge and still never answer on an HTTP/2 connection (a proxy whose server is gone): the calls on it
+ * time out, but the connection stays and takes the next ones. So when a call on an old connection is given up, and nothing
+ * was heard from anywhere since it began, all connections are forgotten.
  *
  * Names are looked up in a thread of libcurl's, which may hang in the C library for long; CURLOPT_QUICK_EXIT has
  * libcurl leave such a thread behind instead of waiting for it in the middle of the loop. */
@@ -27,7 +32,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/crypto.h>
+#include <openssl/ssl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +52,8 @@
 #define REQUEST_HEADER_BYTES_MAX ((size_t)64 * 1024)
 #define KEEPALIVE_S 30L
 #define CA_CACHE_S 3600L
+#define DNS_CACHE_S 1L
+#define PEER_SILENCE_NS (2 * NS_PER_S) /* a peer that acknowledges nothing for so long is dead */
 #define SILENCE_NS (2 * NS_PER_S) /* a call that is cancelled sooner says nothing about its connection */
 
 struct Http {
@@ -53,6 +62,7 @@ struct Http {
         char *ca_bundle; /* NULL: libcurl's default places */
         long connections_max;
         uint64_t heard_ns; /* when the last byte of any answer came */
+        uint64_t connect_ns; /* when the last socket was opened */
 };
 
 struct HttpCall {
@@ -68,7 +78,10 @@ struct HttpCall {
 
         HttpAnswer answer;
         char text[CURL_ERROR_SIZE];
-        uint64_t started_ns;
+        char peer[INET6_ADDRSTRLEN]; /* the address tried last */
+        uint64_t started_ns, end_ns; /* it ends at end_ns at the latest */
+        uint64_t requested_ns; /* when libcurl sent the request last; 0: not yet */
+        unsigned silence_ms; /* TCP_USER_TIMEOUT */
 
         LoopTimer refusal;
         HttpError refusal_error;
@@ -204,7 +217,7 @@ static int build_headers(HttpCall *call, const HttpRequest *request)
                 count++;
         }
         if (call->header_lines.error)
-                return call->header_lines.error == -ENOMEM ? -ENOMEM : -EINVAL;
+                return call->header_lines.error;
 
         call->nodes = calloc(count, sizeof *call->nodes);
         if (!call->nodes)
@@ -264,6 +277,45 @@ static long milliseconds(uint64_t ns)
         return ms < 1 ? 1 : ms > INT_MAX ? INT_MAX : (long)ms;
 }
 
+/* Opens a socket for libcurl. */
+static curl_socket_t on_open(void *userdata, curlsocktype purpose, struct curl_sockaddr *address)
+{
+        (void)purpose;
+        HttpCall *call = userdata;
+        int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+        if (fd < 0)
+                return CURL_SOCKET_BAD;
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &call->silence_ms, sizeof call->silence_ms);
+        const void *number =
+                address->family == AF_INET6
+                        ? (const void *)&((struct sockaddr_in6 *)(void *)&address->addr)->sin6_addr
+                        : (const void *)&((struct sockaddr_in *)(void *)&address->addr)->sin_addr;
+        (void)inet_ntop(address->family, number, call->peer, sizeof call->peer);
+        call->http->connect_ns = clock_now_ns();
+        return fd;
+}
+
+/* The connection is there, and the request goes out. When it goes out again, on a connection that is as old as the one
+ * that just ended, the transfer is stopped; on_transfer_end starts it again with fresh connections. */
+static int on_request(void *userdata, char *peer, char *own, int peer_port, int own_port)
+{
+        (void)peer, (void)own, (void)peer_port, (void)own_port;
+        HttpCall *call = userdata;
+        bool is_first = call->requested_ns == 0, is_fresh = call->http->connect_ns >= call->requested_ns;
+        call->answer.is_of_proxy = false;
+        call->requested_ns = clock_now_ns();
+        return is_first || is_fresh ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
+/* What was decrypted is wiped in OpenSSL's buffers, too, and these are freed while a connection is idle. */
+static CURLcode on_tls(CURL *easy, void *context, void *userdata)
+{
+        (void)easy, (void)userdata;
+        (void)SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);
+        (void)SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+        return CURLE_OK;
+}
+
 /* The first failure of a row of curl_easy_setopt. */
 #define SET(option, value)                                                                                   \
         do {                                                                                                 \
@@ -282,14 +334,15 @@ static int set_rules(CURL *easy, const Http *http, const Route *route)
         SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
         SET(CURLOPT_PATH_AS_IS, 1L);
         SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
-        SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
         SET(CURLOPT_USERAGENT, http->user_agent);
+        SET(CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
         SET(CURLOPT_TCP_KEEPALIVE, 1L);
         SET(CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S);
         SET(CURLOPT_TCP_KEEPINTVL, KEEPALIVE_S / 3);
 
         SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
         SET(CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        SET(CURLOPT_SSL_CTX_FUNCTION, on_tls);
         SET(CURLOPT_SSL_VERIFYPEER, 1L);
         SET(CURLOPT_SSL_VERIFYHOST, 2L);
         if (http->ca_bundle) {
@@ -319,6 +372,10 @@ static int set_request(CURL *easy, HttpCall *call, const HttpRequest *request, c
         }
         SET(CURLOPT_TIMEOUT_MS, milliseconds(request->timeout_ns));
         SET(CURLOPT_CONNECTTIMEOUT_MS, milliseconds(connect_ns));
+        SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
+        SET(CURLOPT_OPENSOCKETDATA, call);
+        SET(CURLOPT_PREREQFUNCTION, on_request);
+        SET(CURLOPT_PREREQDATA, call);
         if (route->is_direct)
                 SET(CURLOPT_PROXY, "");
         SET(CURLOPT_ERRORBUFFER, call->text);
@@ -362,7 +419,7 @@ static void call_end(HttpCall *call, HttpError error)
                 .body = call->answer.body,
                 .started_ns = call->started_ns,
                 .ended_ns = clock_now_ns(),
-                .peer = peer ? peer : "",
+                .peer = peer && *peer ? peer : call->peer,
                 .through_tunnel = connect_status != 0,
                 .headers = headers,
                 .header_count = http_answer_headers(&call->answer, headers),
@@ -412,10 +469,26 @@ static void suspect_connection(HttpCall *call)
                 loop_connections_forget(call->http->loop);
 }
 
+/* Starts a transfer that on_request has stopped again, with fresh connections and in what is left of its time. */
+static int restart(HttpCall *call)
+{
+        uint64_t now_ns = clock_now_ns();
+        uint64_t left_ns = call->end_ns > now_ns ? call->end_ns - now_ns : 0;
+        loop_transfer_stop(&call->transfer);
+        loop_connections_forget(call->http->loop);
+        call->requested_ns = 0;
+        call->answer.is_of_proxy = true;
+        if (curl_easy_setopt(call->transfer.easy, CURLOPT_TIMEOUT_MS, milliseconds(left_ns)) != CURLE_OK)
+                return -ENOMEM;
+        return loop_transfer_start(call->http->loop, &call->transfer);
+}
+
 static void on_transfer_end(LoopTransfer *transfer, CURLcode result)
 {
         HttpCall *call = CONTAINER_OF(transfer, HttpCall, transfer);
         Http *http = call->http;
+        if (result == CURLE_ABORTED_BY_CALLBACK && restart(call) == 0)
+                return;
         HttpError error = http_error_of(transfer->easy, result, &call->answer, call->text);
         if (error)
                 http_error_describe(transfer->easy, result, &call->answer, call->nodes, call->text);
@@ -463,6 +536,9 @@ int http_start(
         call->handler = handler;
         call->userdata = userdata;
         call->started_ns = clock_now_ns();
+        call->end_ns = clock_add_ns(call->started_ns, request->timeout_ns);
+        call->silence_ms = (unsigned)milliseconds(
+                request->timeout_ns / 4 < PEER_SILENCE_NS ? request->timeout_ns / 4 : PEER_SILENCE_NS);
         http_answer_init(&call->answer, request->response_max);
         loop_timer_init(&call->refusal, http->loop, on_refusal, call);
 

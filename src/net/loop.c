@@ -11,7 +11,8 @@
  * ppoll alone: cheaper, to the nanosecond, and at rest without an end. After curl_multi_poll the same ppoll looks once
  * more without waiting, since libcurl reports neither POLLHUP nor POLLERR nor POLLNVAL, and a descriptor that has one
  * of them must reach its handler rather than wake us for ever. curl_multi_perform costs a system call for each transfer;
- * it is left out when the wait says that only our own descriptors had something.
+ * it is left out when the wait says that only our own descriptors had something. But it runs at least every DRIVE_NS:
+ * libcurl (7.88) sets no timer when it moves on to the next address of a host, and would never see that one connect.
  *
  * Connections are forgotten by starting a new pool. libcurl closes those of a pool only together with it, and a pool can't
  * be freed under a transfer: so the old one is retired, and freed when its last transfer has ended. curl_multi_poll waits
@@ -38,6 +39,8 @@
 
 /* How long a turn waits when libcurl can't do it for us: without memory, or for a pool that is on its way out. */
 #define BLIND_WAIT_NS (5 * NS_PER_MS)
+/* While transfers run, libcurl is driven at least this often. */
+#define DRIVE_NS (250 * NS_PER_MS)
 
 /* A pool of connections, with the transfers that use it. */
 typedef struct Pool {
@@ -66,6 +69,7 @@ struct Loop {
         Pool *pool; /* of all new transfers */
         ListLink retired; /* pools that take no new ones; each is freed after its last transfer */
         bool transfers_ready; /* perform in this turn */
+        uint64_t driven_ns; /* when curl_multi_perform ran last */
         bool must_forget; /* there was no memory to do so */
         long connections_max;
 
@@ -187,6 +191,7 @@ static void pool_run(const Pool *pool)
 static void transfers_run(Loop *loop)
 {
         loop->transfers_ready = false;
+        loop->driven_ns = clock_now_ns();
         pool_run(loop->pool);
         for (ListLink *link = loop->retired.next; link != &loop->retired; link = link->next)
                 pool_run(list_entry(link, Pool, link));
@@ -312,6 +317,7 @@ static int milliseconds_up(uint64_t wait_ns)
 static uint64_t wait_with_transfers(Loop *loop, uint64_t wait_ns)
 {
         unsigned count = 0;
+        uint64_t drive_wait_ns = wait_ns < DRIVE_NS ? wait_ns : DRIVE_NS;
         for (size_t slot = 0; slot < loop->slot_count; slot++) {
                 const struct pollfd *poll = &loop->polls[slot];
                 if (poll->fd < 0)
@@ -324,14 +330,16 @@ static uint64_t wait_with_transfers(Loop *loop, uint64_t wait_ns)
         int ready = 0;
         long curl_ms = 0;
         CURLM *multi = loop->pool->multi;
-        if (curl_multi_poll(multi, loop->waits, count, milliseconds_up(wait_ns), &ready) != CURLM_OK ||
+        if (curl_multi_poll(multi, loop->waits, count, milliseconds_up(drive_wait_ns), &ready) != CURLM_OK ||
                 curl_multi_timeout(multi, &curl_ms) != CURLM_OK) {
                 loop->transfers_ready = true;
                 return wait_ns < BLIND_WAIT_NS ? wait_ns : BLIND_WAIT_NS;
         }
+        bool is_idle = ready == 0;
         for (unsigned i = 0; i < count; i++)
                 ready -= loop->waits[i].revents != 0;
-        loop->transfers_ready |= ready > 0 || curl_ms == 0;
+        loop->transfers_ready |=
+                is_idle || ready > 0 || curl_ms == 0 || clock_now_ns() - loop->driven_ns >= DRIVE_NS;
         return 0;
 }
 

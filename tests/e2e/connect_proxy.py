@@ -14,6 +14,7 @@ class Proxy:
         self.asked = []
         self.headers = []
         self.refuse = None          # a status line's end, "407 Proxy Authentication Required": what it answers instead
+        self.owes = 0               # bytes of body that this answer has, and that never come
         proxy = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -33,7 +34,9 @@ class Proxy:
                 proxy.asked.append(f"{method} {target}")
                 proxy.headers += headers
                 if proxy.refuse:
-                    self.request.sendall(f"HTTP/1.1 {proxy.refuse}\r\nContent-Length: 0\r\n\r\n".encode())
+                    self.request.sendall(f"HTTP/1.1 {proxy.refuse}\r\nContent-Length: {proxy.owes}\r\n\r\n".encode())
+                    if proxy.owes:
+                        self.request.recv(1)
                     return
                 with socket.create_connection(proxy.to, timeout=30) as other:
                     if method == "CONNECT":

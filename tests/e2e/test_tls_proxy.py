@@ -191,10 +191,12 @@ def test_no_proxy_for_others(mount, named):
     assert named.proxy.asked
 
 
+@pytest.mark.parametrize("owes", [0, 100])
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"])
-def test_proxy_that_refuses(mount, named, status):
-    """EHOSTUNREACH; the log has the proxy's status, and a hint at it."""
+def test_proxy_that_refuses(mount, named, status, owes):
+    """EHOSTUNREACH; the log has the proxy's status, and a hint at it. So it does if the answer's body never comes."""
     named.proxy.refuse = status
+    named.proxy.owes = owes
     fs = mount(environ=proxy_environ(named, named.proxy, "HTTPS_PROXY"), timeout=2)
     assert fs.read_error(named.token["id"], "value") == "EHOSTUNREACH"
     assert lines_with(fs, status[:3], "proxy"), fs.log()

@@ -113,6 +113,12 @@ static void test_what_cannot_be_sent_is_refused(void **state)
                 request.header_count = 1;
                 assert_int_equal(http_start(fixture.http, &request, on_outcome, &outcome, &call), -EINVAL);
         }
+        static char token[66000];
+        memset(token, 't', sizeof token - 1);
+        HttpRequest large = {.method = "GET", .url = "http://127.0.0.1/", .timeout_ns = NS_PER_S};
+        large.headers = &(HttpHeader){"X-Token", token};
+        large.header_count = 1;
+        assert_int_equal(http_start(fixture.http, &large, on_outcome, &outcome, &call), -EMSGSIZE);
         HttpRequest request = {.method = "GET /\r\n", .url = "http://127.0.0.1/", .timeout_ns = NS_PER_S};
         assert_int_equal(http_start(fixture.http, &request, on_outcome, &outcome, &call), -EINVAL);
         assert_int_equal(loop_turn(fixture.loop, 0), 0);
@@ -214,6 +220,9 @@ static void test_answers_that_are_broken(void **state)
                 {"/nothing", HTTP_E_CONNECT},
                 {"/garbage", HTTP_E_PROTOCOL},
                 {"/bad_length", HTTP_E_PROTOCOL},
+                {"/status/20000", HTTP_E_PROTOCOL},
+                {"/status/20", HTTP_E_PROTOCOL},
+                {"/status/2x0", HTTP_E_PROTOCOL},
         };
         for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
                 Outcome outcome = get(cases[i].path);

@@ -48,6 +48,7 @@ static void assert_refused(const char *server, const char *reason)
         if (outcome.error != HTTP_E_TLS || !strstr(outcome.detail, reason))
                 fail_msg("%s: %d (%s)", server, (int)outcome.error, outcome.detail);
         assert_int_equal(outcome.status, 0);
+        assert_string_equal(outcome.peer, "127.0.0.1");
         assert_int_equal(outcome.body_len, 0);
         assert_null(strstr(outcome.detail, "verysecret"));
 }

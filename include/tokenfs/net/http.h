@@ -48,7 +48,9 @@ typedef struct HttpRequest {
         size_t header_count;
         const char *body; /* NULL: none */
         size_t body_len;
-        uint64_t timeout_ns; /* for the whole call */
+        uint64_t
+                timeout_ns; /* for the whole call; a peer that acknowledges nothing for a quarter of it, or 2 s, is
+                              * given up before */
         uint64_t connect_timeout_ns; /* 0: as timeout_ns */
         size_t response_max; /* bytes of body, decoded; more is HTTP_E_TOO_LARGE */
         HttpProxy proxy;
@@ -84,8 +86,8 @@ const char *http_response_header(const HttpResponse *response, const char *name)
 /* Called exactly once, from the loop (never from inside http_start), unless the call is cancelled before. The
  * response is borrowed, and wiped when the handler returns; the call is gone then. */
 typedef void HttpHandler(const HttpResponse *response, void *userdata);
-/* Starts a call. 0, -ENOMEM, or -EINVAL: a URL that libcurl can't parse or that names a user, a method or header that
- * would break the request's lines, headers over 64 KiB. */
+/* Starts a call. 0, -ENOMEM, -EINVAL: a URL that libcurl can't parse or that names a user, a method or header that would
+ * break the request's lines; -EMSGSIZE: headers over 64 KiB. */
 int http_start(
         Http *http, const HttpRequest *request, HttpHandler *handler, void *userdata, HttpCall **ret_call);
 /* Ends a call without calling its handler. NULL does nothing. Returns NULL. Safe in any handler. */
