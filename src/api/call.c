@@ -247,9 +247,13 @@ void api_call_send(ApiCall *call, bool is_retry, const AwsKeys *keys, uint64_t k
         r = http_start(client->settings.http, &http, call_on_response, call, &call->http);
         api_request_deinit(&request);
         if (r < 0) {
-                api_call_fail(call, r == -EINVAL ? API_E_UNREACHABLE : API_E_MEMORY,
-                        r == -EINVAL ? "the endpoint's URL can't be used; check endpoint_url="
-                                     : "out of memory");
+                api_call_fail(call,
+                        r == -EINVAL     ? API_E_UNREACHABLE
+                        : r == -EMSGSIZE ? API_E_NO_CREDENTIALS
+                                         : API_E_MEMORY,
+                        r == -EINVAL     ? "the endpoint's URL can't be used; check endpoint_url="
+                        : r == -EMSGSIZE ? "the credentials' session token is too long for a header (64 KiB)"
+                                         : "out of memory");
                 return;
         }
         client->in_flight++;

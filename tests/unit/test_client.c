@@ -234,7 +234,7 @@ static void test_what_http_refuses(void **state)
         static const struct {
                 int result;
                 ApiError error;
-        } all[] = {{-ENOMEM, API_E_MEMORY}, {-EINVAL, API_E_UNREACHABLE}};
+        } all[] = {{-ENOMEM, API_E_MEMORY}, {-EINVAL, API_E_UNREACHABLE}, {-EMSGSIZE, API_E_NO_CREDENTIALS}};
         for (size_t i = 0; i < ARRAY_LEN(all); i++) {
                 Caller caller = {0};
                 http_start_result = all[i].result;
