@@ -9,6 +9,15 @@
 #define HTTP_HEADER_BYTES_MAX ((size_t)64 * 1024)
 #define HTTP_HEADERS_MAX 64
 
+/* What a request's URL says of the way to take. */
+#define HTTP_HOST_MAX 255
+typedef struct HttpRoute {
+        bool is_tls, is_direct, is_refused; /* direct: never through a proxy, which may be one with TLS */
+        char host[HTTP_HOST_MAX + 1]; /* "" if none; cut if it is longer than a host can be */
+} HttpRoute;
+/* 0, -ENOMEM, or -EINVAL: a URL that libcurl can't parse or that names a user. */
+int http_route_find(const HttpRequest *request, HttpRoute *ret_route);
+
 /* What came of an answer so far. */
 typedef struct HttpAnswer {
         Buf header_text; /* "name NUL value NUL" … */

@@ -63,12 +63,14 @@ struct Http {
         long connections_max;
         uint64_t heard_ns; /* when the last byte of any answer came */
         uint64_t connect_ns; /* when the last socket was opened */
+        char http2_host[HTTP_HOST_MAX + 1]; /* whose last answer came over HTTP/2; "" if none */
 };
 
 struct HttpCall {
         LoopTransfer transfer; /* its easy handle is NULL for a call that is refused */
         Http *http; /* may be gone once the handler has run */
         bool is_tls;
+        char host[HTTP_HOST_MAX + 1];
         HttpHandler *handler;
         void *userdata;
 
@@ -159,27 +161,6 @@ void http_forget_connections(Http *http)
         loop_connections_forget(http->loop);
 }
 
-bool http_host_is_loopback(const char *host)
-{
-        char address[INET6_ADDRSTRLEN];
-        size_t len = strlen(host);
-        if (strcasecmp(host, "localhost") == 0)
-                return true;
-        if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
-                host++;
-                len -= 2;
-        }
-        if (len >= sizeof address)
-                return false;
-        memcpy(address, host, len);
-        address[len] = '\0';
-        struct in_addr v4;
-        struct in6_addr v6;
-        if (inet_pton(AF_INET, address, &v4) == 1)
-                return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
-        return inet_pton(AF_INET6, address, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
-
 /* Calls: what they send. */
 
 static bool is_token(const char *text)
@@ -226,48 +207,6 @@ static int build_headers(HttpCall *call, const HttpRequest *request)
         for (size_t i = 0; i < count; i++, line += strlen(line) + 1)
                 call->nodes[i] =
                         (struct curl_slist){.data = line, .next = i + 1 < count ? &call->nodes[i + 1] : NULL};
-        return 0;
-}
-
-/* What a URL says of the way to take. */
-typedef struct Route {
-        bool is_tls, is_direct, is_refused; /* direct: never through a proxy, which may be one with TLS */
-} Route;
-
-static void cleanup_url(CURLU **url)
-{
-        curl_url_cleanup(*url);
-}
-
-static void cleanup_curl_free(char **string)
-{
-        curl_free(*string);
-}
-
-static int find_route(const HttpRequest *request, Route *ret_route)
-{
-        CURLU *url CLEANUP(cleanup_url) = curl_url();
-        if (!url)
-                return -ENOMEM;
-        char *scheme CLEANUP(cleanup_curl_free) = NULL;
-        char *host CLEANUP(cleanup_curl_free) = NULL;
-        CURLUcode code = curl_url_set(url, CURLUPART_URL, request->url,
-                CURLU_NON_SUPPORT_SCHEME | CURLU_PATH_AS_IS | CURLU_DISALLOW_USER);
-        if (code == CURLUE_OK)
-                code = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
-        if (code == CURLUE_OK)
-                code = curl_url_get(url, CURLUPART_HOST, &host, 0);
-        bool is_without_host = code == CURLUE_NO_HOST && scheme; /* file: and the like */
-        if (code != CURLUE_OK && !is_without_host)
-                return code == CURLUE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL;
-        bool is_tls = strcasecmp(scheme, "https") == 0;
-        bool is_plain = strcasecmp(scheme, "http") == 0;
-        bool is_loopback = host && http_host_is_loopback(host);
-        *ret_route = (Route){
-                .is_tls = is_tls,
-                .is_direct = is_loopback || request->proxy == HTTP_PROXY_NONE,
-                .is_refused = !is_tls && !(is_plain && (is_loopback || request->allow_plain)),
-        };
         return 0;
 }
 
@@ -323,7 +262,7 @@ static CURLcode on_tls(CURL *easy, void *context, void *userdata)
                         code = curl_easy_setopt(easy, option, value);                                        \
         } while (0)
 
-static int set_rules(CURL *easy, const Http *http, const Route *route)
+static int set_rules(CURL *easy, const Http *http, const HttpRoute *route)
 {
         CURLcode code = CURLE_OK;
         SET(CURLOPT_NOSIGNAL, 1L);
@@ -352,13 +291,15 @@ static int set_rules(CURL *easy, const Http *http, const Route *route)
                 SET(CURLOPT_PROXY_CAINFO, http->ca_bundle);
                 SET(CURLOPT_PROXY_CAPATH, NULL);
         }
-        /* Calls that begin together wait for the first connection to tell whether it takes them all. */
+        /* One connection takes all calls to a host that speaks HTTP/2. To others no call may wait for a connection that is
+         * being made: libcurl (8.14) would let it wait until the call before it has ended. */
+        bool is_shared = route->is_tls && *route->host && strcmp(route->host, http->http2_host) == 0;
         SET(CURLOPT_HTTP_VERSION, route->is_tls ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
-        SET(CURLOPT_PIPEWAIT, route->is_tls ? 1L : 0L);
+        SET(CURLOPT_PIPEWAIT, is_shared ? 1L : 0L);
         return code == CURLE_OK ? 0 : -ENOMEM;
 }
 
-static int set_request(CURL *easy, HttpCall *call, const HttpRequest *request, const Route *route)
+static int set_request(CURL *easy, HttpCall *call, const HttpRequest *request, const HttpRoute *route)
 {
         CURLcode code = CURLE_OK;
         uint64_t connect_ns = request->connect_timeout_ns ? request->connect_timeout_ns : request->timeout_ns;
@@ -469,6 +410,17 @@ static void suspect_connection(HttpCall *call)
                 loop_connections_forget(call->http->loop);
 }
 
+/* Notes whether the host speaks HTTP/2. */
+static void note_version(HttpCall *call)
+{
+        long version = CURL_HTTP_VERSION_NONE;
+        (void)curl_easy_getinfo(call->transfer.easy, CURLINFO_HTTP_VERSION, &version);
+        if (version == CURL_HTTP_VERSION_2_0)
+                memcpy(call->http->http2_host, call->host, sizeof call->host);
+        else if (version != CURL_HTTP_VERSION_NONE && strcmp(call->http->http2_host, call->host) == 0)
+                call->http->http2_host[0] = '\0';
+}
+
 /* Starts a transfer that on_request has stopped again, with fresh connections and in what is left of its time. */
 static int restart(HttpCall *call)
 {
@@ -499,11 +451,12 @@ static void on_transfer_end(LoopTransfer *transfer, CURLcode result)
                 loop_connections_forget(http->loop);
         if (call->answer.heard_ns > http->heard_ns)
                 http->heard_ns = call->answer.heard_ns;
+        note_version(call);
         call_end(call, error);
 }
 
 /* Hands it to libcurl. */
-static int send_call(HttpCall *call, const HttpRequest *request, const Route *route)
+static int send_call(HttpCall *call, const HttpRequest *request, const HttpRoute *route)
 {
         CURL *easy = curl_easy_init();
         call->transfer = (LoopTransfer){.easy = easy, .handler = on_transfer_end};
@@ -524,8 +477,8 @@ static int send_call(HttpCall *call, const HttpRequest *request, const Route *ro
 int http_start(
         Http *http, const HttpRequest *request, HttpHandler *handler, void *userdata, HttpCall **ret_call)
 {
-        Route route;
-        int r = is_token(request->method) ? find_route(request, &route) : -EINVAL;
+        HttpRoute route;
+        int r = is_token(request->method) ? http_route_find(request, &route) : -EINVAL;
         if (r < 0)
                 return r;
         HttpCall *call CLEANUP(call_free_p) = secret_calloc(1, sizeof *call);
@@ -533,6 +486,7 @@ int http_start(
                 return -ENOMEM;
         call->http = http;
         call->is_tls = route.is_tls;
+        memcpy(call->host, route.host, sizeof call->host);
         call->handler = handler;
         call->userdata = userdata;
         call->started_ns = clock_now_ns();

@@ -16,7 +16,6 @@ void loop_timers_deinit(LoopTimers *timers);
 uint64_t loop_timers_next_ns(const LoopTimers *timers);
 /* Calls the handlers of those due at `now_ns`. One that is set again by a handler waits for the next turn. */
 void loop_timers_run(LoopTimers *timers, uint64_t now_ns);
-LoopTimers *loop_timers(Loop *loop);
 
 /* One transfer of libcurl, embedded in its owner. While it runs, `easy` belongs to the loop. */
 typedef struct LoopTransfer LoopTransfer;

@@ -82,9 +82,9 @@ struct Loop {
         int status;
 };
 
-LoopTimers *loop_timers(Loop *loop)
+void loop_timer_init(LoopTimer *timer, Loop *loop, LoopTimerHandler *handler, void *userdata)
 {
-        return &loop->timers;
+        *timer = (LoopTimer){.loop = loop, .timers = &loop->timers, .handler = handler, .userdata = userdata};
 }
 
 /* Pools of connections. */

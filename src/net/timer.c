@@ -49,14 +49,9 @@ static int heap_reserve(LoopTimers *timers)
         return 0;
 }
 
-void loop_timer_init(LoopTimer *timer, Loop *loop, LoopTimerHandler *handler, void *userdata)
-{
-        *timer = (LoopTimer){.loop = loop, .handler = handler, .userdata = userdata};
-}
-
 int loop_timer_set(LoopTimer *timer, uint64_t at_ns)
 {
-        LoopTimers *timers = loop_timers(timer->loop);
+        LoopTimers *timers = timer->timers;
         if (at_ns == CLOCK_NEVER) {
                 loop_timer_cancel(timer);
                 return 0;
@@ -76,7 +71,7 @@ void loop_timer_cancel(LoopTimer *timer)
 {
         if (!loop_timer_is_set(timer))
                 return;
-        LoopTimers *timers = loop_timers(timer->loop);
+        LoopTimers *timers = timer->timers;
         size_t index = timer->heap_index;
         LoopTimer *last = timers->heap[timers->count--];
         timer->heap_index = 0;

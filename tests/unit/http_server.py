@@ -155,9 +155,9 @@ def answer_meet(sock, head, body, name, count):
         if waiting >= int(count):
             met.add(name)
             state_lock.notify_all()
-        state_lock.wait_for(lambda: name in met, timeout=20)
+        has_met = state_lock.wait_for(lambda: name in met, timeout=15)
         waiting -= 1
-    respond(sock, b"met")
+    respond(sock, b"met" if has_met else b"alone")
 
 
 def serve_connection(sock):

@@ -205,6 +205,24 @@ static unsigned connections_after_time_out(const char *meeting, const char *path
         return connections() - before;
 }
 
+/* To a host that doesn't speak HTTP/2, calls go out at once, each over its own connection. */
+static void test_calls_at_once(void **state)
+{
+        (void)state;
+        char url[512];
+        Outcome outcomes[4] = {{0}};
+        HttpCall *call;
+        need_openssl();
+        HttpRequest request = request_of(url, sizeof url, "https", "good", "/meet/tls/4");
+        for (size_t i = 0; i < ARRAY_LEN(outcomes); i++)
+                assert_int_equal(http_start(fixture.http, &request, on_outcome, &outcomes[i], &call), 0);
+        for (size_t i = 0; i < ARRAY_LEN(outcomes); i++) {
+                while (!outcomes[i].calls)
+                        assert_int_equal(loop_turn(fixture.loop, CLOCK_NEVER), 0);
+                assert_string_equal(outcomes[i].body, "met");
+        }
+}
+
 /* Over HTTP/2 a dead connection would take the next calls as well. */
 static void test_connections_that_fell_silent_are_forgotten(void **state)
 {
@@ -239,6 +257,7 @@ int main(void)
                 TEST(test_handshakes_that_are_cut),
                 TEST(test_a_handshake_that_hangs),
                 TEST(test_connections_are_kept_and_forgotten),
+                TEST(test_calls_at_once),
                 TEST(test_connections_that_fell_silent_are_forgotten),
                 TEST(test_broken_answers_over_tls),
         };

@@ -39,6 +39,7 @@ typedef struct LoopTimer LoopTimer;
 typedef void LoopTimerHandler(LoopTimer *timer, void *userdata);
 struct LoopTimer {
         Loop *loop;
+        struct LoopTimers *timers; /* the loop's */
         LoopTimerHandler *handler;
         void *userdata;
         uint64_t at_ns; /* on clock_now_ns' clock */
