@@ -18,6 +18,7 @@ from resolver import Resolver                                   # noqa: E402
 def pytest_configure(config):
     """The marks of ours."""
     config.addinivalue_line("markers", "core: also run on the sanitizers' build")
+    config.addinivalue_line("markers", "soak: random faults for SOAK_SECONDS; a stage of its own")
 
 
 def pytest_collection_modifyitems(items):

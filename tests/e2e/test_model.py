@@ -12,7 +12,7 @@ denied and when the API failed. Then, for every read between `start` and `end`, 
   - .json is the whole of one version; sizes are those of a version; ls shows what existed all the time, and nothing
     that never did.
 
-MODEL_SEED, MODEL_STEPS and MODEL_SECONDS choose another walk; the seed is printed.
+SOAK_SECONDS (20) and MODEL_SEED choose another walk; the seed is printed.
 """
 
 import json
@@ -24,6 +24,8 @@ import pytest
 import reading
 from mounting import bounded, error_of, read_file
 
+SECONDS = float(os.environ.get("SOAK_SECONDS") or 20)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(SECONDS + 150)]
 TTL = 0.3
 STALE = 60
 TIMEOUT = 0.5
@@ -313,13 +315,13 @@ class Walk:
     WEIGHTS = {"path": 40, "name": 12, "bind": 18, "stat": 8, "ls": 4, "change": 12, "delete": 2, "deny": 2, "fail": 0.5,
                "recover": 1.5, "wait": 6, "forget": 0.5}
 
-    def run(self, steps, seconds):
-        """Walks; gives the number of steps."""
+    def run(self, seconds):
+        """Walks so long; gives the number of steps."""
         self.names = {id: self.resolver.model.tokens[id].get("name") for id in self.ids}
         end = time.monotonic() + seconds
         kinds, weights = list(self.WEIGHTS), list(self.WEIGHTS.values())
         done = 0
-        while done < steps and time.monotonic() < end:
+        while time.monotonic() < end:
             kind = self.random.choices(kinds, weights)[0]
             getattr(self, "step_" + kind)()
             self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -347,7 +349,7 @@ def test_random_walk(mount, resolver, directory, seed):
     }
     walk = Walk(fs, resolver, seed, binds)
     print(f"MODEL_SEED={seed}")
-    steps = walk.run(int(os.environ.get("MODEL_STEPS", "4000")), float(os.environ.get("MODEL_SECONDS", "45")))
+    steps = walk.run(SECONDS)
     print(f"{steps} steps: {walk.counts}; {resolver.counters()['results']}")
     assert steps > 300
     resolver.clear_faults()
