@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# What the project needs from Debian 12, and one function that brings what is missing. Where everything is there it
+# What the project needs from Debian (12 and later), and one function that brings what is missing. Where everything is there it
 # asks dpkg alone: no network, no root. To be sourced (tests/run, tests/demo).
 
 # To build and to use it.
@@ -14,10 +14,10 @@ packages_demo=(
 # To test it.
 packages_test=(
         "${packages_demo[@]}"
-        clang llvm libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck valgrind
+        clang llvm libclang-rt-dev clang-format clang-tidy cppcheck shellcheck valgrind
         python3-pytest python3-pytest-timeout python3-pytest-xdist python3-botocore python3-prometheus-client
         attr acl rsync tar findutils git gettext-base inotify-tools iproute2
-        systemd man-db mandoc build-essential debhelper lintian dnsdist
+        systemd man-db mandoc build-essential debhelper lintian dnsdist debootstrap
 )
 
 # Containers and configuration management: large, and not everywhere; each is installed by itself, if it can be.
