@@ -11,13 +11,17 @@ packages_build=(
 packages_demo=(
         "${packages_build[@]}" libcmocka-dev python3 curl jq openssl util-linux mount procps ca-certificates
 )
-# To test it.
-packages_test=(
+# To test it on real mounts.
+packages_e2e=(
         "${packages_demo[@]}"
-        clang llvm libclang-rt-dev clang-format clang-tidy cppcheck shellcheck valgrind
         python3-pytest python3-pytest-timeout python3-pytest-xdist python3-botocore python3-prometheus-client
         attr acl rsync tar findutils git gettext-base inotify-tools iproute2
-        systemd man-db mandoc build-essential debhelper lintian dnsdist debootstrap
+        systemd man-db mandoc build-essential debhelper lintian dnsdist
+)
+# To test it by all means.
+packages_test=(
+        "${packages_e2e[@]}"
+        clang llvm libclang-rt-dev clang-format clang-tidy cppcheck shellcheck valgrind debootstrap
 )
 
 # Containers and configuration management: large, and not everywhere; each is installed by itself, if it can be.

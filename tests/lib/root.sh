@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2016
 # A root directory of another Debian, made by debootstrap, and what runs in it: in mount and process namespaces of its
 # own, with that directory as its root, and the project's files in /src. To be sourced (tests/platforms/*).
 
