@@ -6,10 +6,12 @@ import pwd
 import signal
 import subprocess
 
+import mounting
 import pytest
 from memory_search import family
-from mounting import HANG, MountFailed, SANITIZED, children_of, is_alive, kill, until
+from mounting import MountFailed, SANITIZED, children_of, is_alive, kill, until
 
+pytest_plugins = ["mountns"]
 pytestmark = [pytest.mark.core,
               pytest.mark.skipif(os.geteuid() != 0, reason="NOT ROOT: nothing of giving up privileges was tested")]
 LANDLOCK = "landlock" in pathlib.Path("/sys/kernel/security/lsm").read_text() \
@@ -195,35 +197,21 @@ def test_nothing_survives_the_worker(mount, token):
     until(lambda: not any(map(is_alive, last)), "their end")
 
 
-def test_an_ordinary_user_mounts(resolver, directory, token):
+@pytest.mark.skipif(SANITIZED, reason="the sanitizers' build is run without the sandbox")
+def test_an_ordinary_user_mounts(usual_machine, resolver, mount, token):
     """By fusermount3, without any right: it works as for root, sandbox included."""
-    import mounting         # pylint: disable=import-outside-toplevel
-
-    may_mount = os.path.exists("/usr/bin/fusermount3") and os.stat("/usr/bin/fusermount3").st_mode & 0o4000
-    if not may_mount or not os.stat("/dev/fuse").st_mode & 0o006:
-        pytest.skip("ORDINARY USERS MAY NOT MOUNT HERE (fusermount3, /dev/fuse): their mounts were not tested")
-    fs = mounting.Mount(directory, resolver)
+    assert os.stat("/usr/bin/fusermount3").st_mode & 0o4000
+    fs = mount(start=False)
+    fs.may_restart = True
     os.chown(fs.path, 65534, 65534)
     os.chmod(mounting.BINARY, 0o755)
     reader = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    process = subprocess.Popen([*reader, mounting.BINARY, "-f", fs.path], env=fs.environ, stderr=subprocess.PIPE)
-    try:
-        until(lambda: process.poll() is not None or fs.is_mounted(), "the mount")
-        assert process.poll() is None, process.stderr.read()
-        until(lambda: children_of(process.pid), "the worker")
-        done = subprocess.run([*reader, "cat", fs.at(token["id"], "value")], capture_output=True, check=False,
-                              timeout=HANG)
-        assert done.stdout.decode() == token["value"], done.stderr
-        worker = children_of(process.pid)[0]
-        check_locked_in(worker, 65534, by_root=False)
-        kill(worker)
-        done = subprocess.run([*reader, "cat", fs.at(token["id"], "arn")], capture_output=True, check=False,
-                              timeout=HANG)
-        assert done.stdout.decode() == token["arn"], done.stderr
-    finally:
-        process.terminate()
-        try:
-            assert process.wait(HANG) == 0
-        finally:
-            fs.pid = None
-            fs.destroy()
+    fs.launch({}, through=[*usual_machine, *reader])
+    until(lambda: fs.process.poll() is not None or fs.is_mounted(), "the mount")
+    assert fs.process.poll() is None, fs.log()
+    until(lambda: children_of(fs.pid), "the worker")
+    assert fs.run(*reader, "cat", fs.at(token["id"], "value")).stdout.decode() == token["value"]
+    worker = children_of(fs.pid)[0]
+    check_locked_in(worker, 65534, by_root=False)
+    kill(worker)
+    assert fs.run(*reader, "cat", fs.at(token["id"], "arn")).stdout.decode() == token["arn"]

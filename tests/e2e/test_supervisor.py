@@ -19,6 +19,7 @@ from mounting import (HANG, SANITIZED, background, bounded, children_of, error_o
                       read_file, until)
 from readers import Readers, errors_in
 
+pytest_plugins = ["mountns"]
 pytestmark = pytest.mark.core
 # A sanitizer has its own idea of what SIGSEGV means.
 DEATHS = [signal.SIGKILL, signal.SIGTRAP if SANITIZED else signal.SIGSEGV, signal.SIGABRT]
@@ -213,11 +214,10 @@ def test_a_slow_api_is_no_hanging(mount, resolver):
     assert fs.worker == worker
 
 
-@pytest.mark.skipif(" - fusectl " not in pathlib.Path("/proc/self/mountinfo").read_text(),
-                    reason="fusectl IS NOT MOUNTED HERE: nobody can see who waits, so any stopped worker is replaced")
-def test_a_worker_that_nobody_wants_is_left_alone(mount, token):
-    """Stopped (by a debugger, a cgroup) while nobody waits for it: it goes on later."""
-    fs = mount(ttl=600, watchdog=1)
+def test_a_worker_that_nobody_wants_is_left_alone(usual_machine, mount, token):
+    """Stopped (by a debugger, a cgroup) while nobody waits for it, as the control filesystem tells: it goes on later."""
+    fs = mount(start=False)
+    fs.start({"ttl": 600, "watchdog": 1}, through=usual_machine)
     assert fs.text(token["id"], "value") == token["value"]
     worker = fs.worker
     kill(worker, signal.SIGSTOP)

@@ -360,6 +360,17 @@ def test_tar_during_changes(fs, resolver, old):
 
 # Waiting
 
+def watches(pid):
+    """How many inotify watches a process has."""
+    count = 0
+    for path in pathlib.Path(f"/proc/{pid}/fdinfo").iterdir():
+        try:
+            count += path.read_text().count("inotify wd:")
+        except FileNotFoundError:       # it closed that one meanwhile
+            pass
+    return count
+
+
 def test_inotify_sees_no_rotation(fs, resolver, old):
     """What changes at the API makes no event: nobody in this kernel changed anything. Comparing does see it."""
     need("inotifywait")
@@ -368,9 +379,7 @@ def test_inotify_sees_no_rotation(fs, resolver, old):
     with subprocess.Popen(["inotifywait", "-q", "-m", "-e", events, fs.at(*WEB), fs.at(*WEB, "value"), fs.at(old["id"]),
                            fs.path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL) as watcher:
         try:
-            inotify = pathlib.Path(f"/proc/{watcher.pid}")
-            until(lambda: sum(text.count("inotify wd:") for text in
-                              (p.read_text() for p in (inotify / "fdinfo").iterdir())) == 4, "the watches")
+            until(lambda: watches(watcher.pid) == 4, "the watches")
             before = fs.stat(*WEB, "value").st_mtime_ns
             new = rotate(fs, resolver, old)
             resolver.update_token(old["id"], value="changed in place")

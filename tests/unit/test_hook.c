@@ -179,7 +179,7 @@ static void test_passed_on(void **state)
 static void test_passes_many_on(void **state)
 {
         (void)state;
-        enum { MANY = 5000 };
+        enum { MANY = 1000 };
         static char texts[MANY][TOKEN_NAME_MAX + 1];
         static char *many[MANY];
         char id[TOKEN_ID_MAX + 1];
@@ -211,8 +211,7 @@ static void test_passed_on_badly(void **state)
                 for (size_t ended = 0; ended < 2; ended++) {
                         int fd = -1;
                         char number[12];
-                        if (handover_store(texts[i], strlen(texts[i]) + ended, &fd) < 0)
-                                continue;
+                        assert_int_equal(handover_store(texts[i], strlen(texts[i]) + ended, &fd), 0);
                         (void)snprintf(number, sizeof number, "%d", fd);
                         assert_int_equal(setenv("TOKENFS_CHANGES", number, 1), 0);
                         hook_take_over(&supervisor);
