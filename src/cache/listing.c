@@ -6,12 +6,15 @@
  * one listing or the next. A denied or vanished branch leaves the rest standing and makes the listing incomplete; any
  * other failure keeps the old one, as with tokens (freshness.h). */
 
-#include "listing-private.h"
+#include "tokenfs/cache/listing.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "copy.h"
+#include "items.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 
@@ -32,6 +35,33 @@ typedef struct Branch {
         char *next_token;
 } Branch;
 
+/* What one walk over the API gathers. */
+typedef struct Walk {
+        uint64_t started_ns;
+        ListLink todo, running;
+        TokenItem *items;
+        size_t item_count, item_capacity;
+        size_t branch_count; /* so far, those that have ended included */
+        size_t skipped, resolvers, dns_views;
+        ApiError denied; /* a branch was refused */
+        char detail[256]; /* of that */
+} Walk;
+
+struct Listing {
+        ListingSettings settings;
+        Copy copy; /* of a walk's outcome: the members down to `version` */
+        TokenItem *items; /* by id */
+        size_t item_count;
+        const TokenItem *const *by_name; /* by name, then the newest first */
+        bool complete;
+        ApiError denied;
+        size_t resolvers, dns_views;
+        uint64_t version;
+
+        Walk walk;
+        ApiError logged_error;
+};
+
 static void walk_advance(Listing *listing);
 static CopyFetch listing_fetch;
 
@@ -45,11 +75,6 @@ int listing_new(const ListingSettings *settings, Listing **ret_listing)
         list_init(&listing->walk.todo);
         list_init(&listing->walk.running);
         listing->version = 1;
-        int r = listing_scopes_copy(&listing->scopes, settings);
-        if (r < 0) {
-                listing_free(listing);
-                return r;
-        }
         *ret_listing = listing;
         return 0;
 }
@@ -79,9 +104,8 @@ Listing *listing_free(Listing *listing)
         if (!listing)
                 return NULL;
         walk_clear(&listing->walk);
-        listing_scopes_deinit(&listing->scopes);
         free(listing->items);
-        free(listing->by_name);
+        free((void *)listing->by_name);
         free(listing);
         return NULL;
 }
@@ -103,20 +127,6 @@ static int walk_add(Listing *listing, ApiOperation operation, const char *id)
         listing->walk.branch_count++;
         list_append(&listing->walk.todo, &branch->link);
         return 0;
-}
-
-static int compare_items(const void *a, const void *b)
-{
-        return strcmp(((const TokenItem *)a)->id, ((const TokenItem *)b)->id);
-}
-
-static size_t drop_repeats(TokenItem *items, size_t count)
-{
-        size_t kept = 0;
-        for (size_t i = 0; i < count; i++)
-                if (kept == 0 || strcmp(items[kept - 1].id, items[i].id) != 0)
-                        items[kept++] = items[i];
-        return kept;
 }
 
 static void listing_log_outcome(Listing *listing)
@@ -145,14 +155,12 @@ static void walk_fail(Listing *listing, ApiError error, const char *detail)
 static void walk_finish(Listing *listing)
 {
         Walk *walk = &listing->walk;
-        if (walk->item_count > 1)
-                qsort(walk->items, walk->item_count, sizeof *walk->items, compare_items);
-        walk->item_count = drop_repeats(walk->items, walk->item_count);
+        walk->item_count = items_sort(walk->items, walk->item_count);
         TokenItem *fitting =
                 walk->item_count ? realloc(walk->items, walk->item_count * sizeof *fitting) : NULL;
         walk->items = fitting ? fitting : walk->items;
-        const TokenItem **by_name = NULL;
-        if (listing_index_names(walk->items, walk->item_count, &by_name) < 0) {
+        const TokenItem *const *by_name = NULL;
+        if (items_index_names(walk->items, walk->item_count, &by_name) < 0) {
                 walk_fail(listing, API_E_MEMORY, "");
                 return;
         }
@@ -160,7 +168,7 @@ static void walk_finish(Listing *listing)
                        (walk->item_count && memcmp(walk->items, listing->items,
                                                     walk->item_count * sizeof *walk->items) != 0);
         free(listing->items);
-        free(listing->by_name);
+        free((void *)listing->by_name);
         listing->items = TAKE(walk->items);
         listing->item_count = walk->item_count;
         listing->by_name = by_name;
@@ -321,19 +329,19 @@ static int listing_fetch(Copy *copy, CopyReason reason)
         (void)reason;
         Listing *listing = CONTAINER_OF(copy, Listing, copy);
         Walk *walk = &listing->walk;
-        const ListingScopes *scopes = &listing->scopes;
+        const ScopeIds scopes = scopes_ids(listing->settings.scopes);
         walk->started_ns = clock_now_ns();
         walk->denied = API_OK;
         walk->detail[0] = '\0';
         walk->skipped = 0;
-        walk->resolvers = scopes->resolvers.count;
-        walk->dns_views = scopes->dns_views.count;
+        walk->resolvers = scopes.resolver_id_count;
+        walk->dns_views = scopes.dns_view_id_count;
         int r = 0;
-        for (size_t i = 0; i < scopes->resolvers.count && r == 0; i++)
-                r = walk_add(listing, API_LIST_DNS_VIEWS, scopes->resolvers.ids[i]);
-        for (size_t i = 0; i < scopes->dns_views.count && r == 0; i++)
-                r = walk_add(listing, API_LIST_ACCESS_TOKENS, scopes->dns_views.ids[i]);
-        if (!listing_has_scopes(listing))
+        for (size_t i = 0; i < scopes.resolver_id_count && r == 0; i++)
+                r = walk_add(listing, API_LIST_DNS_VIEWS, scopes.resolver_ids[i]);
+        for (size_t i = 0; i < scopes.dns_view_id_count && r == 0; i++)
+                r = walk_add(listing, API_LIST_ACCESS_TOKENS, scopes.dns_view_ids[i]);
+        if (scopes_are_open(listing->settings.scopes))
                 r = walk_add(listing, API_LIST_GLOBAL_RESOLVERS, NULL);
         if (r < 0)
                 walk_fail(listing, API_E_MEMORY, "");
@@ -351,6 +359,7 @@ static ListingAnswer answer_of(const Listing *listing, const CopyAnswer *copy)
                 .error = copy->error != API_OK ? copy->error : listing->denied,
                 .items = listing->items,
                 .item_count = listing->item_count,
+                .by_name = listing->by_name,
                 .complete = listing->complete && copy->hit != CACHE_HIT_STALE,
                 .version = listing->version,
                 .keep_ns = copy->keep_ns,
@@ -363,7 +372,7 @@ static const ListingAnswer no_walk_needed = {.complete = true, .keep_ns = CLOCK_
 
 int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ListingAnswer *ret_answer)
 {
-        if (listing_has_only_token_scopes(listing)) {
+        if (scopes_are_tokens(listing->settings.scopes)) {
                 *ret_answer = no_walk_needed;
                 return 0;
         }
@@ -377,7 +386,7 @@ int listing_get(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wa
 void listing_peek(Listing *listing, ListingAnswer *ret_answer)
 {
         CopyAnswer copy;
-        if (listing_has_only_token_scopes(listing))
+        if (scopes_are_tokens(listing->settings.scopes))
                 *ret_answer = no_walk_needed;
         else if (copy_peek(&listing->copy, &copy) == 0)
                 *ret_answer = answer_of(listing, &copy);
@@ -387,64 +396,29 @@ void listing_peek(Listing *listing, ListingAnswer *ret_answer)
 
 const TokenItem *listing_find(const ListingAnswer *answer, const char *id)
 {
-        TokenItem key = {0};
-        size_t len = strnlen(id, sizeof key.id);
-        if (len == sizeof key.id || answer->item_count == 0)
-                return NULL;
-        memcpy(key.id, id, len + 1);
-        return bsearch(&key, answer->items, answer->item_count, sizeof *answer->items, compare_items);
+        return items_find(answer->items, answer->item_count, id);
 }
 
-/* A rejection holds until a listing was fetched after it, and for negative_ttl at least: what list calls give may
- * lag behind what GetAccessToken gives. For a reader who came before it it always holds, or he could go round for ever
- * between a listing that names the token and a token that isn't there. */
-static bool rejection_holds(const Listing *listing, const Rejected *rejected, uint64_t since_ns)
+bool listing_is_failing(const Listing *listing)
 {
-        return rejected->at_ns >= since_ns || listing->copy.freshness.sent_ns < rejected->at_ns ||
-               clock_now_ns() < clock_add_ns(rejected->at_ns, listing->settings.policy.negative_ttl_ns);
+        return listing->copy.retry_at_ns != 0;
 }
 
-bool listing_is_rejected(const Listing *listing, const char *id, uint64_t since_ns)
+uint64_t listing_sent_ns(const Listing *listing)
 {
-        for (size_t i = 0; i < listing->rejected_count; i++)
-                if (strcmp(listing->rejected[i].id, id) == 0 &&
-                        rejection_holds(listing, &listing->rejected[i], since_ns))
-                        return true;
-        return false;
+        return listing->copy.freshness.sent_ns;
 }
 
-void listing_reject(Listing *listing, const char *id)
+void listing_outdate(Listing *listing)
 {
-        size_t len = strnlen(id, TOKEN_ID_MAX + 1);
-        uint64_t now = clock_now_ns();
-        if (len > TOKEN_ID_MAX || listing_is_rejected(listing, id, CLOCK_NEVER))
-                return;
-        /* No reader is older than his deadline. */
-        uint64_t oldest_ns =
-                now > listing->settings.policy.timeout_ns ? now - listing->settings.policy.timeout_ns : 0;
-        size_t kept = 0;
-        for (size_t i = 0; i < listing->rejected_count; i++)
-                if (strcmp(listing->rejected[i].id, id) != 0 &&
-                        rejection_holds(listing, &listing->rejected[i], oldest_ns))
-                        listing->rejected[kept++] = listing->rejected[i];
-        listing->rejected_count = kept;
-        /* Full: the oldest makes room; it is asked for again, and rejected again, if a name still means it. */
-        if (listing->rejected_count == ARRAY_LEN(listing->rejected)) {
-                memmove(&listing->rejected[0], &listing->rejected[1],
-                        (ARRAY_LEN(listing->rejected) - 1) * sizeof listing->rejected[0]);
-                listing->rejected_count--;
-        }
-        Rejected *rejected = &listing->rejected[listing->rejected_count++];
-        memcpy(rejected->id, id, len + 1);
-        rejected->at_ns = listing->copy.not_before_ns =
-                now; /* a listing that names it isn't valid any more */
+        listing->copy.not_before_ns = clock_now_ns();
 }
 
 void listing_forget(Listing *listing)
 {
         walk_clear(&listing->walk);
         free(listing->items);
-        free(listing->by_name);
+        free((void *)listing->by_name);
         listing->items = NULL;
         listing->by_name = NULL;
         listing->item_count = 0;
@@ -452,7 +426,6 @@ void listing_forget(Listing *listing)
         listing->denied = API_OK;
         listing->resolvers = listing->dns_views = 0;
         listing->logged_error = API_OK;
-        listing->rejected_count = 0;
         listing->version++;
         copy_wake(&listing->copy);
 }

@@ -1,43 +1,91 @@
 /* Which token a name means now.
  *
- * Why: renewing a token means making a new one, and who is configured with a name should go on without being touched.
- * How: of all candidates with the name (the listing's items, and the documents of `token=` scopes, which no list call
- * gives), the best is chosen: newest OPERATIONAL and unexpired, else newest OPERATIONAL, else newest. The choice ends
- * when the chosen one expires, whatever the ttl. */
+ * Why: renewing a token means making a new one, and a client that is configured with a name should go on without being
+ * touched. How: of all candidates with the name (the listing's items, and the documents of `token=` scopes, which no
+ * list call gives), the best is chosen: newest OPERATIONAL and unexpired, else newest OPERATIONAL, else newest. The
+ * choice ends when the chosen one expires, whatever the ttl. A token that turns out to be gone is rejected: it is no
+ * candidate until a listing was fetched after that. */
+
+#include "tokenfs/cache/names.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "listing-private.h"
+#include "items.h"
 #include "tokenfs/base/clock.h"
 
-/* The newest first; among equally new ones the greater id. */
-static int compare_age(const TokenItem *a, const TokenItem *b)
-{
-        if (a->created_wall_ns != b->created_wall_ns)
-                return a->created_wall_ns > b->created_wall_ns ? -1 : 1;
-        return strcmp(b->id, a->id);
-}
+typedef struct Rejected {
+        char id[TOKEN_ID_MAX + 1];
+        uint64_t at_ns;
+} Rejected;
 
-static int compare_by_name(const void *a, const void *b)
-{
-        const TokenItem *left = *(const TokenItem *const *)a, *right = *(const TokenItem *const *)b;
-        int order = strcmp(left->name, right->name);
-        return order ? order : compare_age(left, right);
-}
+struct Names {
+        NamesSettings settings;
+        Rejected rejected[64]; /* found to be gone since the listing was fetched */
+        size_t rejected_count;
+};
 
-int listing_index_names(const TokenItem *items, size_t count, const TokenItem ***ret_index)
+int names_new(const NamesSettings *settings, Names **ret_names)
 {
-        const TokenItem **index = calloc(count + 1, sizeof *index);
-        if (!index)
+        Names *names = calloc(1, sizeof *names);
+        if (!names)
                 return -ENOMEM;
-        for (size_t i = 0; i < count; i++)
-                index[i] = &items[i];
-        if (count > 1)
-                qsort(index, count, sizeof *index, compare_by_name);
-        *ret_index = index;
+        names->settings = *settings;
+        *ret_names = names;
         return 0;
+}
+
+Names *names_free(Names *names)
+{
+        free(names);
+        return NULL;
+}
+
+/* A rejection holds until a listing was fetched after it, and for negative_ttl at least: what list calls give may
+ * lag behind what GetAccessToken gives. For a reader who came before it it always holds, or he could go round for ever
+ * between a listing that names the token and a token that isn't there. */
+static bool rejection_holds(const Names *names, const Rejected *rejected, uint64_t since_ns)
+{
+        return rejected->at_ns >= since_ns || listing_sent_ns(names->settings.listing) < rejected->at_ns ||
+               clock_now_ns() < clock_add_ns(rejected->at_ns, names->settings.policy.negative_ttl_ns);
+}
+
+static bool is_rejected(const Names *names, const char *id, uint64_t since_ns)
+{
+        for (size_t i = 0; i < names->rejected_count; i++)
+                if (strcmp(names->rejected[i].id, id) == 0 &&
+                        rejection_holds(names, &names->rejected[i], since_ns))
+                        return true;
+        return false;
+}
+
+void names_reject(Names *names, const char *id)
+{
+        size_t len = strnlen(id, TOKEN_ID_MAX + 1);
+        uint64_t now = clock_now_ns();
+        if (len > TOKEN_ID_MAX || is_rejected(names, id, CLOCK_NEVER))
+                return;
+        /* No reader is older than his deadline. */
+        uint64_t oldest_ns =
+                now > names->settings.policy.timeout_ns ? now - names->settings.policy.timeout_ns : 0;
+        size_t kept = 0;
+        for (size_t i = 0; i < names->rejected_count; i++)
+                if (strcmp(names->rejected[i].id, id) != 0 &&
+                        rejection_holds(names, &names->rejected[i], oldest_ns))
+                        names->rejected[kept++] = names->rejected[i];
+        names->rejected_count = kept;
+        /* Full: the oldest makes room; it is asked for again, and rejected again, if a name still means it. */
+        if (names->rejected_count == ARRAY_LEN(names->rejected)) {
+                memmove(&names->rejected[0], &names->rejected[1],
+                        (ARRAY_LEN(names->rejected) - 1) * sizeof names->rejected[0]);
+                names->rejected_count--;
+        }
+        Rejected *rejected = &names->rejected[names->rejected_count++];
+        memcpy(rejected->id, id, len + 1);
+        rejected->at_ns = now;
+        /* One that names it is not valid any more. */
+        listing_outdate(names->settings.listing);
 }
 
 /* 2: OPERATIONAL and not expired, 1: OPERATIONAL, 0: anything else. */
@@ -48,28 +96,14 @@ static int rank(const TokenItem *item, int64_t wall_ns)
         return item->expires_wall_ns > wall_ns ? 2 : 1;
 }
 
-static void choose(const Listing *listing, const TokenItem *item, uint64_t since_ns, int64_t wall_ns,
-        const TokenItem **best)
+static void choose(
+        const Names *names, const TokenItem *item, uint64_t since_ns, int64_t wall_ns, const TokenItem **best)
 {
-        if (listing_is_rejected(listing, item->id, since_ns))
+        if (is_rejected(names, item->id, since_ns))
                 return;
         if (!*best || rank(item, wall_ns) > rank(*best, wall_ns) ||
-                (rank(item, wall_ns) == rank(*best, wall_ns) && compare_age(item, *best) < 0))
+                (rank(item, wall_ns) == rank(*best, wall_ns) && items_compare_age(item, *best) < 0))
                 *best = item;
-}
-
-/* The first place in the index whose name isn't less than `name`. */
-static size_t index_find(const Listing *listing, const char *name)
-{
-        size_t low = 0, high = listing->item_count;
-        while (low < high) {
-                size_t middle = low + (high - low) / 2;
-                if (strcmp(listing->by_name[middle]->name, name) < 0)
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        return low;
 }
 
 /* What the documents of `token=` scopes say; the listing's walk doesn't cover them. */
@@ -80,12 +114,12 @@ typedef struct ScopeItems {
         uint64_t keep_ns, due_ns;
 } ScopeItems;
 
-static int scope_items_get(
-        Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ScopeItems *items)
+static int scope_items_get(Names *names, uint64_t since_ns, bool give_up, CacheWait *wait, ScopeItems *items)
 {
         *items = (ScopeItems){.keep_ns = CLOCK_NEVER, .due_ns = CLOCK_NEVER};
-        size_t count;
-        const char *const *ids = listing_token_ids(listing, &count);
+        const ScopeIds scopes = scopes_ids(names->settings.scopes);
+        size_t count = scopes.token_id_count;
+        const char *const *ids = scopes.token_ids;
         if (count == 0)
                 return 0;
         items->items = calloc(count, sizeof *items->items);
@@ -94,16 +128,16 @@ static int scope_items_get(
         TokenAnswer answer;
         /* All are asked for before the first is waited for. */
         for (size_t i = 0; i < count && wait; i++)
-                (void)tokens_get(listing->settings.tokens, ids[i], since_ns, false, NULL, &answer);
+                (void)tokens_get(names->settings.tokens, ids[i], since_ns, false, NULL, &answer);
         for (size_t i = 0; i < count; i++) {
-                int r = tokens_get(listing->settings.tokens, ids[i], since_ns, give_up, wait, &answer);
+                int r = tokens_get(names->settings.tokens, ids[i], since_ns, give_up, wait, &answer);
                 if (r < 0) {
                         free(TAKE(items->items));
                         return r;
                 }
                 if (answer.error != API_OK) {
                         /* One that can't be had for long mustn't keep all names from the kernel. */
-                        answer.keep_ns = listing->settings.policy.negative_ttl_ns;
+                        answer.keep_ns = names->settings.policy.negative_ttl_ns;
                         answer.due_ns = clock_add_ns(clock_now_ns(), answer.keep_ns);
                 }
                 if (answer.keep_ns < items->keep_ns)
@@ -118,26 +152,26 @@ static int scope_items_get(
         return 0;
 }
 
-int listing_get_name(Listing *listing, const char *name, uint64_t since_ns, bool give_up, CacheWait *wait,
+int names_get(Names *names, const char *name, uint64_t since_ns, bool give_up, CacheWait *wait,
         NameAnswer *ret_answer)
 {
         ListingAnswer answer;
-        int r = listing_get(listing, since_ns, give_up, wait, &answer);
+        int r = listing_get(names->settings.listing, since_ns, give_up, wait, &answer);
         if (r < 0)
                 return r;
         ScopeItems scope_items;
-        r = scope_items_get(listing, since_ns, give_up, wait, &scope_items);
+        r = scope_items_get(names, since_ns, give_up, wait, &scope_items);
         if (r < 0)
                 return r;
 
         const TokenItem *best = NULL;
         int64_t wall_ns = clock_wall_ns();
-        size_t i = answer.item_count ? index_find(listing, name) : 0;
-        for (; i < answer.item_count && strcmp(listing->by_name[i]->name, name) == 0; i++)
-                choose(listing, listing->by_name[i], since_ns, wall_ns, &best);
+        size_t i = answer.item_count ? items_find_name(answer.by_name, answer.item_count, name) : 0;
+        for (; i < answer.item_count && strcmp(answer.by_name[i]->name, name) == 0; i++)
+                choose(names, answer.by_name[i], since_ns, wall_ns, &best);
         for (i = 0; i < scope_items.count; i++)
                 if (strcmp(scope_items.items[i].name, name) == 0)
-                        choose(listing, &scope_items.items[i], since_ns, wall_ns, &best);
+                        choose(names, &scope_items.items[i], since_ns, wall_ns, &best);
 
         NameAnswer chosen = {
                 .keep_ns = answer.keep_ns < scope_items.keep_ns ? answer.keep_ns : scope_items.keep_ns,
@@ -159,8 +193,8 @@ int listing_get_name(Listing *listing, const char *name, uint64_t since_ns, bool
                 chosen.error = answer.error != API_OK && !answer.complete ? answer.error : API_E_NOT_FOUND;
         }
         free(scope_items.items);
-        if (chosen.error != API_OK && chosen.keep_ns > listing->settings.policy.negative_ttl_ns)
-                chosen.keep_ns = listing->settings.policy.negative_ttl_ns;
+        if (chosen.error != API_OK && chosen.keep_ns > names->settings.policy.negative_ttl_ns)
+                chosen.keep_ns = names->settings.policy.negative_ttl_ns;
         *ret_answer = chosen;
         return 0;
 }
@@ -170,32 +204,32 @@ static int compare_names(const void *a, const void *b)
         return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-int listing_visit_names(Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait,
-        ListingNameVisitor *visitor, void *userdata)
+int names_visit(
+        Names *names, uint64_t since_ns, bool give_up, CacheWait *wait, NameVisitor *visitor, void *userdata)
 {
         ListingAnswer answer;
-        int r = listing_get(listing, since_ns, give_up, wait, &answer);
+        int r = listing_get(names->settings.listing, since_ns, give_up, wait, &answer);
         if (r < 0)
                 return r;
         ScopeItems scope_items;
-        r = scope_items_get(listing, since_ns, give_up, wait, &scope_items);
+        r = scope_items_get(names, since_ns, give_up, wait, &scope_items);
         if (r < 0)
                 return r;
-        const char **names = calloc(answer.item_count + scope_items.count + 1, sizeof *names);
-        if (!names) {
+        const char **all = calloc(answer.item_count + scope_items.count + 1, sizeof *all);
+        if (!all) {
                 free(scope_items.items);
                 return -ENOMEM;
         }
         size_t count = 0;
         for (size_t i = 0; i < answer.item_count; i++)
-                names[count++] = answer.items[i].name;
+                all[count++] = answer.items[i].name;
         for (size_t i = 0; i < scope_items.count; i++)
-                names[count++] = scope_items.items[i].name;
-        qsort(names, count, sizeof *names, compare_names);
+                all[count++] = scope_items.items[i].name;
+        qsort(all, count, sizeof *all, compare_names);
         for (size_t i = 0; i < count; i++)
-                if (*names[i] && (i == 0 || strcmp(names[i], names[i - 1]) != 0))
-                        visitor(names[i], userdata);
-        free(names);
+                if (*all[i] && (i == 0 || strcmp(all[i], all[i - 1]) != 0))
+                        visitor(all[i], userdata);
+        free(all);
         free(scope_items.items);
         return 0;
 }

@@ -1,12 +1,23 @@
-/* The scopes `token=`, `dns_view=` and `resolver=`: which tokens exist for this mount. They hold for reads as for the
- * listing. A token that the listing doesn't settle (since it is denied, or fails) is settled by its document, which
- * names its view and its resolver. */
+/* The scopes.
+ *
+ * Why: a mount shows and serves the tokens that it was made for, and no others, whatever its credentials may read. How:
+ * three sets of ids. They hold for reads as for the listing: a document names its view and its resolver, so it settles
+ * what the listing can't (since list calls are denied, or fail). */
+
+#include "tokenfs/cache/scopes.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "listing-private.h"
+typedef struct IdSet {
+        char **ids; /* sorted */
+        size_t count;
+} IdSet;
+
+struct Scopes {
+        IdSet tokens, dns_views, resolvers;
+};
 
 static int compare_ids(const void *a, const void *b)
 {
@@ -34,7 +45,6 @@ static void id_set_deinit(IdSet *set)
         for (size_t i = 0; i < set->count; i++)
                 free(set->ids[i]);
         free(set->ids);
-        *set = (IdSet){0};
 }
 
 static bool id_set_has(const IdSet *set, const char *id, size_t len)
@@ -48,69 +58,62 @@ static bool id_set_has(const IdSet *set, const char *id, size_t len)
         return set->count && bsearch(&key, set->ids, set->count, sizeof *set->ids, compare_ids);
 }
 
-int listing_scopes_copy(ListingScopes *scopes, const ListingSettings *settings)
+int scopes_new(const ScopeIds *ids, Scopes **ret_scopes)
 {
-        int r = id_set_copy(&scopes->tokens, settings->token_ids, settings->token_id_count);
+        CLEANUP(scopes_free_p) Scopes *scopes = calloc(1, sizeof *scopes);
+        if (!scopes)
+                return -ENOMEM;
+        int r = id_set_copy(&scopes->tokens, ids->token_ids, ids->token_id_count);
         if (r == 0)
-                r = id_set_copy(&scopes->dns_views, settings->dns_view_ids, settings->dns_view_id_count);
+                r = id_set_copy(&scopes->dns_views, ids->dns_view_ids, ids->dns_view_id_count);
         if (r == 0)
-                r = id_set_copy(&scopes->resolvers, settings->resolver_ids, settings->resolver_id_count);
-        return r;
-}
-
-void listing_scopes_deinit(ListingScopes *scopes)
-{
-        id_set_deinit(&scopes->tokens);
-        id_set_deinit(&scopes->dns_views);
-        id_set_deinit(&scopes->resolvers);
-}
-
-bool listing_has_scopes(const Listing *listing)
-{
-        const ListingScopes *scopes = &listing->scopes;
-        return scopes->tokens.count || scopes->dns_views.count || scopes->resolvers.count;
-}
-
-bool listing_has_only_token_scopes(const Listing *listing)
-{
-        const ListingScopes *scopes = &listing->scopes;
-        return scopes->tokens.count && !scopes->dns_views.count && !scopes->resolvers.count;
-}
-
-const char *const *listing_token_ids(const Listing *listing, size_t *ret_count)
-{
-        *ret_count = listing->scopes.tokens.count;
-        return (const char *const *)listing->scopes.tokens.ids;
-}
-
-int listing_admits(Listing *listing, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
-        ApiError *ret_error)
-{
-        if (!listing_has_scopes(listing) || id_set_has(&listing->scopes.tokens, id, strlen(id))) {
-                *ret_error = API_OK;
-                return 0;
-        }
-        /* A copy that is held names its view and its resolver; where list calls fail, the next one will. */
-        TokenAnswer held;
-        bool is_held = tokens_peek(listing->settings.tokens, id, &held) == 0 &&
-                       listing_admits_doc(listing, held.doc);
-        ListingAnswer answer;
-        int r = listing_get(listing, since_ns, give_up, is_held ? NULL : wait, &answer);
-        if (r == -EINPROGRESS && (is_held || listing->copy.retry_at_ns)) {
-                if (wait)
-                        cache_wait_cancel(wait);
-                *ret_error = API_OK;
-                return 0;
-        }
+                r = id_set_copy(&scopes->resolvers, ids->resolver_ids, ids->resolver_id_count);
         if (r < 0)
                 return r;
-        *ret_error = answer.complete && !listing_find(&answer, id) ? API_E_NOT_FOUND : API_OK;
+        *ret_scopes = TAKE(scopes);
         return 0;
 }
 
-bool listing_admits_doc(const Listing *listing, const TokenDoc *doc)
+Scopes *scopes_free(Scopes *scopes)
 {
-        const ListingScopes *scopes = &listing->scopes;
+        if (!scopes)
+                return NULL;
+        id_set_deinit(&scopes->tokens);
+        id_set_deinit(&scopes->dns_views);
+        id_set_deinit(&scopes->resolvers);
+        free(scopes);
+        return NULL;
+}
+
+bool scopes_are_open(const Scopes *scopes)
+{
+        return scopes->tokens.count + scopes->dns_views.count + scopes->resolvers.count == 0;
+}
+
+bool scopes_are_tokens(const Scopes *scopes)
+{
+        return scopes->tokens.count > 0 && scopes->dns_views.count + scopes->resolvers.count == 0;
+}
+
+ScopeIds scopes_ids(const Scopes *scopes)
+{
+        return (ScopeIds){
+                .token_ids = (const char *const *)scopes->tokens.ids,
+                .token_id_count = scopes->tokens.count,
+                .dns_view_ids = (const char *const *)scopes->dns_views.ids,
+                .dns_view_id_count = scopes->dns_views.count,
+                .resolver_ids = (const char *const *)scopes->resolvers.ids,
+                .resolver_id_count = scopes->resolvers.count,
+        };
+}
+
+bool scopes_admit_id(const Scopes *scopes, const char *id)
+{
+        return scopes_are_open(scopes) || id_set_has(&scopes->tokens, id, strlen(id));
+}
+
+bool scopes_admit_doc(const Scopes *scopes, const TokenDoc *doc)
+{
         const struct {
                 const IdSet *set;
                 TokenField field;
@@ -119,7 +122,7 @@ bool listing_admits_doc(const Listing *listing, const TokenDoc *doc)
                 {&scopes->dns_views, TOKEN_DNS_VIEW_ID},
                 {&scopes->resolvers, TOKEN_GLOBAL_RESOLVER_ID},
         };
-        if (!listing_has_scopes(listing))
+        if (scopes_are_open(scopes))
                 return true;
         for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
                 size_t len;

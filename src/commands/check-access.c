@@ -24,7 +24,7 @@ typedef struct Question {
         ApiOperation operation;
         const char *scope; /* "token", "dns_view", "resolver"; NULL: one of the list calls over everything */
         const char *id; /* borrowed from the options */
-        const Options *options;
+        const Scopes *scopes; /* borrowed */
         ApiCall *call;
         ApiError error; /* so far */
         CheckOutcome outcome;
@@ -34,8 +34,14 @@ typedef struct Question {
 typedef struct Questions {
         Question *items;
         size_t count;
-        size_t open;
+        Scopes *scopes;
 } Questions;
+
+static void questions_deinit(Questions *questions)
+{
+        free(questions->items);
+        scopes_free(questions->scopes);
+}
 
 void check_format_time(int64_t wall_ns, char ret_text[static 64])
 {
@@ -60,64 +66,50 @@ void check_format_time(int64_t wall_ns, char ret_text[static 64])
 
 /* --- Asking ------------------------------------------------------------------------------------------------- */
 
-static void add(Questions *questions, const Options *options, ApiOperation operation, const char *scope,
-        const char *id)
+static void add(Questions *questions, ApiOperation operation, const char *scope, const char *id)
 {
         for (size_t i = 0; i < questions->count; i++) {
                 const Question *other = &questions->items[i];
                 if (other->operation == operation && id && other->id && strcmp(other->id, id) == 0)
                         return;
         }
-        questions->items[questions->count++] = (Question){
-                .operation = operation, .scope = scope, .id = id, .options = options, .error = API_E_TIMEOUT};
+        questions->items[questions->count++] = (Question){.operation = operation,
+                .scope = scope,
+                .id = id,
+                .scopes = questions->scopes,
+                .error = API_E_TIMEOUT};
 }
 
-static void add_all(Questions *questions, const Options *options, ApiOperation operation, const char *scope,
-        const OptionList *ids)
+static void add_all(Questions *questions, ApiOperation operation, const char *scope, const OptionList *ids)
 {
         for (size_t i = 0; i < ids->count; i++)
-                add(questions, options, operation, scope, ids->items[i]);
+                add(questions, operation, scope, ids->items[i]);
 }
 
 static int collect(const Options *options, Questions *ret_questions)
 {
-        size_t scopes = options->token_ids.count + options->dns_view_ids.count + options->resolver_ids.count;
-        Questions questions = {.items = calloc(scopes + 2, sizeof *questions.items)};
-        if (!questions.items)
-                return -ENOMEM;
+        const ScopeIds ids = options_scopes(options);
+        size_t count = ids.token_id_count + ids.dns_view_id_count + ids.resolver_id_count;
+        Questions questions = {.items = calloc(count + 2, sizeof *questions.items)};
+        int r = questions.items ? scopes_new(&ids, &questions.scopes) : -ENOMEM;
+        if (r < 0) {
+                questions_deinit(&questions);
+                return r;
+        }
         if (options->check_token_id)
-                add(&questions, options, API_GET_ACCESS_TOKEN, "token", options->check_token_id);
-        add_all(&questions, options, API_GET_ACCESS_TOKEN, "token", &options->token_ids);
-        add_all(&questions, options, API_LIST_ACCESS_TOKENS, "dns_view", &options->dns_view_ids);
-        add_all(&questions, options, API_LIST_DNS_VIEWS, "resolver", &options->resolver_ids);
+                add(&questions, API_GET_ACCESS_TOKEN, "token", options->check_token_id);
+        add_all(&questions, API_GET_ACCESS_TOKEN, "token", &options->token_ids);
+        add_all(&questions, API_LIST_ACCESS_TOKENS, "dns_view", &options->dns_view_ids);
+        add_all(&questions, API_LIST_DNS_VIEWS, "resolver", &options->resolver_ids);
         if (questions.count == 0) {
-                add(&questions, options, API_LIST_GLOBAL_RESOLVERS, NULL, NULL);
-                add(&questions, options, API_LIST_SHARED_DNS_VIEWS, NULL, NULL);
+                add(&questions, API_LIST_GLOBAL_RESOLVERS, NULL, NULL);
+                add(&questions, API_LIST_SHARED_DNS_VIEWS, NULL, NULL);
         }
         *ret_questions = questions;
         return 0;
 }
 
 /* --- Answers ------------------------------------------------------------------------------------------------ */
-
-static bool list_has(const OptionList *list, const TokenDoc *doc, TokenField field)
-{
-        size_t len;
-        const char *value = token_doc_field(doc, field, &len);
-        for (size_t i = 0; value && i < list->count; i++)
-                if (strlen(list->items[i]) == len && memcmp(list->items[i], value, len) == 0)
-                        return true;
-        return false;
-}
-
-static bool is_in_scope(const Options *options, const TokenDoc *doc)
-{
-        if (options->token_ids.count + options->dns_view_ids.count + options->resolver_ids.count == 0)
-                return true;
-        return list_has(&options->token_ids, doc, TOKEN_ID) ||
-               list_has(&options->dns_view_ids, doc, TOKEN_DNS_VIEW_ID) ||
-               list_has(&options->resolver_ids, doc, TOKEN_GLOBAL_RESOLVER_ID);
-}
 
 static void advise(Question *question, const char *remedy)
 {
@@ -134,7 +126,7 @@ static void read_doc(Question *question, const TokenDoc *doc)
         (void)snprintf(question->detail, sizeof question->detail, "%s: %.*s, %s %s", question->id,
                 status ? (int)status_len : 0, status ? status : "", is_over ? "expired" : "expires", expires);
         question->outcome = CHECK_OK;
-        if (!is_in_scope(question->options, doc)) {
+        if (!scopes_admit_doc(question->scopes, doc)) {
                 question->outcome = CHECK_FAILED;
                 (void)snprintf(question->detail, sizeof question->detail,
                         "%s exists, but is in none of the scopes given", question->id);
@@ -313,7 +305,7 @@ int check_access(
         r = ask(&questions, loop, client, deadline_ns);
         if (r == 0)
                 tell_all(report, &questions);
-        free(questions.items);
+        questions_deinit(&questions);
         return r;
 }
 
@@ -327,5 +319,5 @@ void check_access_skip(CheckReport *report, const Options *options, const char *
                 return;
         for (size_t i = 0; i < questions.count; i++)
                 tell(report, &questions.items[i], CHECK_SKIPPED, NULL, detail);
-        free(questions.items);
+        questions_deinit(&questions);
 }

@@ -15,8 +15,6 @@
 #include "tokenfs/base/log.h"
 #include "tokenfs/fs/errno.h"
 
-/* A name whose token turns out to be gone chooses again, at most this often within one request's turn. */
-#define CONTENT_CHOICES_MAX 8
 #define CONTENT_SERVICE_MAX ((size_t)16 * 1024 * 1024)
 
 /* When a request waits no longer for the listing: an access is several requests, and list calls that hang leave most of
@@ -26,76 +24,48 @@ static uint64_t listing_deadline_ns(const Request *request)
         return clock_add_ns(request->came_ns, request->fs->settings.timeout_ns / 4);
 }
 
+static ResolveReader reader_of(Request *request)
+{
+        return (ResolveReader){
+                .since_ns = request->came_ns,
+                .gives_up = request->give_up,
+                .is_late = clock_now_ns() >= listing_deadline_ns(request),
+                .wait = &request->wait,
+                .prefetch = &request->fs->prefetch,
+        };
+}
+
+/* The outcome of a resolve: 0, -EINPROGRESS, another negative errno, or an errno (> 0). */
+static int outcome_of(Request *request, const ResolveReader *reader, int r, ApiError error)
+{
+        if (r == -EINPROGRESS && !reader->is_late)
+                return request_wait_until(request, listing_deadline_ns(request));
+        return r == 0 && error != API_OK ? fs_errno(error) : r;
+}
+
 int content_admit(Request *request, const char *id)
 {
-        uint64_t until_ns = listing_deadline_ns(request);
-        bool give_up = request->give_up || clock_now_ns() >= until_ns;
-        ApiError error;
-        int r = listing_admits(
-                request->fs->settings.listing, id, request->came_ns, give_up, &request->wait, &error);
-        if (r == -EINPROGRESS)
-                return request_wait_until(request, until_ns);
-        return r == 0 && error != API_OK ? fs_errno(error) : r;
+        const ResolveReader reader = reader_of(request);
+        ApiError error = API_OK;
+        int r = resolve_admits(request->fs->settings.cache, id, &reader, &error);
+        return outcome_of(request, &reader, r, error);
 }
 
 int content_choose(Request *request, const char *name, NameAnswer *ret_chosen)
 {
-        Listing *listing = request->fs->settings.listing;
-        uint64_t until_ns = listing_deadline_ns(request);
-        bool is_late = clock_now_ns() >= until_ns;
-        /* An old listing will do now, where there is one. */
-        if (is_late && listing_get_name(listing, name, request->came_ns, true, NULL, ret_chosen) == 0 &&
-                ret_chosen->error == API_OK)
-                return 0;
-        int r = listing_get_name(
-                listing, name, request->came_ns, request->give_up, &request->wait, ret_chosen);
-        if (r == -EINPROGRESS && !is_late)
-                return request_wait_until(request, until_ns);
-        return r == 0 && ret_chosen->error != API_OK ? fs_errno(ret_chosen->error) : r;
+        const ResolveReader reader = reader_of(request);
+        int r = resolve_name_id(request->fs->settings.cache, name, &reader, ret_chosen);
+        return outcome_of(request, &reader, r, r == 0 ? ret_chosen->error : API_OK);
 }
 
-/* The document of a token within the scopes. 0, -EINPROGRESS, or an errno; *ret_answer only with 0. */
-static int get_token(Request *request, const char *id, TokenAnswer *ret_answer)
+/* The document that a directory of tokens, or of names, shows. */
+static int get_doc(Request *request, const Slot *slot, TokenAnswer *ret_answer)
 {
-        Fs *fs = request->fs;
-        int r = content_admit(request, id);
-        if (r != 0)
-                return r;
-        TokenAnswer answer = {0};
-        r = tokens_get(fs->settings.tokens, id, request->came_ns, request->give_up, &request->wait, &answer);
-        bool is_cold = r == -EINPROGRESS || (r == 0 && answer.hit == CACHE_HIT_PREFETCHED);
-        if (is_cold && !request->is_noted) {
-                request->is_noted = true;
-                prefetch_note(&fs->prefetch, fs->settings.tokens, fs->settings.listing, id);
-        }
-        if (r < 0)
-                return r;
-        if (answer.error == API_OK && !listing_admits_doc(fs->settings.listing, answer.doc))
-                return ENOENT;
-        *ret_answer = answer;
-        return answer.error == API_OK ? 0 : fs_errno(answer.error);
-}
-
-static int get_name(Request *request, const char *name, TokenAnswer *ret_answer)
-{
-        Fs *fs = request->fs;
-        for (int i = 0; i < CONTENT_CHOICES_MAX; i++) {
-                NameAnswer chosen;
-                int r = content_choose(request, name, &chosen);
-                if (r != 0)
-                        return r;
-                r = get_token(request, chosen.id, ret_answer);
-                if (r == ENOENT) {
-                        listing_reject(fs->settings.listing, chosen.id);
-                        continue;
-                }
-                if (r == 0 && chosen.keep_ns < ret_answer->keep_ns)
-                        ret_answer->keep_ns = chosen.keep_ns;
-                if (r == 0 && chosen.due_ns < ret_answer->due_ns)
-                        ret_answer->due_ns = chosen.due_ns;
-                return r;
-        }
-        return ENOENT;
+        const Cache *cache = request->fs->settings.cache;
+        const ResolveReader reader = reader_of(request);
+        int r = slot_kind_is_name((SlotKind)slot->kind) ? resolve_name(cache, slot->key, &reader, ret_answer)
+                                                        : resolve_id(cache, slot->key, &reader, ret_answer);
+        return outcome_of(request, &reader, r, r == 0 ? ret_answer->error : API_OK);
 }
 
 /* The address that is made of a token's document and its resolver's name. */
@@ -106,7 +76,7 @@ static int get_url(Request *request, uint32_t index, const TokenAnswer *token, V
         TokenItem item;
         ResolverAnswer resolver;
         token_item_from_doc(token->doc, &item);
-        int r = resolvers_get(fs->settings.resolvers, item.global_resolver_id, request->came_ns,
+        int r = resolvers_get(fs->settings.cache->resolvers, item.global_resolver_id, request->came_ns,
                 request->give_up, &request->wait, &resolver);
         if (r < 0)
                 return r;
@@ -145,8 +115,7 @@ int content_get(Request *request, uint32_t index, Version **ret_version, uint64_
                 return EISDIR;
         bool is_url = slot->kind == SLOT_TOKEN_URL || slot->kind == SLOT_NAME_URL;
         TokenAnswer answer = {0};
-        int r = slot_kind_is_name((SlotKind)slot->kind) ? get_name(request, slot->key, &answer)
-                                                        : get_token(request, slot->key, &answer);
+        int r = get_doc(request, slot, &answer);
         if (r == 0) {
                 *ret_keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
                 r = is_url ? get_url(request, index, &answer, ret_version, ret_keep_ns)
@@ -171,7 +140,7 @@ void fs_set_name(Fs *fs, const char *name, TokenDoc *doc, uint64_t due_ns)
         Version *version;
         TokenItem item;
         token_item_from_doc(doc, &item);
-        const char *dns_name = resolvers_peek(fs->settings.resolvers, item.global_resolver_id);
+        const char *dns_name = resolvers_peek(fs->settings.cache->resolvers, item.global_resolver_id);
         if (nodes_find(fs->settings.slots, SLOT_NAME, name, &slot) == 0 && tree_current(&fs->tree, slot))
                 (void)tree_set_doc(&fs->tree, slot, doc, due_ns, &version);
         if (nodes_find(fs->settings.slots, SLOT_NAME_URL, name, &slot) == 0 &&
@@ -191,7 +160,7 @@ Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns)
         const char *id = token_doc_field(version->doc, TOKEN_ID, &len);
         char key[TOKEN_ID_MAX + 1] = {0};
         memcpy(key, id, len < sizeof key ? len : sizeof key - 1);
-        if (tokens_peek(fs->settings.tokens, key, &answer) == 0 && answer.doc == version->doc) {
+        if (tokens_peek(fs->settings.cache->tokens, key, &answer) == 0 && answer.doc == version->doc) {
                 uint64_t left = version->due_ns - now;
                 *ret_keep_ns = answer.keep_ns < left ? answer.keep_ns : left;
         }
@@ -202,9 +171,9 @@ ContentItem content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint6
 {
         TokenAnswer answer;
         ListingAnswer listing;
-        bool is_held = tokens_peek(fs->settings.tokens, id, &answer) == 0 &&
-                       listing_admits_doc(fs->settings.listing, answer.doc);
-        listing_peek(fs->settings.listing, &listing);
+        bool is_held = tokens_peek(fs->settings.cache->tokens, id, &answer) == 0 &&
+                       scopes_admit_doc(fs->settings.cache->scopes, answer.doc);
+        listing_peek(fs->settings.cache->listing, &listing);
         const TokenItem *item = listing_find(&listing, id);
         bool is_listed = item && listing.due_ns > clock_now_ns();
         if (is_held && (answer.hit == CACHE_HIT_FRESH || !is_listed)) {

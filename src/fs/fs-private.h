@@ -8,6 +8,7 @@
 #include "tokenfs/fuse/session.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/cache/prefetch.h"
+#include "tokenfs/cache/resolve.h"
 #include "tokenfs/fs/fs.h"
 #include "versions.h"
 
@@ -47,7 +48,6 @@ struct Request {
         uint64_t came_ns;
         bool give_up; /* its deadline has passed: answer with what there is */
         bool is_parked;
-        bool is_noted; /* the scan detection has seen it */
         CacheWait wait;
         LoopTimer deadline, later;
 

@@ -55,7 +55,7 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
                 (void)fs_free(fs, true);
                 return r;
         }
-        tokens_on_change(settings->tokens, content_on_change, fs);
+        tokens_on_change(settings->cache->tokens, content_on_change, fs);
         session_serve(settings->session, fs, nodes_shared(settings->slots));
         *ret_fs = fs;
         return 0;
@@ -67,7 +67,7 @@ Fs *fs_free(Fs *fs, bool answer_waiting)
                 return NULL;
         requests_end(fs, answer_waiting);
         if (session_userdata(fs->settings.session) == fs)
-                tokens_on_change(fs->settings.tokens, NULL, NULL);
+                tokens_on_change(fs->settings.cache->tokens, NULL, NULL);
         session_serve(fs->settings.session, NULL, NULL);
         loop_fd_free(fs->source);
         tree_deinit(&fs->tree);

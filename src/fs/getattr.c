@@ -31,10 +31,9 @@ static int getattr_directory(Request *request)
         } else {
                 NameAnswer chosen;
                 (void)content_peek(fs, index, &keep_ns);
-                bool is_told =
-                        listing_get_name(fs->settings.listing, slot->key, 0, true, NULL, &chosen) == 0 &&
-                        chosen.error == API_OK &&
-                        content_peek_item(fs, chosen.id, &item, &ignored_ns) != CONTENT_UNKNOWN;
+                bool is_told = names_get(fs->settings.cache->names, slot->key, 0, true, NULL, &chosen) == 0 &&
+                               chosen.error == API_OK &&
+                               content_peek_item(fs, chosen.id, &item, &ignored_ns) != CONTENT_UNKNOWN;
                 mtime_ns = item_mtime_ns(fs, index, is_told ? &item : NULL);
         }
         struct stat stat;

@@ -68,13 +68,13 @@ static int lookup_token(Request *request, const char *id)
         uint32_t slot;
         if (content_peek_item(fs, id, &item, &keep_ns) != CONTENT_KNOWN) {
                 TokenAnswer answer;
-                r = tokens_get(
-                        fs->settings.tokens, id, request->came_ns, request->give_up, &request->wait, &answer);
+                r = tokens_get(fs->settings.cache->tokens, id, request->came_ns, request->give_up,
+                        &request->wait, &answer);
                 if (r < 0)
                         return r;
                 if (answer.error != API_OK)
                         return fs_errno(answer.error);
-                if (!listing_admits_doc(fs->settings.listing, answer.doc))
+                if (!scopes_admit_doc(fs->settings.cache->scopes, answer.doc))
                         return ENOENT;
                 token_item_from_doc(answer.doc, &item);
                 keep_ns = fs->settings.audit ? 0 : answer.keep_ns;

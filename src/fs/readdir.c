@@ -83,10 +83,9 @@ static void mark_root(Fs *fs, const ListingAnswer *answer)
         uint32_t mark = next_mark(fs);
         for (size_t i = 0; i < answer->item_count; i++)
                 mark_slot(fs, SLOT_TOKEN, answer->items[i].id, mark, &changed);
-        size_t count;
-        const char *const *ids = listing_token_ids(fs->settings.listing, &count);
-        for (size_t i = 0; i < count; i++)
-                mark_slot(fs, SLOT_TOKEN, ids[i], mark, &changed);
+        const ScopeIds scopes = scopes_ids(fs->settings.cache->scopes);
+        for (size_t i = 0; i < scopes.token_id_count; i++)
+                mark_slot(fs, SLOT_TOKEN, scopes.token_ids[i], mark, &changed);
         for (uint32_t i = SLOT_FIXED_COUNT; fs->root_mark && i < nodes_end(fs->settings.slots) && !changed;
                 i++)
                 changed = fs->marks[i] == fs->root_mark;
@@ -104,8 +103,8 @@ static bool root_shows(Fs *fs, uint32_t index, const Slot *slot)
         if (slot->kind != SLOT_TOKEN)
                 return false;
         TokenAnswer answer;
-        if (tokens_peek(fs->settings.tokens, slot->key, &answer) == 0) {
-                if (!listing_admits_doc(fs->settings.listing, answer.doc))
+        if (tokens_peek(fs->settings.cache->tokens, slot->key, &answer) == 0) {
+                if (!scopes_admit_doc(fs->settings.cache->scopes, answer.doc))
                         return false;
                 if (answer.hit == CACHE_HIT_FRESH || !fs->root_is_whole)
                         return true;
@@ -120,8 +119,8 @@ static int fill_root(Request *request, Entries *entries)
         Fs *fs = request->fs;
         if (entries->after == 0 || fs->root_mark == 0) {
                 ListingAnswer answer;
-                int r = listing_get(
-                        fs->settings.listing, request->came_ns, request->give_up, &request->wait, &answer);
+                int r = listing_get(fs->settings.cache->listing, request->came_ns, request->give_up,
+                        &request->wait, &answer);
                 if (r < 0)
                         return r;
                 /* A listing that can't be had is no error here: what is known is shown, and the log says why. */
@@ -157,7 +156,7 @@ static int fill_by_name(Request *request, Entries *entries)
         Fs *fs = request->fs;
         if (entries->after == 0 || fs->names_mark == 0) {
                 NameMarks marks = {.fs = fs, .mark = next_mark(fs)};
-                int r = listing_visit_names(fs->settings.listing, request->came_ns, request->give_up,
+                int r = names_visit(fs->settings.cache->names, request->came_ns, request->give_up,
                         &request->wait, mark_name, &marks);
                 if (r < 0)
                         return r;
@@ -196,7 +195,7 @@ static void add_url(Request *request, Entries *entries, const TokenItem *item)
 {
         Fs *fs = request->fs;
         uint32_t slot;
-        if (!resolvers_peek(fs->settings.resolvers, item->global_resolver_id) ||
+        if (!resolvers_peek(fs->settings.cache->resolvers, item->global_resolver_id) ||
                 url_slot_of(&fs->tree, request->node.slot, &slot) < 0)
                 return;
         Node node = {slot, nodes_get(fs->settings.slots, slot)->generation, NODE_DOH_URL};
@@ -217,7 +216,7 @@ static int fill_token(Request *request, Entries *entries)
         uint64_t keep_ns;
         TokenItem item;
         TokenAnswer answer;
-        TokenDoc *doc = tokens_peek(fs->settings.tokens, id, &answer) == 0 ? answer.doc : NULL;
+        TokenDoc *doc = tokens_peek(fs->settings.cache->tokens, id, &answer) == 0 ? answer.doc : NULL;
         if (!doc && content_peek_item(fs, id, &item, &keep_ns) == CONTENT_UNKNOWN) {
                 Version *version;
                 r = content_get(request, slot, &version, &keep_ns);

@@ -360,3 +360,15 @@ int options_parse(int argc, char **argv, Buf *error, Options *ret_options)
         *ret_options = options;
         return 0;
 }
+
+ScopeIds options_scopes(const Options *options)
+{
+        return (ScopeIds){
+                .token_ids = (const char *const *)options->token_ids.items,
+                .token_id_count = options->token_ids.count,
+                .dns_view_ids = (const char *const *)options->dns_view_ids.items,
+                .dns_view_id_count = options->dns_view_ids.count,
+                .resolver_ids = (const char *const *)options->resolver_ids.items,
+                .resolver_id_count = options->resolver_ids.count,
+        };
+}

@@ -54,14 +54,16 @@ static void warmup_timer(LoopTimer *timer, void *userdata)
         warmup_step(warmup);
 }
 
-int warmup_new(Loop *loop, Tokens *tokens, Listing *listing, uint64_t limit_ns, WarmupHandler *handler,
-        void *userdata, Warmup **ret_warmup)
+int warmup_new(Loop *loop, const Cache *cache, uint64_t limit_ns, WarmupHandler *handler, void *userdata,
+        Warmup **ret_warmup)
 {
         Warmup *warmup = calloc(1, sizeof *warmup);
         if (!warmup)
                 return -ENOMEM;
-        warmup->tokens = tokens;
-        warmup->ids = listing_token_ids(listing, &warmup->count);
+        warmup->tokens = cache->tokens;
+        const ScopeIds scopes = scopes_ids(cache->scopes);
+        warmup->ids = scopes.token_ids;
+        warmup->count = scopes.token_id_count;
         warmup->since_ns = clock_now_ns();
         warmup->until_ns = clock_add_ns(warmup->since_ns, limit_ns);
         warmup->handler = handler;
@@ -70,7 +72,7 @@ int warmup_new(Loop *loop, Tokens *tokens, Listing *listing, uint64_t limit_ns, 
         loop_timer_init(&warmup->timer, loop, warmup_timer, warmup);
         for (size_t i = 0; i < warmup->count; i++) {
                 TokenAnswer answer;
-                (void)tokens_get(tokens, warmup->ids[i], warmup->since_ns, false, NULL, &answer);
+                (void)tokens_get(cache->tokens, warmup->ids[i], warmup->since_ns, false, NULL, &answer);
         }
         if (loop_timer_set(&warmup->timer, warmup->since_ns) < 0)
                 return warmup_free(warmup), -ENOMEM;

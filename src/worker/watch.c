@@ -17,12 +17,12 @@
 
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
+#include "tokenfs/cache/resolve.h"
 
 #define SETTLE_NS (FS_GRACE_NS + NS_PER_S / 10)
 /* Not more often than this, whatever the ttl. */
 #define CHECK_MIN_NS NS_PER_S
 #define RETRY_NS (5 * NS_PER_S)
-#define CHOICES_MAX 8
 
 typedef struct Item {
         Watch *watch;
@@ -62,52 +62,36 @@ static void item_plan(Item *item, uint64_t in_ns)
                 log_warning("no memory to watch '%s' any longer", item->name);
 }
 
-/* The document of a token within the scopes. 0, -EINPROGRESS, or an error of the API (> 0). */
-static int get_doc(Item *item, const char *id, TokenAnswer *ret_answer)
+static ResolveReader reader_of(Item *item)
 {
-        const WatchSettings *settings = &item->watch->settings;
-        int r = tokens_get(settings->tokens, id, item->since_ns, false, &item->wait, ret_answer);
-        if (r < 0)
-                return r == -EINPROGRESS ? r : (int)API_E_MEMORY;
-        if (ret_answer->error == API_OK && !listing_admits_doc(settings->listing, ret_answer->doc))
-                return API_E_NOT_FOUND;
-        return (int)ret_answer->error;
+        return (ResolveReader){.since_ns = item->since_ns, .wait = &item->wait};
 }
 
-/* The name of the token that is watched: it may have none. As get_doc. */
+/* The name of the token that is watched: it may have none. 0, -EINPROGRESS, or an error of the API (> 0). */
 static int learn_name(Item *item, uint64_t *ret_keep_ns)
 {
+        const ResolveReader reader = reader_of(item);
         TokenAnswer answer;
         TokenItem token;
-        int r = get_doc(item, item->scope_id, &answer);
+        int r = resolve_id(item->watch->settings.cache, item->scope_id, &reader, &answer);
         if (r != 0)
-                return r;
+                return r == -EINPROGRESS ? r : (int)API_E_MEMORY;
+        if (answer.error != API_OK)
+                return (int)answer.error;
         token_item_from_doc(answer.doc, &token);
         memcpy(item->name, token.name, sizeof item->name);
         *ret_keep_ns = answer.keep_ns;
         return 0;
 }
 
-/* What the name means now: an id, or "". As get_doc; with an id, *ret_doc is its document. */
-static int choose(Item *item, NameAnswer *ret_chosen, TokenAnswer *ret_doc)
+/* The document of the token that the name means now; NULL in it: there is none. As learn_name. */
+static int resolve(Item *item, TokenAnswer *ret_token)
 {
-        Listing *listing = item->watch->settings.listing;
-        for (int i = 0; i < CHOICES_MAX; i++) {
-                int r = listing_get_name(listing, item->name, item->since_ns, false, &item->wait, ret_chosen);
-                if (r < 0)
-                        return r == -EINPROGRESS ? r : (int)API_E_MEMORY;
-                if (ret_chosen->error == API_E_NOT_FOUND) {
-                        ret_chosen->id[0] = '\0';
-                        return 0;
-                }
-                if (ret_chosen->error != API_OK)
-                        return (int)ret_chosen->error;
-                r = get_doc(item, ret_chosen->id, ret_doc);
-                if (r != API_E_NOT_FOUND)
-                        return r;
-                listing_reject(listing, ret_chosen->id);
-        }
-        return API_E_NOT_FOUND;
+        const ResolveReader reader = reader_of(item);
+        int r = resolve_name(item->watch->settings.cache, item->name, &reader, ret_token);
+        if (r != 0)
+                return r == -EINPROGRESS ? r : (int)API_E_MEMORY;
+        return ret_token->error == API_E_NOT_FOUND ? 0 : (int)ret_token->error;
 }
 
 static void item_report(const Item *item)
@@ -121,25 +105,26 @@ static void item_report(const Item *item)
 }
 
 /* Takes in what the name means now. True: the files are being changed, look again when that is done. */
-static bool item_learn(Item *item, const NameAnswer *chosen, const TokenAnswer *doc)
+static bool item_learn(Item *item, const TokenAnswer *token)
 {
-        bool is_change = item->is_known && strcmp(item->id, chosen->id) != 0;
-        memcpy(item->id, chosen->id, sizeof item->id);
+        TokenItem now = {0};
+        if (token->doc)
+                token_item_from_doc(token->doc, &now);
+        bool is_change = item->is_known && strcmp(item->id, now.id) != 0;
+        memcpy(item->id, now.id, sizeof item->id);
         item->is_known = true;
-        if (is_change && *chosen->id)
-                fs_set_name(item->watch->settings.fs, item->name, doc->doc,
-                        chosen->due_ns < doc->due_ns ? chosen->due_ns : doc->due_ns);
+        if (is_change && token->doc)
+                fs_set_name(item->watch->settings.fs, item->name, token->doc, token->due_ns);
         return is_change;
 }
 
 static void item_check(Item *item)
 {
         uint64_t keep_ns = CLOCK_NEVER;
-        NameAnswer chosen = {.keep_ns = CLOCK_NEVER};
-        TokenAnswer doc = {.keep_ns = CLOCK_NEVER};
+        TokenAnswer token = {.keep_ns = CLOCK_NEVER};
         int r = *item->name ? 0 : learn_name(item, &keep_ns);
         if (r == 0 && *item->name)
-                r = choose(item, &chosen, &doc);
+                r = resolve(item, &token);
         if (r == -EINPROGRESS)
                 return;
         if (r != 0) {
@@ -148,14 +133,13 @@ static void item_check(Item *item)
                 item_plan(item, RETRY_NS);
                 return;
         }
-        if (*item->name && item_learn(item, &chosen, &doc)) {
+        if (*item->name && item_learn(item, &token)) {
                 item_plan(item, SETTLE_NS);
                 return;
         }
         if (*item->name)
                 item_report(item);
-        keep_ns = chosen.keep_ns < keep_ns ? chosen.keep_ns : keep_ns;
-        keep_ns = doc.keep_ns < keep_ns ? doc.keep_ns : keep_ns;
+        keep_ns = token.keep_ns < keep_ns ? token.keep_ns : keep_ns;
         uint64_t ttl_ns = item->watch->settings.options->ttl_ns;
         keep_ns = keep_ns < ttl_ns ? keep_ns : ttl_ns;
         item_plan(item, keep_ns > CHECK_MIN_NS ? keep_ns : CHECK_MIN_NS);

@@ -29,9 +29,7 @@
 #include "tokenfs/base/json.h"
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/secret.h"
-#include "tokenfs/cache/tokens.h"
-#include "tokenfs/cache/listing.h"
-#include "tokenfs/cache/resolvers.h"
+#include "tokenfs/cache/cache.h"
 #include "tokenfs/fs/fs.h"
 #include "tokenfs/net/http.h"
 #include "warmup.h"
@@ -41,9 +39,7 @@ typedef struct Worker {
         const WorkerSettings *settings;
         Loop *loop;
         Backend *backend;
-        Tokens *tokens;
-        Listing *listing;
-        Resolvers *resolvers;
+        Cache *cache;
         Fs *fs;
         LoopFd *control;
         Warmup *warmup;
@@ -93,27 +89,13 @@ static int worker_build_cache(Worker *worker)
                 .stale_ns = options->stale_ns,
                 .timeout_ns = options->timeout_ns,
         };
-        const TokensSettings tokens = {
+        const CacheSettings cache = {
                 .loop = worker->loop,
                 .policy = policy,
                 .max_tokens = (uint32_t)options->max_tokens,
+                .scopes = options_scopes(options),
         };
-        int r = tokens_new(&tokens, &worker->tokens);
-        if (r < 0)
-                return r;
-        const ListingSettings listing = {
-                .loop = worker->loop,
-                .policy = policy,
-                .tokens = worker->tokens,
-                .token_ids = (const char *const *)options->token_ids.items,
-                .token_id_count = options->token_ids.count,
-                .dns_view_ids = (const char *const *)options->dns_view_ids.items,
-                .dns_view_id_count = options->dns_view_ids.count,
-                .resolver_ids = (const char *const *)options->resolver_ids.items,
-                .resolver_id_count = options->resolver_ids.count,
-        };
-        r = listing_new(&listing, &worker->listing);
-        return r < 0 ? r : resolvers_new(&policy, &worker->resolvers);
+        return cache_new(&cache, &worker->cache);
 }
 
 static int worker_build_fs(Worker *worker)
@@ -123,9 +105,7 @@ static int worker_build_fs(Worker *worker)
                 .loop = worker->loop,
                 .session = worker->settings->session,
                 .slots = worker->settings->slots,
-                .tokens = worker->tokens,
-                .listing = worker->listing,
-                .resolvers = worker->resolvers,
+                .cache = worker->cache,
                 .uid = options->uid,
                 .gid = options->gid,
                 .mode = options->mode,
@@ -141,8 +121,8 @@ static int worker_build_fs(Worker *worker)
         worker->sources = (StatusSources){
                 .options = options,
                 .backend = worker->backend,
-                .tokens = worker->tokens,
-                .listing = worker->listing,
+                .tokens = worker->cache->tokens,
+                .listing = worker->cache->listing,
                 .fs = worker->fs,
                 .shared = nodes_shared(worker->settings->slots),
         };
@@ -153,8 +133,7 @@ static int worker_build_watch(Worker *worker)
 {
         const WatchSettings watch = {
                 .loop = worker->loop,
-                .tokens = worker->tokens,
-                .listing = worker->listing,
+                .cache = worker->cache,
                 .fs = worker->fs,
                 .options = worker->settings->options,
                 .line = worker->settings->watch,
@@ -218,9 +197,7 @@ static void worker_take_down(Worker *worker)
         worker->warmup = warmup_free(worker->warmup);
         worker->watch = watch_free(worker->watch);
         worker->fs = fs_free(worker->fs, worker->answer_waiting);
-        worker->resolvers = resolvers_free(worker->resolvers);
-        worker->listing = listing_free(worker->listing);
-        worker->tokens = tokens_free(worker->tokens);
+        worker->cache = cache_free(worker->cache);
         worker->backend = backend_free(worker->backend);
         worker->control = loop_fd_free(worker->control);
         worker->loop = loop_free(worker->loop);
@@ -252,8 +229,8 @@ static void worker_announce(Worker *worker)
         control_send(settings->control, CONTROL_READY);
         if (!settings->warm)
                 return;
-        if (warmup_new(worker->loop, worker->tokens, worker->listing, settings->options->timeout_ns,
-                    worker_is_warm, worker, &worker->warmup) < 0)
+        if (warmup_new(worker->loop, worker->cache, settings->options->timeout_ns, worker_is_warm, worker,
+                    &worker->warmup) < 0)
                 worker_is_warm(worker);
 }
 

@@ -1,11 +1,12 @@
 #pragma once
-/* What the tests of the listing share: the cache's fixture, and a listing beside it. */
+/* What the tests of the listing share: the cache's fixture, and scopes, a listing and names beside it. */
 
 #include "cache_fixture.h"
 
-#include "tokenfs/cache/listing.h"
+#include "tokenfs/cache/cache.h"
 
 static Listing *listing;
+static Cache cache; /* of what the test has made so far */
 static uint64_t negative_ttl_ns; /* of the next listing */
 
 static inline int set_up_listing(void **state)
@@ -16,19 +17,26 @@ static inline int set_up_listing(void **state)
 
 static inline int tear_down_listing(void **state)
 {
+        cache.names = names_free(cache.names);
         listing = listing_free(listing);
+        cache.scopes = scopes_free(cache.scopes);
         return tear_down(state);
 }
 
 /* A test says what is in scope. */
-static inline void make_listing(ListingSettings settings)
+static inline void make_listing(ScopeIds ids)
 {
-        settings.loop = loop;
-        settings.policy.source = fake_source(&fake);
-        settings.tokens = tokens;
-        settings.policy.ttl_ns = TTL_NS;
-        settings.policy.stale_ns = STALE_NS;
-        settings.policy.timeout_ns = TIMEOUT_NS;
-        settings.policy.negative_ttl_ns = negative_ttl_ns;
-        assert_int_equal(listing_new(&settings, &listing), 0);
+        const CachePolicy policy = {
+                .source = fake_source(&fake),
+                .ttl_ns = TTL_NS,
+                .negative_ttl_ns = negative_ttl_ns,
+                .stale_ns = STALE_NS,
+                .timeout_ns = TIMEOUT_NS,
+        };
+        cache.tokens = tokens;
+        assert_int_equal(scopes_new(&ids, &cache.scopes), 0);
+        assert_int_equal(listing_new(&(ListingSettings){loop, policy, cache.scopes}, &listing), 0);
+        cache.listing = listing;
+        const NamesSettings settings = {policy, cache.scopes, listing, tokens};
+        assert_int_equal(names_new(&settings, &cache.names), 0);
 }

@@ -17,7 +17,7 @@
 #include "tokenfs/aws/sigv4.h"
 #include "tokenfs/base/json.h"
 #include "tokenfs/base/log.h"
-#include "tokenfs/cache/listing.h"
+#include "tokenfs/cache/cache.h"
 
 #define TTL_NS (100 * NS_PER_S)
 
@@ -211,7 +211,6 @@ static int use_cache(Loop *loop, Tokens *tokens)
         fake_answer_error(fake_call(&fake, API_GET_ACCESS_TOKEN, "at-1"), API_E_NOT_FOUND);
         r = ask(tokens, "at-2", clock_now_ns(), &answer);
         cache_wait_cancel(&reader.wait);
-        tokens_forget(tokens);
         return r == -EINPROGRESS ? 0 : r;
 }
 
@@ -267,15 +266,15 @@ static void count_name(const char *name, void *userdata)
         (*(size_t *)userdata)++;
 }
 
-static int use_listing(Listing *listing)
+static int use_names(const Cache *cache)
 {
         uint64_t came_ns = clock_now_ns();
         ListingAnswer answer;
         NameAnswer name = {0};
-        size_t names = 0;
+        size_t count = 0;
         int r = -EINPROGRESS;
         for (int asks = 0; r == -EINPROGRESS && asks < 10; asks++) {
-                r = listing_get(listing, came_ns, false, &reader.wait, &answer);
+                r = listing_get(cache->listing, came_ns, false, &reader.wait, &answer);
                 assert_true(r != -EINPROGRESS || fake.running > 0);
                 answer_all();
                 assert_false(list_is_linked(&reader.wait.link)); /* woken, whatever came of it */
@@ -284,55 +283,46 @@ static int use_listing(Listing *listing)
                 r = -ENOMEM;
         r = r < 0 ? r : -EINPROGRESS;
         for (int asks = 0; r == -EINPROGRESS && asks < 10; asks++) {
-                r = listing_get_name(listing, "web", came_ns, false, &reader.wait, &name);
+                r = names_get(cache->names, "web", came_ns, false, &reader.wait, &name);
                 answer_all();
         }
         if (r == 0 && name.error != API_OK)
                 r = -ENOMEM;
         if (r == 0)
-                r = listing_visit_names(listing, came_ns, false, &reader.wait, count_name, &names);
+                r = names_visit(cache->names, came_ns, false, &reader.wait, count_name, &count);
         if (r == 0)
-                assert_int_equal(names, 1);
-        listing_reject(listing, "at-1");
-        listing_forget(listing);
+                assert_int_equal(count, 1);
+        names_reject(cache->names, "at-1");
         return r;
 }
 
-static bool scenario_listing(void)
+static bool scenario_names(void)
 {
         static const char *const token_ids[] = {"at-1"}, *const resolver_ids[] = {"gr-1", "gr-2"};
         Loop *loop = NULL;
-        Tokens *tokens = NULL;
-        Listing *listing = NULL;
+        Cache *cache = NULL;
         fake_source_init(&fake);
         fake_reader_init(&reader);
-        TokensSettings settings = {.policy = {.source = fake_source(&fake),
-                                           .ttl_ns = TTL_NS,
-                                           .negative_ttl_ns = NS_PER_S,
-                                           .stale_ns = TTL_NS,
-                                           .timeout_ns = 10 * NS_PER_S},
-                .max_tokens = 10};
-        ListingSettings listing_settings = {.policy = {.source = fake_source(&fake),
-                                                    .ttl_ns = TTL_NS,
-                                                    .negative_ttl_ns = NS_PER_S,
-                                                    .stale_ns = TTL_NS,
-                                                    .timeout_ns = 10 * NS_PER_S},
-                .token_ids = token_ids,
-                .token_id_count = 1,
-                .resolver_ids = resolver_ids,
-                .resolver_id_count = 2};
+        CacheSettings settings = {
+                .policy = {.source = fake_source(&fake),
+                        .ttl_ns = TTL_NS,
+                        .negative_ttl_ns = NS_PER_S,
+                        .stale_ns = TTL_NS,
+                        .timeout_ns = 10 * NS_PER_S},
+                .max_tokens = 10,
+                .scopes = {.token_ids = token_ids,
+                        .token_id_count = 1,
+                        .resolver_ids = resolver_ids,
+                        .resolver_id_count = 2},
+        };
         int r = loop_new(&loop);
-        settings.loop = listing_settings.loop = loop;
+        settings.loop = loop;
         if (r == 0)
-                r = tokens_new(&settings, &tokens);
-        listing_settings.tokens = tokens;
+                r = cache_new(&settings, &cache);
         if (r == 0)
-                r = listing_new(&listing_settings, &listing);
-        if (r == 0)
-                r = use_listing(listing);
+                r = use_names(cache);
         cache_wait_cancel(&reader.wait);
-        listing = listing_free(listing);
-        tokens = tokens_free(tokens);
+        cache = cache_free(cache);
         loop = loop_free(loop);
         fake_source_deinit(&fake);
         return r == 0;
@@ -444,10 +434,10 @@ static void test_cache(void **state)
         alloc_failure_run(scenario_cache);
 }
 
-static void test_listing(void **state)
+static void test_names(void **state)
 {
         (void)state;
-        alloc_failure_run(scenario_listing);
+        alloc_failure_run(scenario_names);
 }
 
 static void test_tree(void **state)
@@ -510,7 +500,7 @@ int main(void)
                 cmocka_unit_test(test_config),
                 cmocka_unit_test(test_credentials),
                 cmocka_unit_test(test_cache),
-                cmocka_unit_test(test_listing),
+                cmocka_unit_test(test_names),
                 cmocka_unit_test(test_tree),
         };
         return cmocka_run_group_tests(tests, set_up, tear_down);

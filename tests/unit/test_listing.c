@@ -9,7 +9,7 @@ static const char *const two_views[] = {"dnsv-1", "dnsv-2"};
 
 static void make_view_listing(size_t views)
 {
-        make_listing((ListingSettings){.dns_view_ids = two_views, .dns_view_id_count = views});
+        make_listing((ScopeIds){.dns_view_ids = two_views, .dns_view_id_count = views});
 }
 
 static int get(ListingAnswer *ret_answer)
@@ -52,7 +52,7 @@ static const FakeToken abc[] = {{.id = "b"}, {.id = "a", .name = "web"}, {.id = 
 static void test_walks_everything(void **state)
 {
         (void)state;
-        make_listing((ListingSettings){0});
+        make_listing((ScopeIds){0});
         FakeReader reader;
         ListingAnswer answer;
         fake_reader_init(&reader);
@@ -91,7 +91,7 @@ static void test_walks_everything(void **state)
 static void test_nothing_there(void **state)
 {
         (void)state;
-        make_listing((ListingSettings){0});
+        make_listing((ScopeIds){0});
         assert_listing_waits();
         fake_answer_ids(&fake, API_LIST_GLOBAL_RESOLVERS, NULL, NULL, 0, NULL);
         assert_listed("");
@@ -107,7 +107,7 @@ static void test_few_calls_at_a_time(void **state)
                 (void)snprintf(ids[i], sizeof ids[i], "v-%02d", i);
                 pointers[i] = ids[i];
         }
-        make_listing((ListingSettings){.dns_view_ids = pointers, .dns_view_id_count = 40});
+        make_listing((ScopeIds){.dns_view_ids = pointers, .dns_view_id_count = 40});
         assert_listing_waits();
         for (int i = 0; i < 40; i++) {
                 assert_in_range(fake.running, 1, 4);
@@ -233,7 +233,7 @@ static void test_pages_without_end(void **state)
 static void test_more_than_can_be(void **state)
 {
         (void)state;
-        make_listing((ListingSettings){0});
+        make_listing((ScopeIds){0});
         assert_listing_waits();
         char(*ids)[16] = calloc(1000, sizeof *ids);
         const char **pointers = calloc(1000, sizeof *pointers);
@@ -257,7 +257,7 @@ static void test_more_than_can_be(void **state)
 static void test_denied(void **state)
 {
         (void)state;
-        make_listing((ListingSettings){0});
+        make_listing((ScopeIds){0});
         assert_listing_waits();
         fake_answer_error(fake_call(&fake, API_LIST_GLOBAL_RESOLVERS, NULL), API_E_ACCESS_DENIED);
         ListingAnswer answer;
@@ -481,7 +481,7 @@ static void test_wall_clock_does_not_matter(void **state)
 static void test_free_in_the_middle(void **state)
 {
         (void)state;
-        make_listing((ListingSettings){.dns_view_ids = one_view, .dns_view_id_count = 1});
+        make_listing((ScopeIds){.dns_view_ids = one_view, .dns_view_id_count = 1});
         assert_listing_waits();
         fake_answer_tokens(&fake, NULL, abc, 3, "more");
         assert_int_equal(fake.running, 1);

@@ -7,7 +7,7 @@ static const char *const token_ids[] = {"t-1", "t-2"};
 
 static void make(size_t view_count, size_t token_count)
 {
-        make_listing((ListingSettings){.dns_view_ids = view,
+        make_listing((ScopeIds){.dns_view_ids = view,
                 .dns_view_id_count = view_count,
                 .token_ids = token_ids,
                 .token_id_count = token_count});
@@ -18,7 +18,7 @@ static int get_since(const char *name, uint64_t since_ns, NameAnswer *ret_answer
         FakeReader reader;
         fake_reader_init(&reader);
         *ret_answer = (NameAnswer){0};
-        int r = listing_get_name(listing, name, since_ns, false, &reader.wait, ret_answer);
+        int r = names_get(cache.names, name, since_ns, false, &reader.wait, ret_answer);
         cache_wait_cancel(&reader.wait);
         return r;
 }
@@ -170,10 +170,10 @@ static void test_rejection(void **state)
         list(items, 2);
         assert_means("web", "new");
         clock_advance_fake(NS_PER_S);
-        listing_reject(listing, "new");
+        names_reject(cache.names, "new");
         NameAnswer answer;
         assert_int_equal(get("web", &answer), -EINPROGRESS);
-        listing_reject(listing, "new"); /* by another reader, in vain */
+        names_reject(cache.names, "new"); /* by another reader, in vain */
         assert_int_equal(fake.running, 1);
         fake_answer_tokens(&fake, NULL, items, 2, NULL);
         assert_means("web", "old");
@@ -190,7 +190,7 @@ static void test_rejection_of_the_only_one(void **state)
         static const FakeToken items[] = {{.id = "a", .name = "web"}};
         list(items, 1);
         clock_advance_fake(1);
-        listing_reject(listing, "a");
+        names_reject(cache.names, "a");
         NameAnswer answer;
         assert_int_equal(get("web", &answer), -EINPROGRESS);
         fake_answer_tokens(&fake, NULL, NULL, 0, NULL);
@@ -215,7 +215,7 @@ static void test_rejections_come_to_an_end(void **state)
                 }
                 if (answer.error != API_OK)
                         break;
-                listing_reject(listing, answer.id);
+                names_reject(cache.names, answer.id);
         }
         assert_int_equal(rounds, 2);
         assert_int_equal(answer.error, API_E_NOT_FOUND);
@@ -236,7 +236,7 @@ static void test_many_rejections(void **state)
         }
         list(items, 200);
         for (int i = 199; i >= 136; i--)
-                listing_reject(listing, ids[i]);
+                names_reject(cache.names, ids[i]);
         clock_advance_fake(1);
         NameAnswer answer;
         uint64_t came_ns = clock_now_ns();
@@ -244,26 +244,13 @@ static void test_many_rejections(void **state)
                 fake_answer_tokens(&fake, NULL, items, 200, NULL);
         assert_int_equal(get_since("web", came_ns, &answer), 0);
         assert_string_equal(answer.id, "t-135");
-        listing_reject(listing, "t-135");
-        listing_reject(
-                listing, "an-id-that-is-far-too-long-an-id-that-is-far-too-long-an-id-that-is-far-too-long");
+        names_reject(cache.names, "t-135");
+        names_reject(cache.names,
+                "an-id-that-is-far-too-long-an-id-that-is-far-too-long-an-id-that-is-far-too-long");
         if (get_since("web", came_ns, &answer) == -EINPROGRESS)
                 fake_answer_tokens(&fake, NULL, items, 200, NULL);
         assert_int_equal(get_since("web", clock_now_ns(), &answer), 0);
         assert_string_equal(answer.id, "t-199"); /* the oldest was forgotten */
-}
-
-static void test_forget_forgets_rejections(void **state)
-{
-        (void)state;
-        static const FakeToken items[] = {{.id = "a", .name = "web"}};
-        list(items, 1);
-        listing_reject(listing, "a");
-        listing_forget(listing);
-        NameAnswer answer;
-        assert_int_equal(get("web", &answer), -EINPROGRESS);
-        fake_answer_tokens(&fake, NULL, items, 1, NULL);
-        assert_means("web", "a");
 }
 
 /* No list call covers token= scopes: their documents say their names. */
@@ -347,7 +334,7 @@ static void test_both_kinds(void **state)
         assert_int_equal(get("web", &answer), -EINPROGRESS);
         fake_answer_token(&fake, &(FakeToken){.id = "t-1", .name = "web", .created_s = -10});
         assert_means("web", "t-1");
-        listing_reject(listing, "t-1");
+        names_reject(cache.names, "t-1");
         clock_advance_fake(1);
         if (get("web", &answer) == -EINPROGRESS)
                 fake_answer_tokens(&fake, NULL, items, 1, NULL);
@@ -372,15 +359,15 @@ static void test_visit(void **state)
         fake_reader_init(&reader);
         uint64_t came_ns = clock_now_ns();
         assert_int_equal(
-                listing_visit_names(listing, came_ns, false, &reader.wait, note_name, names), -EINPROGRESS);
+                names_visit(cache.names, came_ns, false, &reader.wait, note_name, names), -EINPROGRESS);
         static const FakeToken items[] = {{.id = "a", .name = "web"}, {.id = "b", .name = "mail/x"},
                 {.id = "c", .name = "web"}, {.id = "d"}};
         fake_answer_tokens(&fake, NULL, items, 4, NULL);
         assert_int_equal(
-                listing_visit_names(listing, came_ns, false, &reader.wait, note_name, names), -EINPROGRESS);
+                names_visit(cache.names, came_ns, false, &reader.wait, note_name, names), -EINPROGRESS);
         assert_string_equal(names, "");
         fake_answer_token(&fake, &(FakeToken){.id = "t-1", .name = "dns"});
-        assert_int_equal(listing_visit_names(listing, came_ns, false, &reader.wait, note_name, names), 0);
+        assert_int_equal(names_visit(cache.names, came_ns, false, &reader.wait, note_name, names), 0);
         assert_string_equal(names, "dns|mail/x|web|");
 }
 
@@ -397,7 +384,6 @@ int main(void)
                 TEST(test_rejection_of_the_only_one),
                 TEST(test_rejections_come_to_an_end),
                 TEST(test_many_rejections),
-                TEST(test_forget_forgets_rejections),
                 TEST(test_token_scopes),
                 TEST(test_token_scope_that_is_gone),
                 TEST(test_token_scope_that_fails),

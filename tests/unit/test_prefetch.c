@@ -29,7 +29,7 @@ static int set_up_scan(void **state)
         for (int i = 0; i < COUNT; i++)
                 (void)snprintf(ids[i], sizeof ids[i], "t-%03d", i);
         (void)set_up_listing(state);
-        make_listing((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 1});
+        make_listing((ScopeIds){.dns_view_ids = views, .dns_view_id_count = 1});
         list(0, COUNT);
         return 0;
 }

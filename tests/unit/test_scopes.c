@@ -2,12 +2,16 @@
 
 #include "listing_fixture.h"
 
+#include "tokenfs/cache/resolve.h"
+
 static int admits(const char *id, bool give_up, ApiError *ret_error)
 {
         FakeReader reader;
         fake_reader_init(&reader);
         *ret_error = API_E_MALFORMED;
-        int r = listing_admits(listing, id, clock_now_ns(), give_up, &reader.wait, ret_error);
+        int r = resolve_admits(&cache, id,
+                &(ResolveReader){.since_ns = clock_now_ns(), .gives_up = give_up, .wait = &reader.wait},
+                ret_error);
         cache_wait_cancel(&reader.wait);
         return r;
 }
@@ -22,7 +26,7 @@ static void assert_admits(const char *id, ApiError expected)
 static bool admits_doc(FakeToken given)
 {
         TokenDoc *doc = fake_doc(&given);
-        bool admitted = listing_admits_doc(listing, doc);
+        bool admitted = scopes_admit_doc(cache.scopes, doc);
         token_doc_unref(doc);
         return admitted;
 }
@@ -30,14 +34,12 @@ static bool admits_doc(FakeToken given)
 static void test_none(void **state)
 {
         (void)state;
-        make_listing((ListingSettings){0});
-        assert_false(listing_has_scopes(listing));
+        make_listing((ScopeIds){0});
+        assert_true(scopes_are_open(cache.scopes));
         assert_admits("anything", API_OK);
         assert_int_equal(fake.started, 0); /* any id is reached without a right to list */
         assert_true(admits_doc((FakeToken){.id = "a"}));
-        size_t count;
-        (void)listing_token_ids(listing, &count);
-        assert_int_equal(count, 0);
+        assert_int_equal(scopes_ids(cache.scopes).token_id_count, 0);
 }
 
 static void test_tokens(void **state)
@@ -45,9 +47,9 @@ static void test_tokens(void **state)
         (void)state;
         char first[] = "t-1", second[] = "t-2";
         const char *ids[] = {first, second};
-        make_listing((ListingSettings){.token_ids = ids, .token_id_count = 2});
+        make_listing((ScopeIds){.token_ids = ids, .token_id_count = 2});
         memset(first, 'x', 3); /* scopes are copied */
-        assert_true(listing_has_scopes(listing));
+        assert_false(scopes_are_open(cache.scopes));
         assert_admits("t-1", API_OK);
         assert_admits("t-2", API_OK);
         assert_admits("t-3", API_E_NOT_FOUND);
@@ -64,16 +66,15 @@ static void test_tokens(void **state)
         listing_peek(listing, &answer);
         assert_true(answer.complete);
         assert_int_equal(fake.started, 0);
-        size_t count;
-        assert_string_equal(listing_token_ids(listing, &count)[1], "t-2");
-        assert_int_equal(count, 2);
+        assert_string_equal(scopes_ids(cache.scopes).token_ids[1], "t-2");
+        assert_int_equal(scopes_ids(cache.scopes).token_id_count, 2);
 }
 
 static void test_view(void **state)
 {
         (void)state;
         static const char *const views[] = {"dnsv-7"};
-        make_listing((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 1});
+        make_listing((ScopeIds){.dns_view_ids = views, .dns_view_id_count = 1});
         ApiError error;
         assert_int_equal(admits("a", false, &error), -EINPROGRESS);
         assert_string_equal(fake_call(&fake, API_LIST_ACCESS_TOKENS, NULL)->id, "dnsv-7");
@@ -92,7 +93,7 @@ static void test_resolver(void **state)
 {
         (void)state;
         static const char *const resolvers[] = {"gr-7"};
-        make_listing((ListingSettings){.resolver_ids = resolvers, .resolver_id_count = 1});
+        make_listing((ScopeIds){.resolver_ids = resolvers, .resolver_id_count = 1});
         ApiError error;
         assert_int_equal(admits("a", false, &error), -EINPROGRESS);
         fake_answer_ids(&fake, API_LIST_DNS_VIEWS, "gr-7", (const char *const[]){"v-1"}, 1, NULL);
@@ -109,7 +110,7 @@ static void test_mixed(void **state)
 {
         (void)state;
         static const char *const ids[] = {"t-1"}, *const views[] = {"v-1"}, *const resolvers[] = {"gr-1"};
-        make_listing((ListingSettings){.token_ids = ids,
+        make_listing((ScopeIds){.token_ids = ids,
                 .token_id_count = 1,
                 .dns_view_ids = views,
                 .dns_view_id_count = 1,
@@ -137,7 +138,7 @@ static void test_listing_does_not_tell(void **state)
         static const char *const views[] = {"v-1", "v-2"};
         static const ApiError errors[] = {API_E_ACCESS_DENIED, API_E_MALFORMED, API_E_SERVER};
         for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
-                make_listing((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 2});
+                make_listing((ScopeIds){.dns_view_ids = views, .dns_view_id_count = 2});
                 ApiError error;
                 assert_int_equal(admits("b", false, &error), -EINPROGRESS);
                 fake_answer_tokens(&fake, "v-1", (const FakeToken[]){{.id = "a"}}, 1, NULL);
@@ -146,7 +147,7 @@ static void test_listing_does_not_tell(void **state)
                 listing = listing_free(listing);
         }
         /* Nor does one that never comes. */
-        make_listing((ListingSettings){.dns_view_ids = views, .dns_view_id_count = 2});
+        make_listing((ScopeIds){.dns_view_ids = views, .dns_view_id_count = 2});
         ApiError error;
         assert_int_equal(admits("b", true, &error), 0);
         assert_int_equal(error, API_OK);

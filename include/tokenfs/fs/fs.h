@@ -6,9 +6,7 @@
 #include <sys/types.h>
 
 #include "tokenfs/base/buf.h"
-#include "tokenfs/cache/tokens.h"
-#include "tokenfs/cache/listing.h"
-#include "tokenfs/cache/resolvers.h"
+#include "tokenfs/cache/cache.h"
 #include "tokenfs/fuse/session.h"
 #include "tokenfs/fuse/nodes.h"
 #include "tokenfs/net/loop.h"
@@ -25,9 +23,7 @@ typedef struct FsSettings {
         Loop *loop;
         Session *session; /* borrowed; its INIT is done */
         Nodes *slots; /* borrowed; repaired */
-        Tokens *tokens; /* borrowed */
-        Listing *listing; /* borrowed */
-        Resolvers *resolvers; /* borrowed */
+        const Cache *cache; /* borrowed */
         uid_t uid;
         gid_t gid;
         mode_t mode, secret_mode; /* permission bits */

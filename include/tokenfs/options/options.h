@@ -9,6 +9,7 @@
 
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/log.h"
+#include "tokenfs/cache/scopes.h"
 
 typedef struct OptionList {
         char **items;
@@ -60,6 +61,8 @@ typedef struct Options {
  * wrong with it, and what is allowed) or -ENOMEM. `argv` may be reordered. What *ret_options held isn't freed. */
 int options_parse(int argc, char **argv, Buf *error, Options *ret_options);
 void options_deinit(Options *options);
+/* What `token=`, `dns_view=` and `resolver=` give. Borrowed. */
+ScopeIds options_scopes(const Options *options);
 
 /* The texts of -h and -V. */
 void options_help(Buf *out);

@@ -2,8 +2,7 @@
 /* Watching names in the worker: they are kept fresh though nobody reads, and the supervisor hears what they mean. */
 
 #include "tokenfs/base/cleanup.h"
-#include "tokenfs/cache/tokens.h"
-#include "tokenfs/cache/listing.h"
+#include "tokenfs/cache/cache.h"
 #include "tokenfs/options/options.h"
 #include "tokenfs/fs/fs.h"
 
@@ -17,8 +16,7 @@ typedef struct Watch Watch;
 
 typedef struct WatchSettings {
         Loop *loop;
-        Tokens *tokens;
-        Listing *listing;
+        const Cache *cache;
         Fs *fs;
         const Options *options;
         int line; /* to the supervisor: a ChangeReport a message; -1: it needn't hear */
