@@ -33,32 +33,36 @@ typedef struct Service {
         const char *config_key; /* in a [services] section */
         bool has_dual_stack_only; /* else it has both kinds of names */
         const char *global_url; /* of the endpoint without a region; NULL: none */
+        bool is_sign_in; /* its names are the partition's `sign_in` ones */
 } Service;
 
 static const Service services[] = {
         {"route53globalresolver", "route53globalresolver", "route53globalresolver-fips",
-                "AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER", "route53globalresolver", true, NULL},
-        {"sts", "sts", "sts-fips", "AWS_ENDPOINT_URL_STS", "sts", false, "https://sts.amazonaws.com"},
-        {"sso", "portal.sso", "portal.sso-fips", "AWS_ENDPOINT_URL_SSO", "sso", false, NULL},
-        {"sso-oidc", "oidc", "oidc-fips", "AWS_ENDPOINT_URL_SSO_OIDC", "sso_oidc", false, NULL},
+                "AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER", "route53globalresolver", true, NULL, false},
+        {"sts", "sts", "sts-fips", "AWS_ENDPOINT_URL_STS", "sts", false, "https://sts.amazonaws.com", false},
+        {"sso", "portal.sso", "portal.sso-fips", "AWS_ENDPOINT_URL_SSO", "sso", false, NULL, false},
+        {"sso-oidc", "oidc", "oidc-fips", "AWS_ENDPOINT_URL_SSO_OIDC", "sso_oidc", false, NULL, false},
+        {"signin", "signin", "signin-fips", "AWS_ENDPOINT_URL_SIGNIN", "signin", false, NULL, true},
 };
 
 /* The partition of the regions that begin so; the last is that of all others. */
 typedef struct Partition {
         const char *region_prefix;
-        const char *suffix, *dual_stack_suffix; /* NULL: has no such names */
+        const char *suffix, *dual_stack_suffix;
+        const char *sign_in, *sign_in_fips; /* NULL: named as other services are */
         bool is_all_fips; /* the ordinary names are the FIPS ones */
 } Partition;
 
 static const Partition partitions[] = {
-        {"cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn", false},
-        {"us-gov-", "amazonaws.com", "api.aws", true},
-        {"us-iso-", "c2s.ic.gov", NULL, false},
-        {"us-isob-", "sc2s.sgov.gov", NULL, false},
-        {"us-isof-", "csp.hci.ic.gov", NULL, false},
-        {"eu-isoe-", "cloud.adc-e.uk", NULL, false},
-        {"eusc-", "amazonaws.eu", "api.amazonwebservices.eu", false},
-        {"", "amazonaws.com", "api.aws", false},
+        {"cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn", "signin.amazonaws.cn", NULL, false},
+        {"us-gov-", "amazonaws.com", "api.aws", "signin.amazonaws-us-gov.com",
+                "signin-fips.amazonaws-us-gov.com", true},
+        {"us-iso-", "c2s.ic.gov", "api.aws.ic.gov", "signin.c2shome.ic.gov", NULL, false},
+        {"us-isob-", "sc2s.sgov.gov", "api.aws.scloud", "signin.sc2shome.sgov.gov", NULL, false},
+        {"us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov", "signin.csphome.hci.ic.gov", NULL, false},
+        {"eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk", "signin.csphome.adc-e.uk", NULL, false},
+        {"eusc-", "amazonaws.eu", "api.amazonwebservices.eu", "signin.amazonaws-eusc.eu", NULL, false},
+        {"", "amazonaws.com", "api.aws", "signin.aws.amazon.com", NULL, false},
 };
 
 /* A yes or no with what said so; NULL: nothing did. */
@@ -166,15 +170,21 @@ static const Partition *partition_of(const char *region)
         return partition;
 }
 
+/* The FIPS endpoint of this region has a name without a region. */
+#define SIGN_IN_FIPS_REGION "us-gov-west-1"
+
 static int append_own_name(
-        const Service *service, const char *region, bool use_fips, bool use_dual_stack, Buf *error, Buf *url)
+        const Service *service, const char *region, bool use_fips, bool use_dual_stack, Buf *url)
 {
         const Partition *partition = partition_of(region);
         use_dual_stack |= service->has_dual_stack_only;
         const char *suffix = use_dual_stack ? partition->dual_stack_suffix : partition->suffix;
-        if (!suffix)
-                return fail(error, "region %s has no dual-stack endpoint of %s%s", region, service->name,
-                        service->has_dual_stack_only ? "; name one with endpoint_url=" : "");
+        const char *sign_in = use_fips ? partition->sign_in_fips : partition->sign_in;
+        if (service->is_sign_in && sign_in && !use_dual_stack) {
+                bool has_region = !use_fips || strcmp(region, SIGN_IN_FIPS_REGION) != 0;
+                return buf_appendf(
+                        url, "https://%s%s%s", has_region ? region : "", has_region ? "." : "", sign_in);
+        }
         bool has_fips_name = use_dual_stack || !partition->is_all_fips;
         return buf_appendf(url, "https://%s.%s.%s",
                 use_fips && has_fips_name ? service->fips_host : service->host, region, suffix);
@@ -230,7 +240,7 @@ static int resolve(const Service *service, const char *region, OwnUrl own, Flag 
                 return parse_from(service->global_url, "default", signing_region, error, ret_endpoint);
 
         CLEANUP(buf_deinit) Buf url = BUF_INIT(512);
-        r = append_own_name(service, signing_region, fips.is_set, dual_stack.is_set, error, &url);
+        r = append_own_name(service, signing_region, fips.is_set, dual_stack.is_set, &url);
         return r < 0 ? r : parse_from(url.data, "default", signing_region, error, ret_endpoint);
 }
 

@@ -41,7 +41,7 @@ typedef struct AwsEndpointOptions {
  * that isn't loopback; a bad region; a flag that is neither true nor false; a services section that isn't there). */
 int aws_endpoint_resolver(
         const AwsEndpointOptions *options, const AwsConfig *config, Buf *error, AwsEndpoint *ret_endpoint);
-/* The endpoint of another service ("sts", "sso", "sso-oidc") in `region`: AWS_ENDPOINT_URL_STS and so on, the shared
+/* The endpoint of another service ("sts", "sso", "sso-oidc", "signin") in `region`: AWS_ENDPOINT_URL_STS and so on, the shared
  * config's, else the service's own (FIPS and dual-stack respected; `use_fips` as above). Errors as above, but plain http
  * isn't refused here: HttpRequest.allow_plain says whether the call may be made. */
 int aws_endpoint_service(const char *service, const char *region, bool use_fips, const AwsConfig *config,
