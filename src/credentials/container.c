@@ -113,6 +113,19 @@ static int set_token(ProviderRun *run, ContainerState *state)
         return 1;
 }
 
+/* In a pod's first second the agent answers, but knows nothing of the pod yet. */
+static bool is_not_ready(const HttpResponse *response)
+{
+        return response->status != 200 || !provider_answer_is_json(response);
+}
+
+static CredentialsError error_of_status(int status)
+{
+        if (status >= 500 || status == 429)
+                return CREDENTIALS_E_FAILED;
+        return status == 401 || status == 403 ? CREDENTIALS_E_REJECTED : CREDENTIALS_E_INVALID;
+}
+
 static void on_response(const HttpResponse *response, void *userdata)
 {
         ProviderRun *run = userdata;
@@ -121,9 +134,7 @@ static void on_response(const HttpResponse *response, void *userdata)
         if (response->error != HTTP_OK)
                 (void)provider_fail_call(run, "the container's host", response);
         else if (response->status != 200)
-                (void)provider_fail(run,
-                        response->status >= 500 || response->status == 429 ? CREDENTIALS_E_FAILED
-                                                                           : CREDENTIALS_E_REJECTED,
+                (void)provider_fail(run, error_of_status(response->status),
                         "the container's host answered with status %d; check the task's or pod's role",
                         response->status);
         else if ((r = json_parse(buf_str(&response->body), response->body.len, 8, &json)) == -ENOMEM)
@@ -160,7 +171,8 @@ static int container_start(ProviderRun *run)
                         .proxy = HTTP_PROXY_NONE,
                         .allow_plain = true,
                 },
-                CONTAINER_ATTEMPTS, CONTAINER_PAUSE_NS, on_response, run);
+                &(ProviderCallRules){CONTAINER_ATTEMPTS, CONTAINER_PAUSE_NS, is_not_ready, NULL}, on_response,
+                run);
         if (r == -ENOMEM)
                 return provider_no_memory(run);
         if (r < 0)

@@ -13,7 +13,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
 
-static bool is_passing(const HttpResponse *response)
+static bool is_transient(const HttpResponse *response)
 {
         switch (response->error) {
         case HTTP_OK: return response->status >= 500 || response->status == 429;
@@ -35,9 +35,13 @@ static void call_on_response(const HttpResponse *response, void *userdata)
 {
         ProviderCall *call = userdata;
         call->call = NULL;
-        if (call->attempts_left > 0 && is_passing(response) &&
-                loop_timer_set(&call->timer, clock_add_ns(clock_now_ns(), call->pause_ns)) == 0) {
-                call->pause_ns *= 2;
+        ProviderCallRules *rules = &call->rules;
+        bool is_repeated =
+                is_transient(response) || (response->error == HTTP_OK && rules->is_worth_repeating &&
+                                                  rules->is_worth_repeating(response));
+        if (rules->attempts > 0 && is_repeated &&
+                loop_timer_set(&call->timer, clock_add_ns(clock_now_ns(), rules->pause_ns)) == 0) {
+                rules->pause_ns *= 2;
                 return;
         }
         call_end(call, response);
@@ -45,7 +49,7 @@ static void call_on_response(const HttpResponse *response, void *userdata)
 
 static int call_attempt(ProviderCall *call)
 {
-        call->attempts_left--;
+        call->rules.attempts--;
         return http_start(call->context->http, &call->request, call_on_response, call, &call->call);
 }
 
@@ -53,18 +57,20 @@ static void call_on_timer(LoopTimer *timer, void *userdata)
 {
         (void)timer;
         ProviderCall *call = userdata;
-        if (call_attempt(call) < 0)
+        int r = call->rules.renew ? call->rules.renew(call->userdata) : 0;
+        if (r == 0)
+                r = call_attempt(call);
+        if (r < 0)
                 call_end(call, &(HttpResponse){.error = HTTP_E_MEMORY, .detail = "out of memory"});
 }
 
 int provider_call_start(ProviderCall *call, const ProviderContext *context, const HttpRequest *request,
-        unsigned attempts, uint64_t pause_ns, ProviderCallHandler *handler, void *userdata)
+        const ProviderCallRules *rules, ProviderCallHandler *handler, void *userdata)
 {
         *call = (ProviderCall){
                 .context = context,
                 .request = *request,
-                .attempts_left = attempts,
-                .pause_ns = pause_ns,
+                .rules = *rules,
                 .handler = handler,
                 .userdata = userdata,
         };
@@ -76,6 +82,12 @@ void provider_call_stop(ProviderCall *call)
 {
         call->call = http_cancel(call->call);
         loop_timer_cancel(&call->timer);
+}
+
+bool provider_answer_is_json(const HttpResponse *response)
+{
+        CLEANUP(json_free_p) cJSON *json = NULL;
+        return json_parse(buf_str(&response->body), response->body.len, 8, &json) == 0;
 }
 
 int provider_fail_call(ProviderRun *run, const char *what, const HttpResponse *response)

@@ -101,8 +101,19 @@ static void on_response(const HttpResponse *response, void *userdata)
         state->step(state, response);
 }
 
+static bool has_nothing(const HttpResponse *response)
+{
+        return response->status != 200 || response->body.len == 0;
+}
+
+static bool has_no_json(const HttpResponse *response)
+{
+        return has_nothing(response) || !provider_answer_is_json(response);
+}
+
 /* Returns -EINPROGRESS, or 0 with the failure set. */
-static int call(ImdsState *state, const char *method, const char *path, const char *more_path, ImdsStep *step)
+static int call(ImdsState *state, const char *method, const char *path, const char *more_path,
+        bool (*is_worth_repeating)(const HttpResponse *response), ImdsStep *step)
 {
         buf_clear(&state->url);
         (void)buf_appendf(&state->url, "%s%s%s", buf_str(&state->base), path, more_path);
@@ -123,7 +134,9 @@ static int call(ImdsState *state, const char *method, const char *path, const ch
                                 .proxy = HTTP_PROXY_NONE,
                                 .allow_plain = true,
                         },
-                        (unsigned)state->attempts, IMDS_PAUSE_NS, on_response, state);
+                        &(ProviderCallRules){
+                                (unsigned)state->attempts, IMDS_PAUSE_NS, is_worth_repeating, NULL},
+                        on_response, state);
         if (r == -ENOMEM)
                 return provider_no_memory(state->run);
         if (r < 0)
@@ -207,7 +220,7 @@ static void on_role(ImdsState *state, const HttpResponse *response)
         role[len] = '\0';
         Buf encoded = BUF_INIT(512);
         (void)buf_append_uri(&encoded, role, len, "+=,@");
-        go_on(state, call(state, "GET", IMDS_ROLES, buf_str(&encoded), on_credentials));
+        go_on(state, call(state, "GET", IMDS_ROLES, buf_str(&encoded), has_no_json, on_credentials));
         buf_deinit(&encoded);
 }
 
@@ -220,7 +233,7 @@ static void on_token(ImdsState *state, const HttpResponse *response)
                 (void)provider_pass(state->run, "the session token of the service is malformed");
                 provider_finish(state->run);
         } else if (is_token || (state->allows_v1 && response->status != 400)) {
-                go_on(state, call(state, "GET", IMDS_ROLES, "", on_role));
+                go_on(state, call(state, "GET", IMDS_ROLES, "", has_nothing, on_role));
         } else if (response->error == HTTP_E_TIMEOUT) {
                 (void)provider_pass(state->run,
                         "no answer; on an instance in a container, its hop limit must be at least 2");
@@ -242,7 +255,7 @@ static int imds_start(ProviderRun *run)
         state->run = run;
         if (read_settings(run, state) == 0)
                 return 0;
-        return call(state, "PUT", "latest/api/token", "", on_token);
+        return call(state, "PUT", "latest/api/token", "", NULL, on_token);
 }
 
 static void imds_stop(ProviderRun *run)

@@ -1,7 +1,8 @@
 /* credential_process: a program of the user's own that prints credentials as JSON.
  *
  * It is run without a shell, without our file descriptors, for at most a minute. What it says on its standard error is
- * dropped: such programs print tokens there, and a log isn't the place. So the remedy is to run it by hand. */
+ * dropped: such programs print tokens there, and a log isn't the place. So the remedy is to run it by hand.
+ * Any failure of it means that there are no credentials (ENOKEY): it says nothing about the API's endpoint. */
 
 #include "provider.h"
 
@@ -43,8 +44,7 @@ static void read_output(ProviderRun *run, const Buf *output)
 
 static int not_started(ProviderRun *run, int error)
 {
-        return provider_fail(run,
-                error == ENOMEM || error == EAGAIN ? CREDENTIALS_E_FAILED : CREDENTIALS_E_INVALID,
+        return provider_fail(run, CREDENTIALS_E_INVALID,
                 "credential_process can't be started: %s; check its path", strerrordesc_np(error));
 }
 
@@ -54,21 +54,21 @@ static void on_end(const RunnerResult *result, void *userdata)
         ProcessState *state = run->state;
         state->runner = NULL;
         if (result->end == RUNNER_TIMED_OUT)
-                (void)provider_fail(run, CREDENTIALS_E_FAILED,
+                (void)provider_fail(run, CREDENTIALS_E_INVALID,
                         "credential_process took over 60 seconds and was ended; " HINT);
         else if (result->end == RUNNER_TOO_MUCH)
                 (void)provider_fail(
                         run, CREDENTIALS_E_INVALID, "credential_process printed over 64 KiB; " HINT);
         else if (result->end == RUNNER_SIGNALLED)
-                (void)provider_fail(run, CREDENTIALS_E_FAILED, "credential_process died of signal %d; " HINT,
+                (void)provider_fail(run, CREDENTIALS_E_INVALID, "credential_process died of signal %d; " HINT,
                         result->status);
         else if (result->end == RUNNER_NOT_STARTED)
                 (void)not_started(run, result->status);
         else if (result->end == RUNNER_LOST)
-                (void)provider_fail(run, CREDENTIALS_E_FAILED, "credential_process can't be read: %s",
+                (void)provider_fail(run, CREDENTIALS_E_INVALID, "credential_process can't be read: %s",
                         strerrordesc_np(result->status));
         else if (result->status != 0)
-                (void)provider_fail(run, CREDENTIALS_E_FAILED,
+                (void)provider_fail(run, CREDENTIALS_E_INVALID,
                         "credential_process exited with status %d; " HINT, result->status);
         else
                 read_output(run, result->output);

@@ -134,7 +134,8 @@ static int start_call(SsoState *state, const char *service, const char *method, 
                                 .response_max = PROVIDER_ANSWER_MAX,
                                 .allow_plain = context->allow_plain_http,
                         },
-                        SSO_ATTEMPTS, SSO_PAUSE_NS, handler, state);
+                        &(ProviderCallRules){.attempts = SSO_ATTEMPTS, .pause_ns = SSO_PAUSE_NS}, handler,
+                        state);
         if (r == -ENOMEM)
                 return provider_no_memory(state->run);
         if (r < 0)

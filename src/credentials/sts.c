@@ -241,7 +241,8 @@ static int sts_send(StsCall *sts)
                                 .response_max = PROVIDER_ANSWER_MAX,
                                 .allow_plain = sts->run->context->allow_plain_http,
                         },
-                        STS_ATTEMPTS, STS_PAUSE_NS, on_response, sts);
+                        &(ProviderCallRules){.attempts = STS_ATTEMPTS, .pause_ns = STS_PAUSE_NS}, on_response,
+                        sts);
         if (r == -ENOMEM)
                 return provider_no_memory(sts->run);
         if (r < 0)

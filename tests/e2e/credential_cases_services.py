@@ -205,6 +205,13 @@ def container_with_user_like_localhost(world):
     world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI="http://localhost@192.0.2.1/keys")
 
 
+@case("container")
+def container_that_is_not_ready(world):
+    """In a pod's first second."""
+    world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI=world.fakes.url + "/keys")
+    world.fakes.faults["container"] = [(404, "", "text/plain"), (200, "", "text/plain")]
+
+
 @case("error")
 def container_that_answers_nonsense(world):
     world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI=world.fakes.url + "/keys")
@@ -289,3 +296,16 @@ def instance_whose_credentials_have_expired(world):
 @case("error")
 def instance_with_unknown_mode(world):
     world.set(AWS_EC2_METADATA_DISABLED=None, AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE="IPv5")
+
+
+@case("instance metadata")
+def instance_that_is_not_ready(world):
+    world.set(AWS_EC2_METADATA_DISABLED=None, AWS_METADATA_SERVICE_NUM_ATTEMPTS="4")
+    world.fakes.faults["imds_role"] = [(200, "", "text/plain"), (404, "", "text/plain")]
+    world.fakes.faults["imds_keys"] = [(404, "", "text/plain"), (200, "", "text/plain"), (200, "<html>", "text/plain")]
+
+
+@case("none")
+def instance_that_is_never_ready(world):
+    world.set(AWS_EC2_METADATA_DISABLED=None, AWS_METADATA_SERVICE_NUM_ATTEMPTS="2")
+    world.fakes.faults["imds_keys"] = [(404, "", "text/plain")] * 4

@@ -1,5 +1,7 @@
 """A world that botocore and we look at for credentials: a home directory, an environment, and fake services."""
 
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -9,22 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from unittest import mock
 
 import pytest
 
 import mounting
 from aws_fakes import stamp
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import newest_botocore     # noqa: E402   pylint: disable=wrong-import-position
+
 BUILD = os.environ.get("TOKENFS_BUILD") or str(pathlib.Path(mounting.BINARY).parent.parent)
 DUMP = f"{BUILD}/tests/unit/credentials_dump"
 HANG = 60
-METHODS = {
-    "env": "environment", "assume-role": "assume role", "assume-role-with-web-identity": "web identity",
-    "sso": "IAM Identity Center", "shared-credentials-file": "shared credentials file",
-    "custom-process": "credential_process", "config-file": "config file", "container-role": "container",
-    "iam-role": "instance metadata",
-}
 KEYS = "aws_access_key_id = AKIDFILE{0}\naws_secret_access_key = file-secret-{0}\n"
 ROLE = "role_arn = arn:aws:iam::123456789012:role/{}\n"
 SSO_ROLE = "sso_account_id = 000012345678\nsso_role_name = Reader+All\n"
@@ -173,30 +171,48 @@ class Dump:
         return outcome
 
 
-def ask_botocore(world):
-    """The outcome of botocore 1.29, in the same form as ours, less the words."""
-    credentials_module = pytest.importorskip("botocore.credentials", reason="NO python3-botocore HERE")
-    import botocore.session                                     # pylint: disable=import-outside-toplevel
-    import botocore.tokens                                      # pylint: disable=import-outside-toplevel
-    create_client = botocore.session.Session.create_client
+class Oracle:
+    """The newest botocore on this machine, to be asked; started once a test process."""
 
-    def create_client_here(self, name, *arguments, **named):
-        named["endpoint_url"] = world.fakes.url
-        return create_client(self, name, *arguments, **named)
+    def __init__(self):
+        python, _ = newest_botocore.find()
+        if python is None:
+            pytest.skip("NO botocore HERE: nothing was compared with it")
+        self.process = subprocess.Popen([python, str(pathlib.Path(__file__).with_name("botocore_oracle.py"))],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        hello = self._line()
+        self.release, self.has_login = hello["release"], hello["has_login"]
 
-    cache = str(world.home / ".aws/sso/cache")
-    with mock.patch.dict(os.environ, world.environ, clear=True), \
-            mock.patch.object(botocore.session.Session, "create_client", create_client_here), \
-            mock.patch.object(credentials_module.SSOProvider, "_SSO_TOKEN_CACHE_DIR", cache), \
-            mock.patch.object(botocore.tokens.SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR", cache):
-        try:
-            found = botocore.session.Session(profile=world.profile).get_credentials()
-            if found is None:
-                return {"error": "none"}
-            frozen = found.get_frozen_credentials()
-        except Exception as error:                              # pylint: disable=broad-except
-            return {"error": f"{type(error).__name__}: {error}"}
-        return {"provider": METHODS[found.method], "keys": (frozen.access_key, frozen.secret_key, frozen.token)}
+    def _line(self):
+        line = self.process.stdout.readline()
+        assert line, "the oracle died"
+        return json.loads(line)
+
+    def ask(self, world):
+        """Its outcome, in the same form as ours, less the words."""
+        question = {"environ": world.environ, "profile": world.profile, "home": str(world.home), "url": world.fakes.url}
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        answer = self._line()
+        return {**answer, "keys": tuple(answer["keys"])} if "keys" in answer else answer
+
+    def close(self):
+        """Ends it."""
+        self.process.stdin.close()
+        self.process.wait(HANG)
+        self.process.stdout.close()
+
+
+def ask_new_oracle(world):
+    """The outcome of one that runs where this thread runs: in another network."""
+    with contextlib.closing(Oracle()) as one:
+        return one.ask(world)
+
+
+@functools.cache
+def oracle():
+    """The one of this process; it ends with it, as its input does."""
+    return Oracle()
 
 
 def essence(outcome):

@@ -1,8 +1,8 @@
 """Which credentials are found: by botocore and by us, in the same environment, with the same files and services.
 
 The table of cases is run through both, and the outcome must be the same: which provider, which keys, or that there is
-an error, or nothing, and the same calls. Where the AWS tools have moved on since botocore 1.29, or we differ with
-reason, the cases stand on their own. No instance's or container's real address is ever called: endpoints are given.
+an error, or nothing, and the same calls. botocore is the newest release on this machine. Where releases differ, or we
+differ with reason, the cases stand on their own. No instance's or container's real address is ever called: endpoints are given.
 """
 
 import os
@@ -13,7 +13,7 @@ import pytest
 
 import credential_world
 from credential_cases_services import CASES
-from credential_world import KEYS, ask_botocore, essence
+from credential_world import KEYS, essence, oracle
 
 pytest_plugins = ["credential_fixture"]
 
@@ -25,7 +25,7 @@ def test_same_as_botocore(world, name):
     set_up, expected = CASES[name]
     set_up(world)
     calls = {kind: list(faults) for kind, faults in world.fakes.faults.items()}
-    theirs = ask_botocore(world)
+    theirs = oracle().ask(world)
     asked = [(call.kind, call.method) for call in world.fakes.calls]
     world.fakes.forget()
     world.fakes.faults = calls

@@ -9,7 +9,7 @@ from mounting import Mount, until
 from resolver import Resolver
 
 from aws_fakes import Fakes, keys_for
-from credential_world import World, ask_botocore, essence
+from credential_world import World, ask_new_oracle, essence
 from netns import Network
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT ROOT: nothing was tested of the hosts' own addresses")
@@ -74,7 +74,7 @@ def test_same_as_botocore(network, world_at, name):
     world = world_at(*SETTINGS[name])
     if "AWS_CONTAINER_AUTHORIZATION_TOKEN" in world.environ:
         world.fakes.container_token = world.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
-    theirs = network.inside(ask_botocore, world)
+    theirs = network.inside(ask_new_oracle, world)
     asked = [(call.kind, call.method, call.path) for call in world.fakes.calls]
     world.fakes.forget()
     ours = network.inside(world.ask_us)

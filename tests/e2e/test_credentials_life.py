@@ -12,7 +12,7 @@ import pytest
 from aws_fakes import keys_for
 from credential_cases import role_from_profile
 from credential_cases_services import web_identity_from_environment
-from credential_world import KEYS, ROLE, SSO_SESSION, ask_botocore
+from credential_world import KEYS, ROLE, SSO_SESSION, oracle
 
 pytest_plugins = ["credential_fixture"]
 
@@ -88,7 +88,7 @@ def test_profile_is_taken_away(world, what):
 
 def test_outage_of_the_service(world):
     """The last good credentials serve on while they are valid; then an error; then it recovers. One line for each."""
-    world.fakes.lifetime = 6
+    world.fakes.lifetime = 12
     world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI=world.fakes.url + "/keys")
     with world.dump(level="info") as dump:
         first = found(dump.get(), "container")
@@ -252,7 +252,7 @@ def test_sign_in_is_refreshed(world):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [name.name for name in path.parent.iterdir()] == [path.name]
     found(world.ask_us(), "IAM Identity Center")
-    assert ask_botocore(world)["provider"] == "IAM Identity Center"
+    assert oracle().ask(world)["provider"] == "IAM Identity Center"
     assert len(world.fakes.of("oidc")) == 1
 
 
@@ -547,7 +547,7 @@ def plant_container(world):
     """The host refuses, and echoes the authorization; the address has a secret in its query."""
     world.set(AWS_CONTAINER_CREDENTIALS_FULL_URI=world.fakes.url + f"/{PLANTED}1?key={PLANTED}2",
               AWS_CONTAINER_AUTHORIZATION_TOKEN=PLANTED + "3")
-    world.fakes.faults["container"] = [(403, PLANTED + "3", "text/plain")] * 4
+    world.fakes.faults["container"] = [(403, PLANTED + "3", "text/plain")] * 9
 
 
 def plant_container_token(world):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from mounting import MountFailed, until
-from resolver import ACCESS_KEY
+from resolver import ACCESS_KEY, SECRET_KEY
 
 import aws_fakes
 from netns import Network
@@ -182,3 +182,20 @@ def test_endpoint_of_sts(mount, token, environ, options, host):
         fs.start({"timeout": 2, **options})
         assert fs.read_error(token["id"], "value") != "OK"
         until(lambda: lines_with(fs, f" {host} can't be found"), "the look-up")
+
+
+def test_a_program_that_fails(mount, token):
+    """ENOKEY, not "No route to host": nothing is wrong with the endpoint, and the status says so. It may work later."""
+    fs = mount(environ=NO_KEYS, start=False)
+    program = write_home(fs, "bin/credentials", "#!/bin/sh\nexit 3\n")
+    os.chmod(program, 0o755)
+    write_home(fs, ".aws/config", f"[default]\ncredential_process = {program}\n")
+    fs.start({"negative_ttl": 0, "timeout": 3})
+    assert fs.read_error(token["id"], "value") == "ENOKEY"
+    status = fs.status()
+    assert status["endpoint"]["state"] == "ok" and "exited with status 3" in status["credentials"]["error"], status
+    write_home(fs, "bin/new", '#!/bin/sh\necho \'{"Version": 1, "AccessKeyId": "%s", "SecretAccessKey": "%s"}\'\n'
+               % (ACCESS_KEY, SECRET_KEY))
+    os.chmod(f"{fs.home}/bin/new", 0o755)
+    os.rename(f"{fs.home}/bin/new", program)
+    until(lambda: fs.read_error(token["id"], "value") == "OK", "the program works again")
