@@ -100,7 +100,9 @@ def why_not():
 class Systemd:
     """One systemd: `with Systemd(directory, units) as systemd: systemd.ctl("start", "x.service")`."""
 
-    def __init__(self, directory, units):
+    def __init__(self, directory, units, boot=BOOT, environ=None):
+        self.boot = boot
+        self.environ = environ or {}
         self.units = pathlib.Path(directory) / "units"
         self.units.mkdir()
         for name in EMPTY:
@@ -114,8 +116,8 @@ class Systemd:
     def __enter__(self):
         self.cgroup.make()
         self.process = subprocess.Popen(
-            ["unshare", "-p", "-f", "-m", "-C", "--mount-proc", "--kill-child=KILL", "bash", "-c", BOOT],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "RIG_UNITS": str(self.units)},
+            ["unshare", "-p", "-f", "-m", "-C", "--mount-proc", "--kill-child=KILL", "bash", "-c", self.boot],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "RIG_UNITS": str(self.units), **self.environ},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             start_new_session=True, preexec_fn=self.cgroup.enter)       # pylint: disable=subprocess-popen-preexec-fn
         try:

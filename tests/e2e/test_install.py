@@ -11,29 +11,16 @@ import pytest
 
 import boxed
 from mounting import BINARY, FIELDS, TREE
+from tools import need, run
 
 BUILD = pathlib.Path(BINARY).parent.parent
 DIST = BUILD / "src/dist"
 INSTALLED = {
     "usr/local/sbin/tokenfs", "sbin/mount.tokenfs", "usr/local/share/man/man8/tokenfs.8",
     "usr/local/share/man/man8/mount.tokenfs.8", "usr/local/share/bash-completion/completions/tokenfs",
-    "usr/local/lib/systemd/system/tokenfs@.service", "usr/local/lib/sysusers.d/tokenfs.conf",
+    "usr/local/libexec/tokenfs/instances", "usr/local/lib/systemd/system/tokenfs@.service", "usr/local/lib/sysusers.d/tokenfs.conf",
     "usr/local/lib/tmpfiles.d/tokenfs.conf", "usr/local/share/doc/tokenfs/README.md",
 }
-
-
-def run(*command, check=True, **more):
-    """Runs a program; gives the CompletedProcess."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=600, **more)
-    assert not check or done.returncode == 0, (command, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
-    return done
-
-
-def needs(*programs):
-    """Skips, loudly, without these programs."""
-    missing = [name for name in programs if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"NO {', '.join(missing)} HERE: this was not tested")
 
 
 def test_meson_install(directory):
@@ -64,7 +51,7 @@ def test_install_outside_of_usr(directory):
 
 def test_page_is_clean():
     """mandoc and man-db have no complaint."""
-    needs("mandoc", "man")
+    need("mandoc", "man")
     lint = run("mandoc", "-T", "lint", "-W", "all", DIST / "tokenfs.8", check=False)
     assert lint.stdout == "" and lint.stderr == ""
     warned = run("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", DIST / "tokenfs.8",
@@ -190,76 +177,6 @@ def test_completion(directory):
     (directory / "plain").touch()
     assert complete(f"tokenfs {directory}/pl") == {str(directory / "place")}
     assert complete(f"tokenfs --wait {directory}/pl") == {str(directory / "place"), str(directory / "plain")}
-
-
-# The Debian package.
-
-IN_PACKAGE = {
-    "usr/lib/systemd/system/tokenfs@.service", "usr/lib/sysusers.d/tokenfs.conf", "usr/lib/tmpfiles.d/tokenfs.conf",
-    "usr/sbin/tokenfs", "usr/sbin/mount.tokenfs", "usr/share/bash-completion/completions/tokenfs",
-    "usr/share/man/man8/tokenfs.8.gz", "usr/share/man/man8/mount.tokenfs.8.gz",
-}
-
-# A root of its own, made of the machine's: what is done in it is gone with it.
-CHROOT = r"""
-set -e
-mount --make-rprivate /
-mkdir "$BOX/layers"
-mount -t tmpfs -o mode=0755 tmpfs "$BOX/layers"
-cd "$BOX/layers"
-mkdir up work root
-mount -t overlay -o lowerdir=/,upperdir=up,workdir=work overlay root
-mkdir -p root/dev root/proc root/sys root/run
-mount --rbind /dev root/dev
-mount --rbind /proc root/proc
-mount --rbind /sys root/sys
-mount -t tmpfs tmpfs root/run
-mount -t tmpfs tmpfs root/tmp
-cp "$DEB" root/tmp/tokenfs.deb
-exec chroot root bash -c "$1"
-"""
-
-LIFE = r"""
-set -e
-export DEBIAN_FRONTEND=noninteractive
-dpkg -i /tmp/tokenfs.deb
-echo "== installed"
-dpkg -V tokenfs
-tokenfs -V
-id -u tokenfs
-stat -c '%U:%G %a' /run/tokenfs /etc/tokenfs /var/lib/tokenfs
-mkdir /run/tokens
-mount -t tokenfs -o user=tokenfs,ttl=30 office /run/tokens
-trap 'umount -l /run/tokens' EXIT
-echo "== $(cat "/run/tokens/$TOKEN/value")"
-umount /run/tokens
-trap - EXIT
-for _ in $(seq 100); do ls /proc/*/exe -l 2>/dev/null | grep -q "[/]usr/sbin/tokenfs" || break; sleep 0.1; done
-dpkg --purge tokenfs
-[ ! -e /usr/sbin/tokenfs ] && [ ! -L /usr/sbin/mount.tokenfs ] && [ ! -e /usr/lib/systemd/system/tokenfs@.service ]
-echo "== purged"
-"""
-
-
-def test_debian_package(resolver, token, directory):
-    """Builds the package; lintian has nothing to say; it is installed, used, and removed without a trace."""
-    needs("dpkg-buildpackage", "dh", "lintian", "meson")
-    last = run(TREE / "src/dist/build-deb", directory, env={**os.environ, "HOME": str(directory)}).stdout.splitlines()[-1]
-    deb = pathlib.Path(last)
-    assert deb.parent == directory and deb.suffix == ".deb"
-    listed = {line.split()[5][2:] for line in run("dpkg-deb", "-c", deb).stdout.splitlines()}
-    assert IN_PACKAGE <= listed
-    assert "fuse3" in run("dpkg-deb", "-f", deb, "Depends").stdout
-    root = ["--allow-root"] if os.geteuid() == 0 else []
-    lint = run("lintian", *root, "-I", "--pedantic", "--fail-on", "error,warning,info,pedantic", deb, check=False)
-    assert lint.returncode == 0 and lint.stdout == "", lint.stdout + lint.stderr
-    if boxed.why_not():
-        pytest.skip(f"THE PACKAGE WAS NOT INSTALLED: {boxed.why_not()}")
-    (directory / "box").mkdir()
-    environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "BOX": str(directory / "box"), "DEB": str(deb), "TOKEN": token["id"],
-               "HOME": "/root", "AWS_EC2_METADATA_DISABLED": "true", **resolver.environ()}
-    done = run("unshare", "-m", "bash", "-c", CHROOT, "bash", LIFE, env=environ)
-    assert "== installed" in done.stdout and f"== {token['value']}\n" in done.stdout and "== purged" in done.stdout
 
 
 def test_examples_are_read(directory):

@@ -2,25 +2,17 @@
 
 import json
 import pathlib
-import shutil
 import socket
 import subprocess
 import urllib.parse
 import urllib.request
 
-import pytest
-
 from mounting import HANG, TREE, until
+from tools import need
 
 EXAMPLES = TREE / "src/dist/examples"
 RULES = EXAMPLES / "tokenfs.rules.yml"
 HERE = pathlib.Path(__file__).resolve().parent
-
-
-def needs(*programs):
-    """Skips, loudly, without these programs."""
-    missing = [name for name in programs if shutil.which(name) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"NO {', '.join(missing)} HERE: this was not tested")
 
 
 def promtool(*arguments, text=None):
@@ -38,16 +30,16 @@ def token_ok(fs, id):
     return found[0] if found else None
 
 
-@needs("promtool")
 def test_rules():
     """Each alert fires when it should, and not when it shouldn't."""
+    need("promtool")
     assert "SUCCESS" in promtool("check", "rules", RULES)
     assert "SUCCESS" in promtool("test", "rules", HERE / "rules_test.yml")
 
 
-@needs("promtool")
 def test_rules_are_all_tested():
     """An alert that nobody ever saw firing isn't one."""
+    need("promtool")
     names = [line.split()[-1] for line in RULES.read_text().splitlines() if "- alert:" in line]
     tested = (HERE / "rules_test.yml").read_text()
     assert len(names) == len(set(names)) > 5
@@ -56,9 +48,9 @@ def test_rules_are_all_tested():
         assert any("exp_labels" in text.split("alertname:")[0] for text in part), name
 
 
-@needs("promtool")
 def test_conventions(mount, resolver, token):
     """`promtool check metrics` has nothing to say, whatever has happened."""
+    need("promtool")
     resolver.add_token(name="it's/a name")
     fs = mount()
     fs.ls(".by_name")
@@ -201,9 +193,9 @@ def queries():
             yield panel["title"], text
 
 
-@needs("prometheus", "prometheus-node-exporter")
 def test_dashboard_and_rules_on_the_real_thing(mount, resolver, token, directory):
     """Two mounts in one textfile directory, by links; every query of the dashboard gives something; an alert is pending."""
+    need("prometheus", "prometheus-node-exporter")
     mounts = [mount(ttl=0.5), mount(ttl=0.5)]
     textfiles = directory / "textfiles"
     textfiles.mkdir()

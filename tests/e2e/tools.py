@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import subprocess
 
 import pytest
 
 PACKAGES = {
+    "dh": "debhelper", "dpkg-buildpackage": "dpkg-dev", "promtool": "prometheus",
     "ansible-playbook": "ansible-core", "bwrap": "bubblewrap", "busybox": "busybox-static", "envsubst": "gettext-base",
     "inotifywait": "inotify-tools", "newuidmap": "uidmap", "puppet": "puppet-agent", "systemd-nspawn": "systemd-container",
     "unshare": "util-linux", "setpriv": "util-linux",
@@ -19,3 +21,10 @@ def need(*programs):
     if missing:
         pytest.skip(f"NOT INSTALLED: apt-get install {' '.join(PACKAGES.get(program, program) for program in missing)}")
     return shutil.which(programs[0], path=PATH)
+
+
+def run(*command, check=True, **more):
+    """Runs a program; gives the CompletedProcess."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=600, **more)
+    assert not check or done.returncode == 0, (command, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
+    return done
