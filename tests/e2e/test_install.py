@@ -18,6 +18,7 @@ DIST = BUILD / "src/dist"
 INSTALLED = {
     "usr/local/sbin/tokenfs", "sbin/mount.tokenfs", "usr/local/share/man/man8/tokenfs.8",
     "usr/local/share/man/man8/mount.tokenfs.8", "usr/local/share/bash-completion/completions/tokenfs",
+    "usr/local/lib/systemd/system/tokenfs-repair.service", "usr/local/lib/systemd/system/tokenfs-repair.timer",
     "usr/local/libexec/tokenfs/instances", "usr/local/lib/systemd/system/tokenfs@.service", "usr/local/lib/sysusers.d/tokenfs.conf",
     "usr/local/lib/tmpfiles.d/tokenfs.conf", "usr/local/share/doc/tokenfs/README.md",
 }

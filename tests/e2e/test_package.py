@@ -43,7 +43,7 @@ cd root
 pivot_root . old
 umount -l /old
 mount --make-rshared /
-export container=rig SYSTEMD_UNIT_PATH=/run/units:/etc/systemd/system:/usr/lib/systemd/system
+export container=rig SYSTEMD_UNIT_PATH=/run/units:
 exec """ + systemd_rig.SYSTEMD + r""" --system --unit=rig.target --log-target=null --show-status=no
 """
 
@@ -141,6 +141,29 @@ def upgrade(host):
     assert int(read.split()[1]) > 0
 
 
+def repair(host, resolver):
+    """A mount of fstab whose processes are all killed: mount -a leaves it dead, the package's service doesn't."""
+    environ = resolver.environ()
+    host.sh("mkdir /srv/fstab; install -o tokenfs -m 700 -d /var/lib/tokenfs/.aws; "
+            f"printf '[default]\\nendpoint_url = {resolver.url}\\n' >/var/lib/tokenfs/.aws/config; "
+            f"printf '[default]\\naws_access_key_id = {environ['AWS_ACCESS_KEY_ID']}\\n"
+            f"aws_secret_access_key = {environ['AWS_SECRET_ACCESS_KEY']}\\n' >/var/lib/tokenfs/.aws/credentials; "
+            "chown tokenfs /var/lib/tokenfs/.aws/*; "
+            "echo 'office /srv/fstab tokenfs allow_other,ttl=30,user=tokenfs,_netdev,nofail 0 0' >>/etc/fstab")
+    host.sh("systemctl daemon-reload; systemctl start srv-fstab.mount")
+    file = host.plain.replace("/srv/tokens", "/srv/fstab")
+    assert host.sh(f"cat {file}") == host.value
+    host.sh("for pid in $(/usr/libexec/tokenfs/instances list); do ! grep -q srv/fstab /proc/$pid/cmdline || "
+            "kill -9 $pid $(cat /proc/$pid/task/$pid/children); done")
+    until(lambda: "not connected" in host.sh(f"cat {file} 2>&1", check=False), "the end")
+    host.sh("mount -a")
+    assert "not connected" in host.sh(f"cat {file} 2>&1", check=False)
+    host.sh("systemctl start tokenfs-repair.service")
+    assert host.sh(f"cat {file}") == host.value
+    assert "srv-fstab.mount" in host.sh("cat /proc/$(/usr/libexec/tokenfs/instances list | tail -n 1)/cgroup")
+    host.sh("systemctl enable --now tokenfs-repair.timer")
+
+
 def remove(host):
     """Removal stops all instances; purging leaves the administrator's settings, and nothing else but the user."""
     host.sh("mkdir '/srv/a dead one'; mount -t tokenfs -o ttl=30 office '/srv/a dead one'; "
@@ -151,7 +174,7 @@ def remove(host):
     assert "fuse.tokenfs" not in host.sh("cat /proc/self/mountinfo")
     assert host.sh("ls /etc/tokenfs /var/lib/tokenfs -d").split() == ["/etc/tokenfs", "/var/lib/tokenfs"]
     host.sh("dpkg --purge tokenfs")
-    there = ("/usr/sbin/tokenfs /usr/sbin/mount.tokenfs /usr/libexec/tokenfs /usr/lib/systemd/system/tokenfs@.service "
+    there = ("/etc/systemd/system/timers.target.wants/tokenfs-repair.timer /usr/sbin/tokenfs /usr/sbin/mount.tokenfs /usr/libexec/tokenfs /usr/lib/systemd/system/tokenfs@.service "
              "/var/lib/tokenfs /run/tokenfs /etc/systemd/system/multi-user.target.wants/tokenfs@office.service")
     assert host.sh(f"for path in {there}; do [ ! -e $path ] && [ ! -L $path ] || echo $path; done") == ""
     assert host.sh("ls /etc/tokenfs") == "office.conf\n"
@@ -175,6 +198,7 @@ def test_life(resolver, token, directory):
         host = Host(systemd, token)
         install(host, resolver)
         upgrade(host)
+        repair(host, resolver)
         remove(host)
 
 
