@@ -12,8 +12,10 @@
 #include "tokenfs/base/log.h"
 #include "tokenfs/commands/check.h"
 #include "tokenfs/options/options.h"
-#include "tokenfs/supervisor/supervisor.h"
 #include "tokenfs/commands/wait.h"
+#include "tokenfs/supervisor/mount-only.h"
+#include "tokenfs/supervisor/supervisor.h"
+#include "tokenfs/worker/privileges.h"
 
 /* Where a standard stream is closed, the next descriptor that is opened takes its number: the connection to the kernel,
  * in which the log would be written then. */
@@ -53,7 +55,7 @@ static int run(const Options *options, char **argv)
         case OPTIONS_NOTHING: return EXIT_SUCCESS;
         case OPTIONS_CHECK: return check_run(options);
         case OPTIONS_WAIT: return wait_run(options);
-        case OPTIONS_MOUNT_ONLY: return supervisor_mount_only(options);
+        case OPTIONS_MOUNT_ONLY: return mount_only_run(options);
         case OPTIONS_MOUNT: return supervisor_run(options, argv);
         }
         return EXIT_FAILURE;
@@ -61,6 +63,7 @@ static int run(const Options *options, char **argv)
 
 int main(int argc, char **argv)
 {
+        privileges_hide(); /* first: until then any process of the same user may look into this one */
         open_standard_streams();
         reset_signals();
         Options options;

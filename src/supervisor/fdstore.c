@@ -1,81 +1,78 @@
-/* A mount whose connection the service manager keeps.
+/* The service manager's file descriptor store.
  *
  * Why: mounting takes a privilege, and must happen where all can see it; serving takes none, and is best done in a
  * sandbox whose mounts nobody else sees. So a service mounts in one step (tokenfs --mount-only, with all privileges)
- * and serves in the next (tokenfs -f, without any): the manager hands the connection from one to the other. And it goes
- * on keeping it: when the supervisor is killed, the one that the manager starts instead goes on with the same mount,
- * and readers notice nothing but a pause.
+ * and serves in the next (tokenfs -f, without any): the manager hands the connection from one to the other. It goes on
+ * keeping the connection: when the supervisor is killed, the one that the manager starts next goes on with the same
+ * mount, and readers notice nothing but a pause.
  *
- * How: the manager keeps the connection until somebody begins to serve it, and, once a worker serves, the connection,
- * the INIT message and the table of slots. Those are what a hot upgrade hands over, so that the successor of a killed
- * supervisor is one that took over without a worker. A start that fails in between leaves nothing kept: the mount is
- * dead then, and made anew by the next start. */
+ * How: the manager keeps the connection until a supervisor begins to serve it, and, once a worker serves, the
+ * connection, the table of slots and the state: the three that a hot upgrade passes on. A start that fails in between
+ * leaves nothing kept: the mount is dead then, and the next start makes it anew. */
+
+#include "fdstore.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tokenfs/base/daemonize.h"
-#include "tokenfs/fuse/mounts.h"
-#include "supervisor.h"
-#include "tokenfs/supervisor/supervisor.h"
 #include "sdnotify.h"
 #include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/daemonize.h"
 #include "tokenfs/base/log.h"
+#include "tokenfs/fuse/mounts.h"
+#include "tokenfs/supervisor/mount-only.h"
 
 #define KEEP_FUSE "tokenfs-fuse"
-#define KEEP_INIT "tokenfs-init"
 #define KEEP_SLOTS "tokenfs-slots"
+#define KEEP_STATE "tokenfs-state"
 
-void supervisor_keep(const Supervisor *supervisor)
+void fdstore_save(const Mount *mount)
 {
-        size_t len = 0;
-        const void *init = session_init_message(supervisor->session, &len);
-        int fd CLEANUP(cleanup_close) = -1;
-        int r = handover_store(init, len, &fd);
+        int r = sdnotify_keep(KEEP_STATE, mount->state_fd);
         if (r == 0)
-                r = sdnotify_keep(KEEP_INIT, fd);
+                r = sdnotify_keep(KEEP_SLOTS, nodes_fd(mount->slots));
         if (r == 0)
-                r = sdnotify_keep(KEEP_SLOTS, nodes_fd(supervisor->slots));
-        if (r == 0)
-                r = sdnotify_keep(KEEP_FUSE, session_fd(supervisor->session));
+                r = sdnotify_keep(KEEP_FUSE, session_fd(mount->session));
         if (r < 0)
                 log_warning(
                         "the service manager can't keep the mount for a successor: %s", strerrordesc_np(-r));
 }
 
-static int start_first(Supervisor *supervisor, Handover *kept)
+/* A connection that no process has served yet; the session takes the descriptor. */
+static int load_prepared(const Options *options, int fuse_fd, Mount *ret_mount)
 {
         char where[32];
-        (void)snprintf(where, sizeof where, "/dev/fd/%d", kept->fuse_fd);
-        supervisor->mountpoint = TAKE(kept->mountpoint);
-        sdnotify_drop(KEEP_FUSE); /* the INIT that it waits with can be answered only once */
-        kept->fuse_fd = -1; /* the session's now */
-        supervisor->is_kept = true;
-        return supervisor_start_on(supervisor, where);
-}
-
-int supervisor_start_kept(Supervisor *supervisor)
-{
-        CLEANUP(handover_deinit) Handover kept = HANDOVER_INIT;
-        kept.fuse_fd = sdnotify_kept(KEEP_FUSE);
-        kept.init_fd = sdnotify_kept(KEEP_INIT);
-        kept.slots_fd = sdnotify_kept(KEEP_SLOTS);
-        if (kept.fuse_fd < 0)
-                return -ENOENT;
-        int r = mounts_resolve(supervisor->options->mountpoint, &kept.mountpoint);
+        CLEANUP(cleanup_free) char *path = NULL;
+        int r = mounts_resolve(options->mountpoint, &path);
         if (r < 0) {
-                log_error("can't find %s, whose connection was kept: %s", supervisor->options->mountpoint,
+                log_error("can't find %s, whose connection was kept: %s", options->mountpoint,
                         strerrordesc_np(-r));
                 return r == -ENOENT ? -ENODEV : r;
         }
-        if (kept.init_fd < 0 || kept.slots_fd < 0)
-                return start_first(supervisor, &kept);
-        supervisor->is_revived = true;
-        r = supervisor_open_signals(supervisor);
-        return r < 0 ? r : supervisor_adopt(supervisor, &kept);
+        (void)snprintf(where, sizeof where, "/dev/fd/%d", fuse_fd);
+        sdnotify_drop(KEEP_FUSE); /* the INIT that it waits with can be answered only once */
+        r = mount_make(options, path, where, ret_mount);
+        if (r < 0)
+                return r;
+        path = NULL;
+        ret_mount->origin = MOUNT_PREPARED;
+        return 0;
+}
+
+int fdstore_load(const Options *options, Mount *ret_mount)
+{
+        int fuse_fd = sdnotify_kept(KEEP_FUSE);
+        int slots_fd CLEANUP(cleanup_close) = sdnotify_kept(KEEP_SLOTS);
+        int state_fd CLEANUP(cleanup_close) = sdnotify_kept(KEEP_STATE);
+        if (fuse_fd < 0)
+                return -ENOENT;
+        if (slots_fd < 0 || state_fd < 0)
+                return load_prepared(options, fuse_fd, ret_mount);
+        int r = mount_adopt(options, MOUNT_REVIVED, fuse_fd, slots_fd, state_fd, ret_mount);
+        slots_fd = state_fd = -1; /* taken */
+        return r == -ENOENT ? -EINVAL : r;
 }
 
 /* > 0: there is nothing to do. */
@@ -96,54 +93,50 @@ static int look_at_mountpoint(const char *path)
         return mounts_prepare(path);
 }
 
-static int mount_and_keep(Supervisor *supervisor)
+static int mount_and_keep(const Options *options, const char *path)
 {
-        int r = supervisor_new_session(supervisor);
+        CLEANUP(session_free_p) Session *session = NULL;
+        int r = mount_new_session(options, &session);
         if (r == 0)
-                r = session_mount(supervisor->session, supervisor->mountpoint);
+                r = session_mount(session, path);
         if (r < 0)
                 return r;
         sdnotify_drop(KEEP_FUSE);
-        sdnotify_drop(KEEP_INIT);
         sdnotify_drop(KEEP_SLOTS);
-        r = sdnotify_keep(KEEP_FUSE, session_fd(supervisor->session));
+        sdnotify_drop(KEEP_STATE);
+        r = sdnotify_keep(KEEP_FUSE, session_fd(session));
         if (r < 0)
-                session_unmount(supervisor->session);
+                session_unmount(session);
         return r;
 }
 
-static int mount_only(Supervisor *supervisor)
+static int mount_only(const Options *options)
 {
-        const char *given = supervisor->options->mountpoint;
+        const char *given = options->mountpoint;
+        CLEANUP(cleanup_free) char *path = NULL;
         if (!sdnotify_is_listening()) {
                 log_error("--mount-only is for services: there is no service manager here (NOTIFY_SOCKET)");
                 return -EINVAL;
         }
-        int r = mounts_resolve(given, &supervisor->mountpoint);
+        int r = mounts_resolve(given, &path);
         if (r == -ENOENT) /* its last part is made */
-                r = mounts_resolve_parent(given, &supervisor->mountpoint);
+                r = mounts_resolve_parent(given, &path);
         if (r == 0)
-                r = look_at_mountpoint(supervisor->mountpoint);
+                r = look_at_mountpoint(path);
         if (r > 0) {
-                log_info("%s is mounted, and waits for who serves it", supervisor->mountpoint);
+                log_info("%s is mounted, and waits for a process to serve it", path);
                 return 0;
         }
         if (r == 0)
-                r = mount_and_keep(supervisor);
+                r = mount_and_keep(options, path);
         if (r < 0)
                 log_error("can't mount on %s: %s", given,
-                        r == -EBUSY    ? "it is mounted already (umount it first)"
-                        : r == -ENOSYS ? "/proc isn't mounted here"
-                                       : strerrordesc_np(-r));
+                        r == -EBUSY ? "it is mounted already (umount it first)" : strerrordesc_np(-r));
         return r;
 }
 
-int supervisor_mount_only(const Options *options)
+int mount_only_run(const Options *options)
 {
-        Supervisor supervisor = {.options = options, .report = -1, .control = -1, .signals = -1};
         log_open(options->log_level, false);
-        int r = mount_only(&supervisor);
-        session_free(supervisor.session);
-        free(supervisor.mountpoint);
-        return r < 0 ? EXIT_MOUNT : EXIT_SUCCESS;
+        return mount_only(options) < 0 ? EXIT_MOUNT : EXIT_SUCCESS;
 }

@@ -25,7 +25,6 @@
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
-#include "tokenfs/base/parse.h"
 #include "tokenfs/base/pidfd.h"
 
 #define COMMAND_NS (60 * NS_PER_S)
@@ -33,15 +32,13 @@
 #define PAUSE_NS NS_PER_S
 #define FORGET_MS 5000
 #define PATH_VARIABLE "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define STATE_VARIABLE "TOKENFS_CHANGES"
-#define STATE_MAX ((size_t)16 * 1024 * 1024)
 #define REPORTS_A_TURN 16
 
 /* Makes the kernel forget the files of the name; not for long, as readers who wait may hold them. */
-static void make_kernel_forget(const Supervisor *supervisor, const char *name)
+static void make_kernel_forget(const Hook *hook, const char *name)
 {
         pid_t pid = 0;
-        if (notify_start_name(supervisor->session, supervisor->slots, name, &pid) < 0)
+        if (notify_start_name(hook->mount->session, hook->mount->slots, name, &pid) < 0)
                 return;
         int fd CLEANUP(cleanup_close) = pidfd_get(pid);
         struct pollfd ended = {.fd = fd, .events = POLLIN};
@@ -69,7 +66,7 @@ static void set_up_process(void)
 }
 
 /* The environment: pairs in one block of memory, borrowed until the next call. */
-static char **make_environment(const Supervisor *supervisor, const Change *change)
+static char **make_environment(const Hook *hook, const Change *change)
 {
         static char *pointers[8];
         const char *const pairs[][2] = {
@@ -77,7 +74,7 @@ static char **make_environment(const Supervisor *supervisor, const Change *chang
                 {"TOKENFS_NAME", change->name},
                 {"TOKENFS_OLD_ID", change->told},
                 {"TOKENFS_NEW_ID", change->now},
-                {"TOKENFS_MOUNTPOINT", supervisor->mountpoint},
+                {"TOKENFS_MOUNTPOINT", hook->mount->path},
         };
         static char path[] = PATH_VARIABLE;
         size_t count = 0;
@@ -92,15 +89,15 @@ static char **make_environment(const Supervisor *supervisor, const Change *chang
 }
 
 /* The helper; doesn't return. */
-static void be_helper(const Supervisor *supervisor, const Change *change)
+static void be_helper(const Hook *hook, const Change *change)
 {
         char **words = NULL;
         set_up_process();
-        int r = shellwords_split(supervisor->options->on_change, &words);
-        char **environment = r == 0 ? make_environment(supervisor, change) : NULL;
+        int r = shellwords_split(hook->options->on_change, &words);
+        char **environment = r == 0 ? make_environment(hook, change) : NULL;
         if (!environment)
                 _exit(126);
-        make_kernel_forget(supervisor, change->name);
+        make_kernel_forget(hook, change->name);
         (void)close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
         environ = environment; /* where PATH is looked up */
         (void)execvp(words[0], words);
@@ -108,65 +105,88 @@ static void be_helper(const Supervisor *supervisor, const Change *change)
         _exit(127);
 }
 
-static void run(Supervisor *supervisor, const Change *change)
+static void run(Hook *hook, const Change *change)
 {
         pid_t pid = fork();
         if (pid == 0)
-                be_helper(supervisor, change);
+                be_helper(hook, change);
         if (pid < 0) {
                 log_error("on_change: can't start a process: %s", strerror(errno));
-                supervisor_plan(supervisor, DUE_COMMAND, PAUSE_NS);
+                timers_set(hook->timers, TIMER_COMMAND, PAUSE_NS);
                 return;
         }
-        (void)setpgid(pid, pid); /* as it does itself: whoever is first */
-        supervisor->command = pid;
-        supervisor_plan(supervisor, DUE_COMMAND_LATE, COMMAND_NS);
+        (void)setpgid(pid, pid); /* both processes set it: no matter which is first */
+        hook->command = pid;
+        timers_set(hook->timers, TIMER_COMMAND_LATE, COMMAND_NS);
         Change told;
-        changes_take(&supervisor->changes, change, &told);
+        changes_take(&hook->changes, change, &told);
         log_info("on_change: '%s' %s: %s, was %s", told.name, change_event(&told),
                 *told.now ? told.now : "none", *told.told ? told.told : "none");
 }
 
-void hook_run(Supervisor *supervisor)
+void hook_init(Hook *hook, const Options *options, const Mount *mount, Timers *timers)
 {
-        const Change *change = changes_pending(&supervisor->changes);
-        if (change && !supervisor->command && supervisor->options->on_change && !supervisor->is_stopping)
-                run(supervisor, change);
+        *hook = (Hook){.options = options, .mount = mount, .timers = timers, .line = -1};
+        changes_init(&hook->changes, options);
 }
 
-void hook_listen(Supervisor *supervisor)
+void hook_deinit(Hook *hook)
 {
-        for (int i = 0; i < REPORTS_A_TURN && supervisor->watch >= 0; i++) {
+        if (hook->command > 0)
+                (void)kill(-hook->command, SIGKILL);
+        hook->command = 0;
+        cleanup_close(&hook->line);
+        changes_deinit(&hook->changes);
+}
+
+void hook_set_line(Hook *hook, int line)
+{
+        cleanup_close(&hook->line);
+        hook->line = line;
+        hook->line_is_odd = false;
+}
+
+bool hook_run(Hook *hook)
+{
+        const Change *change = changes_pending(&hook->changes);
+        if (!change || hook->command || !hook->options->on_change)
+                return false;
+        run(hook, change);
+        return hook->command != 0;
+}
+
+void hook_listen(Hook *hook)
+{
+        for (int i = 0; i < REPORTS_A_TURN && hook->line >= 0; i++) {
                 ChangeReport report;
-                ssize_t len = recv(supervisor->watch, &report, sizeof report, MSG_DONTWAIT | MSG_TRUNC);
-                if (len == 0 || (len < 0 && errno != EAGAIN && errno != EINTR)) {
-                        cleanup_close(&supervisor->watch);
-                }
+                ssize_t len = recv(hook->line, &report, sizeof report, MSG_DONTWAIT | MSG_TRUNC);
+                if (len == 0 || (len < 0 && errno != EAGAIN && errno != EINTR))
+                        cleanup_close(&hook->line);
                 if (len <= 0)
                         break;
-                int r = len == (ssize_t)sizeof report ? changes_report(&supervisor->changes, &report)
-                                                      : -EINVAL;
-                if (r == -EINVAL && !supervisor->worker_is_odd)
-                        log_warning("worker %ld says what it has no reason to say", (long)supervisor->worker);
-                supervisor->worker_is_odd |= r == -EINVAL;
+                int r = len == (ssize_t)sizeof report ? changes_report(&hook->changes, &report) : -EINVAL;
+                if (r == -EINVAL && !hook->line_is_odd)
+                        log_warning("the worker reports a name that isn't watched, or no name");
+                hook->line_is_odd |= r == -EINVAL;
         }
-        if (supervisor->due_ns[DUE_COMMAND] == CLOCK_NEVER) /* not during a pause */
-                hook_run(supervisor);
+        bool is_pause = hook->timers->due_ns[TIMER_COMMAND] != CLOCK_NEVER;
+        if (!is_pause && !hook->command && changes_pending(&hook->changes))
+                timers_set(hook->timers, TIMER_COMMAND, 0);
 }
 
-void hook_late(Supervisor *supervisor)
+void hook_kill(Hook *hook)
 {
-        if (supervisor->command <= 0)
+        if (hook->command <= 0)
                 return;
         log_warning("on_change: the command takes longer than %d s: killed", (int)(COMMAND_NS / NS_PER_S));
-        (void)kill(-supervisor->command, SIGKILL);
+        (void)kill(-hook->command, SIGKILL);
 }
 
-void hook_ended(Supervisor *supervisor, int wait_status)
+void hook_ended(Hook *hook, int wait_status)
 {
-        supervisor->command = 0;
-        supervisor->due_ns[DUE_COMMAND_LATE] = CLOCK_NEVER;
-        supervisor_plan(supervisor, DUE_COMMAND, PAUSE_NS);
+        hook->command = 0;
+        timers_clear(hook->timers, TIMER_COMMAND_LATE);
+        timers_set(hook->timers, TIMER_COMMAND, PAUSE_NS);
         if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0)
                 return;
         char end_text[48];
@@ -174,80 +194,13 @@ void hook_ended(Supervisor *supervisor, int wait_status)
         log_warning("on_change: the command ended by %s", end_text);
 }
 
-void hook_stop(Supervisor *supervisor)
+void hook_restore(Hook *hook, const char *changes, pid_t command)
 {
-        if (supervisor->command > 0)
-                (void)kill(-supervisor->command, SIGKILL);
-        supervisor->command = 0;
-        changes_deinit(&supervisor->changes);
-}
-
-int hook_pass_on(const Supervisor *supervisor, int *ret_fd)
-{
-        Buf text = BUF_INIT(STATE_MAX - 1);
-        int fd CLEANUP(cleanup_close) = -1;
-        (void)buf_appendf(&text, "%ld\n", (long)supervisor->command);
-        int r = changes_write(&supervisor->changes, &text);
-        if (r == 0)
-                r = handover_store(buf_str(&text), text.len + 1, &fd);
-        buf_deinit(&text);
-        if (r < 0)
-                return r;
-        *ret_fd = fcntl(fd, F_DUPFD, 3); /* which the next binary keeps */
-        if (*ret_fd < 0)
-                return -errno;
-        char number[12];
-        (void)snprintf(number, sizeof number, "%d", *ret_fd);
-        return setenv(STATE_VARIABLE, number, 1) < 0 ? -errno : 0;
-}
-
-void hook_forget_passed(void)
-{
-        (void)unsetenv(STATE_VARIABLE);
-}
-
-/* 0, -ENOENT, or another negative errno. The text is to be freed. */
-static int load_passed(char **ret_text)
-{
-        const char *number = secure_getenv(STATE_VARIABLE);
-        uint64_t value;
-        void *text = NULL;
-        size_t len = 0;
-        if (!number)
-                return -ENOENT;
-        if (parse_uint(number, INT32_MAX, &value) < 0)
-                return -EINVAL;
-        int fd CLEANUP(cleanup_close) = (int)value;
-        int r = handover_load(fd, &text, &len);
-        *ret_text = text;
-        return r < 0 ? r : ((char *)text)[len - 1] == '\0' ? 0 : -EINVAL;
-}
-
-static int read_passed(Supervisor *supervisor)
-{
-        CLEANUP(cleanup_free) char *text = NULL;
-        int r = load_passed(&text);
-        if (r < 0)
-                return r;
-        char *end = strchr(text, '\n');
-        uint64_t pid;
-        if (!end)
-                return -EINVAL;
-        *end = '\0';
-        r = parse_uint(text, INT32_MAX, &pid);
-        if (r == 0 && pid > 1)
-                supervisor->command = (pid_t)pid;
-        return r < 0 ? r : changes_read(&supervisor->changes, end + 1);
-}
-
-void hook_take_over(Supervisor *supervisor)
-{
-        int r = read_passed(supervisor);
-        if (r < 0 && r != -ENOENT)
-                log_warning("on_change: what the binary before knew can't be read: beginning anew");
-        if (supervisor->command)
-                supervisor_plan(supervisor, DUE_COMMAND_LATE, COMMAND_NS);
+        if (changes_read(&hook->changes, changes) < 0)
+                log_warning("on_change: what the supervisor before knew can't be read: beginning again");
+        hook->command = command;
+        if (command)
+                timers_set(hook->timers, TIMER_COMMAND_LATE, COMMAND_NS);
         else
-                supervisor_plan(supervisor, DUE_COMMAND, 0);
-        hook_forget_passed();
+                timers_set(hook->timers, TIMER_COMMAND, 0);
 }

@@ -1,20 +1,37 @@
 #pragma once
-/* on_change=: the part of the supervisor that runs the command. */
+/* on_change=: runs the command when a watched name means another token. */
 
-#include "supervisor.h"
+#include <stdbool.h>
+#include <sys/types.h>
 
-/* The worker's line has something to say, or has ended. */
-void hook_listen(Supervisor *supervisor);
-/* Runs the command for what is still to be told, unless it runs. */
-void hook_run(Supervisor *supervisor);
-/* The command has had its time; it has ended. */
-void hook_late(Supervisor *supervisor);
-void hook_ended(Supervisor *supervisor, int wait_status);
-/* Kills it and frees what is known. */
-void hook_stop(Supervisor *supervisor);
+#include "changes.h"
+#include "mount.h"
+#include "timers.h"
 
-/* From binary to binary, through a descriptor that the environment names: what was told, and the command that runs. 0
- * (the caller closes the descriptor if the next binary can't be executed) or a negative errno. */
-int hook_pass_on(const Supervisor *supervisor, int *ret_fd);
-void hook_forget_passed(void);
-void hook_take_over(Supervisor *supervisor);
+typedef struct Hook {
+        const Options *options;
+        const Mount *mount;
+        Timers *timers; /* TIMER_COMMAND, TIMER_COMMAND_LATE */
+        Changes changes;
+        int line; /* the worker reports watched names there; -1: none */
+        bool line_is_odd; /* the worker sent what a sound worker doesn't */
+        pid_t command; /* 0: none runs */
+} Hook;
+
+/* Borrows all. */
+void hook_init(Hook *hook, const Options *options, const Mount *mount, Timers *timers);
+/* Kills the command and frees what is known. */
+void hook_deinit(Hook *hook);
+
+/* A new worker's line, or -1; takes it, and closes the one before. */
+void hook_set_line(Hook *hook, int line);
+/* The line is readable, or has ended. */
+void hook_listen(Hook *hook);
+/* TIMER_COMMAND: runs the command for a change that it wasn't told yet, unless it runs. True if it was started. */
+bool hook_run(Hook *hook);
+/* TIMER_COMMAND_LATE: kills the command. */
+void hook_kill(Hook *hook);
+void hook_ended(Hook *hook, int wait_status);
+
+/* For a successor: what the command was told. `command`, a child of this process: the one that runs; 0: none. */
+void hook_restore(Hook *hook, const char *changes, pid_t command);

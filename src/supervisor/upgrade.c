@@ -1,13 +1,12 @@
 /* The hot upgrade.
  *
  * SIGUSR2 executes the binary that lies where ours came from, in this very process. Before that, the same binary is
- * run beside us as a probe, with the same command line and duplicates of the same descriptors: it does all that the
- * real one will do short of serving. Only one that says by its exit status that it can is given the mount. The worker
- * of the old binary serves until the new supervisor stands, and then leaves; the kernel gives what it left
- * unanswered to the new worker. There needn't be one: where workers die again and again, another binary is what may end
- * that. */
+ * run beside us as a probe, with the same command line and the same descriptors: it does all that the real one will do
+ * short of serving. Only a probe that says by its exit status that it can is followed by the real one. The worker of the
+ * old binary serves until the new supervisor stands, and then leaves. There needn't be a worker: where workers die
+ * again and again, another binary may end that. */
 
-#include "supervisor.h"
+#include "upgrade.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -16,135 +15,139 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tokenfs/worker/backend.h"
-#include "hook.h"
-#include "tokenfs/worker/privileges.h"
-#include "tokenfs/worker/status.h"
+#include "signals.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
+#include "tokenfs/worker/backend.h"
+#include "tokenfs/worker/privileges.h"
+#include "tokenfs/worker/status.h"
 
 #define PROBE_NS (20 * NS_PER_S)
-/* No program that isn't ours says this by chance. */
+/* No other program ends with this status by chance. */
 #define PROBE_FINE 93
 
-/* What is handed over; all borrowed but init_fd, to be closed. */
-static int describe(const Supervisor *supervisor, bool is_probe, Handover *ret_handover)
+/* The path of this binary; the kernel marks the name of a file that was replaced since. */
+static char *find_program(void)
 {
-        size_t len = 0;
-        const void *init = session_init_message(supervisor->session, &len);
-        Handover handover = {
-                .is_probe = is_probe,
-                .is_background = supervisor->is_background,
-                .fuse_fd = session_fd(supervisor->session),
-                .slots_fd = nodes_fd(supervisor->slots),
-                .worker_pid = is_probe ? 0 : supervisor->worker,
-                .worker_control = is_probe ? -1 : supervisor->control,
-                .mountpoint = supervisor->mountpoint,
+        static const char mark[] = " (deleted)";
+        char path[4096];
+        ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
+        if (len <= 0)
+                return NULL;
+        path[len] = '\0';
+        size_t mark_len = sizeof mark - 1;
+        if ((size_t)len > mark_len && strcmp(path + (size_t)len - mark_len, mark) == 0)
+                path[(size_t)len - mark_len] = '\0';
+        return strdup(path);
+}
+
+void upgrade_init(Upgrade *upgrade, char *const *argv, Timers *timers)
+{
+        *upgrade = (Upgrade){
+                .argv = argv,
+                .program = find_program(),
+                .start_directory = getcwd(NULL, 0),
+                .timers = timers,
         };
-        int r = handover_store(init, len, &handover.init_fd);
-        if (r == 0)
-                *ret_handover = handover;
-        return r;
+}
+
+void upgrade_deinit(Upgrade *upgrade)
+{
+        upgrade_kill_probe(upgrade);
+        free(upgrade->program);
+        free(upgrade->start_directory);
+        *upgrade = (Upgrade){0};
+}
+
+Handover upgrade_offer(const Mount *mount, int control_fd)
+{
+        return (Handover){
+                .fuse_fd = session_fd(mount->session),
+                .slots_fd = nodes_fd(mount->slots),
+                .state_fd = mount->state_fd,
+                .control_fd = control_fd,
+        };
 }
 
 /* Returns only on failure. */
-static int execute(const Supervisor *supervisor, bool is_probe)
+static int execute(const Upgrade *upgrade, const Handover *offer)
 {
-        Handover handover = HANDOVER_INIT;
-        int r = describe(supervisor, is_probe, &handover);
-        if (r < 0)
-                return r;
         /* The command line's relative paths mean what they meant. */
-        if (supervisor->start_directory && chdir(supervisor->start_directory) < 0)
-                log_debug("%s is gone", supervisor->start_directory);
-        int passed_fd CLEANUP(cleanup_close) = -1;
-        if (!is_probe && hook_pass_on(supervisor, &passed_fd) < 0)
-                log_warning("on_change: what is known can't be passed on");
-        r = handover_exec(&handover, supervisor->program, supervisor->argv);
-        hook_forget_passed();
-        (void)close(handover.init_fd);
+        if (upgrade->start_directory && chdir(upgrade->start_directory) < 0)
+                log_debug("%s is gone", upgrade->start_directory);
+        int r = handover_exec(offer, upgrade->program, upgrade->argv, environ);
         if (chdir("/") < 0)
                 log_debug("no root directory");
         return r;
 }
 
-static const char *why_not_now(const Supervisor *supervisor)
+void upgrade_start_probe(Upgrade *upgrade, const Handover *offer)
 {
-        if (!supervisor->program)
-                return "it isn't known where the binary is";
-        if (supervisor->is_stopping)
-                return "the mount ends";
-        if (supervisor->probe)
-                return "one is under way";
-        if (!supervisor->had_worker) /* who started us still waits for it */
-                return "no worker has served yet";
-        return NULL;
-}
-
-void supervisor_upgrade(Supervisor *supervisor)
-{
-        const char *why_not = why_not_now(supervisor);
-        if (why_not) {
-                log_warning("no upgrade now: %s", why_not);
-                return;
-        }
         pid_t pid = fork();
         if (pid < 0) {
                 log_error("no upgrade: %s", strerror(errno));
                 return;
         }
         if (pid == 0) {
-                sigset_t none;
+                Handover probe = *offer;
+                probe.is_probe = true;
+                probe.control_fd = -1;
                 (void)setpgid(0, 0);
-                (void)sigemptyset(&none);
-                (void)sigprocmask(SIG_SETMASK, &none, NULL);
-                int r = execute(supervisor, true);
-                log_error("can't execute %s: %s", supervisor->program, strerror(-r));
+                signals_unblock();
+                int r = execute(upgrade, &probe);
+                log_error("can't execute %s: %s", upgrade->program, strerror(-r));
                 _exit(127);
         }
-        (void)setpgid(pid, pid); /* as it does itself: whoever is first */
-        supervisor->probe = pid;
-        supervisor_plan(supervisor, DUE_PROBE, PROBE_NS);
+        (void)setpgid(pid, pid); /* both processes set it: no matter which is first */
+        upgrade->probe = pid;
+        timers_set(upgrade->timers, TIMER_PROBE, PROBE_NS);
 }
 
-void supervisor_probe_kill(Supervisor *supervisor)
+void upgrade_kill_probe(Upgrade *upgrade)
 {
-        if (supervisor->probe)
-                (void)kill(-supervisor->probe, SIGKILL); /* and what it may have started */
+        if (upgrade->probe)
+                (void)kill(-upgrade->probe, SIGKILL); /* and what it may have started */
 }
 
-void supervisor_probe_ended(Supervisor *supervisor, int wait_status)
+bool upgrade_probe_ended(Upgrade *upgrade, int wait_status)
 {
         char end[48];
-        supervisor->probe = 0;
-        supervisor->due_ns[DUE_PROBE] = CLOCK_NEVER;
-        if (supervisor->is_stopping || supervisor->is_done) /* another binary would know nothing of it */
-                return;
-        if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != PROBE_FINE) {
-                status_describe_end(wait_status, end);
-                log_error("%s can't take over (%s): going on with the binary that runs", supervisor->program,
-                        end);
-                return;
-        }
-        log_info("going on with %s", supervisor->program);
-        if (supervisor->notifier)
-                (void)kill(supervisor->notifier, SIGKILL);
-        int r = execute(supervisor, false);
-        log_error("can't execute %s: %s: going on with the binary that runs", supervisor->program,
-                strerror(-r));
+        upgrade->probe = 0;
+        timers_clear(upgrade->timers, TIMER_PROBE);
+        if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == PROBE_FINE)
+                return true;
+        status_describe_end(wait_status, end);
+        log_error("%s can't take over (%s): going on with the binary that runs", upgrade->program, end);
+        return false;
 }
 
-int supervisor_probe(const Options *options, Handover *handover)
+void upgrade_execute(const Upgrade *upgrade, const Handover *offer)
 {
-        Supervisor supervisor = {.options = options, .report = -1, .control = -1, .signals = -1};
-        int r = supervisor_adopt(&supervisor, handover);
+        log_info("going on with %s", upgrade->program);
+        int r = execute(upgrade, offer);
+        log_error("can't execute %s: %s: going on with the binary that runs", upgrade->program, strerror(-r));
+}
+
+int upgrade_adopt(const Options *options, Handover *handover, Mount *ret_mount)
+{
+        int r = mount_adopt(options, MOUNT_UPGRADED, handover->fuse_fd, handover->slots_fd,
+                handover->state_fd, ret_mount);
+        handover->fuse_fd = handover->slots_fd = handover->state_fd = -1; /* taken */
+        if (r < 0)
+                return r;
+        ret_mount->control = handover->control_fd;
+        handover->control_fd = -1;
+        return 0;
+}
+
+int upgrade_probe_run(const Options *options, Handover *handover)
+{
+        CLEANUP(mount_deinit) Mount mount = MOUNT_INIT;
+        int r = upgrade_adopt(options, handover, &mount);
         if (r == 0)
                 r = privileges_drop(options->user);
         if (r == 0)
                 r = backend_probe(options);
-        session_free(supervisor.session);
-        nodes_free(supervisor.slots);
-        free(supervisor.mountpoint);
         return r < 0 ? EXIT_FAILURE : PROBE_FINE;
 }

@@ -1,8 +1,10 @@
 """Fixtures of the end-to-end tests: every test has its own stand-in, its own mounts, its own clean environment."""
 
+import ctypes
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -79,3 +81,17 @@ def mount(resolver, directory):
 def token(resolver):
     """One token named web."""
     return resolver.add_token(name="web")
+
+
+@pytest.fixture
+def connection(directory):
+    """A mount that somebody else makes: its path, and the descriptor of its connection."""
+    path = directory / "other"
+    path.mkdir()
+    fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    text = f"fd={fd},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other".encode()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(b"other", str(path).encode(), b"fuse.tokenfs", 15, text) == 0
+    yield str(path), fd
+    subprocess.run(["umount", "-l", path], check=True, capture_output=True, timeout=mounting.HANG)
+    os.close(fd)

@@ -1,6 +1,5 @@
 """The start, whatever the process that starts it is like: its streams, signals, descriptors; and what ends a start."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -61,20 +60,6 @@ def test_signals_during_the_start(mount, directory, number):
         mute.close()
         fs.destroy()
     until(lambda: not any(map(is_alive, looking)), "the end of what looked")
-
-
-@pytest.fixture
-def connection(directory):
-    """A mount that somebody else makes: its path, and the descriptor of its connection."""
-    path = directory / "other"
-    path.mkdir()
-    fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-    text = f"fd={fd},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other".encode()
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.mount(b"other", str(path).encode(), b"fuse.tokenfs", 15, text) == 0
-    yield str(path), fd
-    subprocess.run(["umount", "-l", path], check=True, capture_output=True, timeout=HANG)
-    os.close(fd)
 
 
 def serve(fs, fd):

@@ -240,6 +240,16 @@ def test_on_change(systemd, resolver, token, directory):
     until((directory / "done").exists, "the path unit's service")
     assert (state / "changed").owner() == "daemon"
     assert not (directory / "elsewhere").exists()
+    # The successor of a killed supervisor knows what the command was told: a change in between isn't lost.
+    supervisor = systemd.main_pid(systemd.unit)
+    worker = systemd.enter("cat", f"/proc/{supervisor}/task/{supervisor}/children").stdout.split()
+    until(lambda: "on_change: 'web' changed" in systemd.said(), "the first change")
+    (state / "changed").unlink()
+    systemd.enter("kill", "-STOP", *worker)
+    third = resolver.add_token(name="web")
+    systemd.enter("kill", "-KILL", supervisor)
+    until((state / "changed").exists, "the change of meanwhile")
+    assert systemd.enter("cat", f"{systemd.path}/.by_name/web/id").stdout == third["id"]
 
 
 @pytest.fixture
@@ -353,13 +363,13 @@ def test_mount_only(mount, manager):
     program = [BINARY, "--mount-only", "-o", "ttl=5", "tokens", fs.path]
     done = fs.run(*program, env={**fs.environ, "NOTIFY_SOCKET": manager.path})
     assert done.stderr == b"" and fs.is_mounted()
-    for name in ("fuse", "init", "slots"):
+    for name in ("fuse", "slots", "state"):
         assert manager.receive() == (f"FDSTOREREMOVE=1\nFDNAME=tokenfs-{name}", [])
     text, (kept,) = manager.receive()
     assert text == "FDSTORE=1\nFDNAME=tokenfs-fuse"
     # Asked again, it finds that the mount waits for who serves it.
     again = fs.run(*program, env={**fs.environ, "NOTIFY_SOCKET": manager.path})
-    assert b"waits for who serves it" in again.stderr
+    assert b"waits for a process to serve it" in again.stderr
     os.close(kept)
     # Nobody has it now: the mount is dead, and is made anew.
     anew = fs.run(*program, env={**fs.environ, "NOTIFY_SOCKET": manager.path})

@@ -335,9 +335,69 @@ def test_out_of_a_crash_loop(mount, resolver, token, binary, directory):
     assert worker["upgrades"] == 1 and not worker["crashLoop"]
 
 
-@pytest.mark.parametrize("text, says", [("2 something else", "another version"), ("1 something else", "Invalid argument")])
+@pytest.mark.parametrize("text, says", [("1 probe=0", "another version"), ("2 something else", "Invalid argument"), ("2 999", "Bad file descriptor")])
 def test_what_cannot_be_taken_over(mount, text, says):
     """A hand-over that this binary doesn't know is refused, and told."""
     fs = mount(start=False, environ={"TOKENFS_HANDOVER": text})
     with pytest.raises(MountFailed, match=f"status 32.*can't take over from the binary before: .*{says}"):
         fs.start({})
+
+
+# Reads what another process of the same user shows of itself, as fast as it can; says what it got when it is told to end.
+SPY = r"""
+import ctypes, os, select, sys
+libc = ctypes.CDLL(None, use_errno=True)
+pid, found, looks = int(sys.argv[1]), set(), 0
+pidfd = os.pidfd_open(pid)
+print("looking", flush=True)
+while looks % 64 or not select.select([0], [], [], 0)[0]:
+    looks += 1
+    try:
+        text = open(f"/proc/{pid}/environ", "rb").read()
+        found.add("environ")
+        if b"AWS_SECRET_ACCESS_KEY" in text:
+            found.add("keys")
+    except OSError:
+        pass
+    for number in range(3, 24):
+        fd = libc.syscall(438, pidfd, number, 0)        # pidfd_getfd
+        if fd >= 0:
+            name = os.readlink(f"/proc/self/fd/{fd}")
+            os.close(fd)
+            if "fuse" in name or "memfd" in name:
+                found.add(name)
+print(*sorted(found), sep="\n")
+"""
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT ROOT: nothing of other processes of the same user was tested")
+def test_nothing_shows_while_it_is_loaded(mount, resolver, token, binary, connection):
+    """Another process of the same user gets neither keys nor descriptors of the mount, before, after and in between."""
+    path, fd = connection
+    os.chown(binary.parent, 65534, 65534)
+    fs = mount(start=False)
+    fs.path = f"/dev/fd/{fd}"
+    fs.launch({"ttl": 600}, through=NOBODY, pass_fds=[fd])
+    fs.ended = True
+    spy = None
+    try:
+        assert bounded(read_file, f"{path}/{token['id']}/value").decode() == token["value"]
+        spy = subprocess.Popen([*NOBODY, "/usr/bin/python3", "-c", SPY, str(fs.pid)], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+        assert spy.stdout.readline() == "looking\n"
+        for number in range(1, 9):
+            before = fs.worker
+            fs.signal(signal.SIGUSR2)
+            until(lambda n=number: fs.log().count("took over the mount") == n, "the upgrade")
+            until(lambda b=before: children_of(fs.pid) and not is_alive(b), "the next worker")
+            bounded(os.statvfs, f"{path}/{token['id']}")
+        found = spy.communicate("\n", timeout=HANG)[0].split()
+        # Between the kernel's execve and the program's first line the environment can be read; nothing is in it.
+        assert set(found) <= {"environ"}, found
+        assert bounded(read_file, f"{path}/{token['id']}/value").decode() == token["value"]
+    finally:
+        if spy is not None:
+            spy.kill()
+            spy.communicate()
+        fs.destroy()

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "supervisor/hook.h"
+#include "tokenfs/base/buf.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
@@ -24,7 +25,9 @@
 static char web[] = "web", other[] = "other", mountpoint[] = "/mnt";
 static char *names[] = {web, other};
 static Options options;
-static Supervisor supervisor;
+static Mount mounted;
+static Timers timers;
+static Hook hook;
 static int worker;
 
 static void make(const char *command)
@@ -33,13 +36,13 @@ static void make(const char *command)
         static char text[64];
         (void)snprintf(text, sizeof text, "%s", command);
         options = (Options){.watch_names = {names, 2}, .on_change = text};
-        supervisor = (Supervisor){.options = &options, .mountpoint = mountpoint, .worker = 1};
-        for (size_t i = 0; i < DUE_COUNT; i++)
-                supervisor.due_ns[i] = CLOCK_NEVER;
-        changes_init(&supervisor.changes, &options);
-        assert_int_equal(nodes_new(&supervisor.slots), 0);
+        mounted = MOUNT_INIT;
+        mounted.path = mountpoint;
+        timers_init(&timers);
+        hook_init(&hook, &options, &mounted, &timers);
+        assert_int_equal(nodes_new(&mounted.slots), 0);
         assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
-        supervisor.watch = ends[0];
+        hook_set_line(&hook, ends[0]);
         worker = ends[1];
         log_silence();
 }
@@ -47,14 +50,20 @@ static void make(const char *command)
 static int tear_down(void **state)
 {
         (void)state;
-        pid_t command = supervisor.command;
-        hook_stop(&supervisor);
+        pid_t command = hook.command;
+        hook_deinit(&hook);
         if (command > 0)
                 (void)waitpid(command, NULL, 0);
-        cleanup_close(&supervisor.watch);
         cleanup_close(&worker);
-        supervisor.slots = nodes_free(supervisor.slots);
+        mounted.slots = nodes_free(mounted.slots);
         return 0;
+}
+
+/* What the supervisor's loop does with the timer. */
+static void run_due(void)
+{
+        if (timers_take(&timers, TIMER_COMMAND))
+                (void)hook_run(&hook);
 }
 
 static void say(const char *name, const char *id)
@@ -63,13 +72,14 @@ static void say(const char *name, const char *id)
         (void)snprintf(report.name, sizeof report.name, "%s", name);
         (void)snprintf(report.id, sizeof report.id, "%s", id);
         assert_int_equal(send(worker, &report, sizeof report, 0), sizeof report);
-        hook_listen(&supervisor);
+        hook_listen(&hook);
+        run_due();
 }
 
 static int wait_for_end(void)
 {
         int wait_status = 0;
-        assert_int_equal(waitpid(supervisor.command, &wait_status, 0), supervisor.command);
+        assert_int_equal(waitpid(hook.command, &wait_status, 0), hook.command);
         return wait_status;
 }
 
@@ -78,26 +88,26 @@ static void test_one_at_a_time(void **state)
         (void)state;
         make("true");
         say("web", "at-1");
-        assert_int_equal(supervisor.command, 0);
+        assert_int_equal(hook.command, 0);
         say("web", "at-2");
-        pid_t first = supervisor.command;
+        pid_t first = hook.command;
         assert_true(first > 0);
-        assert_true(supervisor.due_ns[DUE_COMMAND_LATE] != CLOCK_NEVER);
+        assert_true(timers.due_ns[TIMER_COMMAND_LATE] != CLOCK_NEVER);
         say("web", "at-3");
-        assert_int_equal(supervisor.command, first);
+        assert_int_equal(hook.command, first);
         int wait_status = wait_for_end();
         assert_true(WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0);
-        hook_ended(&supervisor, wait_status);
-        assert_int_equal(supervisor.command, 0);
-        assert_true(supervisor.due_ns[DUE_COMMAND_LATE] == CLOCK_NEVER);
+        hook_ended(&hook, wait_status);
+        assert_int_equal(hook.command, 0);
+        assert_true(timers.due_ns[TIMER_COMMAND_LATE] == CLOCK_NEVER);
         /* The pause holds, whatever the worker says. */
         say("web", "at-4");
-        assert_int_equal(supervisor.command, 0);
-        assert_true(supervisor.due_ns[DUE_COMMAND] != CLOCK_NEVER);
-        supervisor.due_ns[DUE_COMMAND] = CLOCK_NEVER;
-        hook_run(&supervisor);
-        assert_true(supervisor.command > 0);
-        assert_string_equal(supervisor.changes.items[0].told, "at-4");
+        assert_int_equal(hook.command, 0);
+        assert_true(timers.due_ns[TIMER_COMMAND] != CLOCK_NEVER);
+        timers_clear(&timers, TIMER_COMMAND);
+        assert_true(hook_run(&hook));
+        assert_true(hook.command > 0);
+        assert_string_equal(hook.changes.items[0].told, "at-4");
 }
 
 static void test_killed_when_late(void **state)
@@ -106,12 +116,12 @@ static void test_killed_when_late(void **state)
         make("sh -c 'sleep 1000 & sleep 1000'");
         say("web", "at-1");
         say("web", "at-2");
-        hook_late(&supervisor);
+        hook_kill(&hook);
         int wait_status = wait_for_end();
         assert_true(WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL);
-        hook_ended(&supervisor, wait_status);
+        hook_ended(&hook, wait_status);
         /* When nothing runs, nothing is killed. */
-        hook_late(&supervisor);
+        hook_kill(&hook);
 }
 
 static void test_cannot_be_run(void **state)
@@ -122,7 +132,7 @@ static void test_cannot_be_run(void **state)
         say("web", "at-2");
         int wait_status = wait_for_end();
         assert_true(WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 127);
-        hook_ended(&supervisor, wait_status);
+        hook_ended(&hook, wait_status);
 }
 
 static void test_odd_worker(void **state)
@@ -132,31 +142,29 @@ static void test_odd_worker(void **state)
         char text[sizeof(ChangeReport) + 1];
         memset(text, 'a', sizeof text);
         for (size_t len = 1; len <= sizeof text; len++) {
-                supervisor.worker_is_odd = false;
+                hook.line_is_odd = false;
                 assert_int_equal(send(worker, text, len, 0), len);
-                hook_listen(&supervisor);
-                assert_true(supervisor.worker_is_odd);
+                hook_listen(&hook);
+                assert_true(hook.line_is_odd);
         }
         say("unwatched", "at-1");
-        assert_int_equal(supervisor.changes.count, 0);
+        assert_int_equal(hook.changes.count, 0);
         /* Its end. */
         cleanup_close(&worker);
-        hook_listen(&supervisor);
-        assert_int_equal(supervisor.watch, -1);
-        assert_int_equal(supervisor.command, 0);
+        hook_listen(&hook);
+        assert_int_equal(hook.line, -1);
+        assert_int_equal(hook.command, 0);
 }
 
-/* A binary hands over to the next one, which is this one again. */
-static void hand_over(void)
+/* What was known is restored in a successor; `command` is the one that runs there. */
+static void hand_over(pid_t command)
 {
-        int fd = -1;
-        assert_int_equal(hook_pass_on(&supervisor, &fd), 0);
-        assert_int_equal(fcntl(fd, F_GETFD), 0);
-        changes_deinit(&supervisor.changes);
-        supervisor.command = 0;
-        hook_take_over(&supervisor);
-        assert_null(secure_getenv("TOKENFS_CHANGES"));
-        assert_int_equal(fcntl(fd, F_GETFD), -1);
+        CLEANUP(buf_deinit) Buf text = BUF_INIT(1024 * 1024);
+        assert_int_equal(changes_write(&hook.changes, &text), 0);
+        changes_deinit(&hook.changes);
+        hook.command = 0;
+        hook_init(&hook, &options, &mounted, &timers);
+        hook_restore(&hook, buf_str(&text), command);
 }
 
 static void test_passed_on(void **state)
@@ -167,12 +175,13 @@ static void test_passed_on(void **state)
         say("other", "at-5");
         say("web", "at-2");
         say("other", "at-6");
-        pid_t command = supervisor.command;
+        pid_t command = hook.command;
         assert_true(command > 0);
-        hand_over();
-        assert_int_equal(supervisor.command, command);
-        assert_string_equal(supervisor.changes.items[0].told, "at-2");
-        assert_string_equal(changes_pending(&supervisor.changes)->name, "other");
+        hand_over(command);
+        assert_int_equal(hook.command, command);
+        assert_true(timers.due_ns[TIMER_COMMAND_LATE] != CLOCK_NEVER);
+        assert_string_equal(hook.changes.items[0].told, "at-2");
+        assert_string_equal(changes_pending(&hook.changes)->name, "other");
 }
 
 /* As many names, as long as they may be. */
@@ -189,42 +198,36 @@ static void test_passes_many_on(void **state)
                 many[i] = texts[i];
         }
         options.watch_names = (OptionList){many, MANY};
-        changes_init(&supervisor.changes, &options);
-        supervisor.is_stopping = true; /* nothing is run */
+        changes_init(&hook.changes, &options);
+        timers_set(&timers, TIMER_COMMAND, 3600 * NS_PER_S); /* nothing is run */
         for (int i = 0; i < MANY; i++) {
                 (void)snprintf(id, sizeof id, "at-%0*d", TOKEN_ID_MAX - 3, i);
                 say(many[i], id);
         }
         say(many[MANY - 1], "at-new");
-        hand_over();
-        assert_int_equal(supervisor.command, 0);
-        assert_int_equal(supervisor.changes.count, MANY);
-        assert_string_equal(changes_pending(&supervisor.changes)->name, many[MANY - 1]);
+        hand_over(0);
+        assert_int_equal(hook.command, 0);
+        assert_int_equal(hook.changes.count, MANY);
+        assert_string_equal(changes_pending(&hook.changes)->name, many[MANY - 1]);
 }
 
+/* What can't be read is left out: the next reports are where changes begin. */
 static void test_passed_on_badly(void **state)
 {
         (void)state;
         make("true");
-        static const char *const texts[] = {"", "x", "5", "-1\n", "99999999999\n", "0\nat-1"};
-        for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-                for (size_t ended = 0; ended < 2; ended++) {
-                        int fd = -1;
-                        char number[12];
-                        assert_int_equal(handover_store(texts[i], strlen(texts[i]) + ended, &fd), 0);
-                        (void)snprintf(number, sizeof number, "%d", fd);
-                        assert_int_equal(setenv("TOKENFS_CHANGES", number, 1), 0);
-                        hook_take_over(&supervisor);
-                        assert_int_equal(supervisor.command, 0);
-                        assert_int_equal(fcntl(fd, F_GETFD), -1);
-                }
-        static const char *const numbers[] = {"", "x", "-1", "990", "5\n"};
-        for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-                assert_int_equal(setenv("TOKENFS_CHANGES", numbers[i], 1), 0);
-                hook_take_over(&supervisor);
-                assert_int_equal(supervisor.command, 0);
-                assert_null(secure_getenv("TOKENFS_CHANGES"));
+        static const char *const texts[] = {
+                "x", "at-1", "at-1 at-2", "at-1 at-2 web", "at-1  web\n", " at-1 web\n"};
+        for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+                hook_restore(&hook, texts[i], 0);
+                assert_null(changes_pending(&hook.changes));
         }
+        run_due();
+        assert_int_equal(hook.command, 0);
+        say("web", "at-1");
+        assert_int_equal(hook.command, 0);
+        say("web", "at-2");
+        assert_true(hook.command > 0);
 }
 
 int main(void)

@@ -8,8 +8,5 @@
 /* Mounts and serves until the mount ends. `argv` as main got it, for the next binary. Returns the exit status; in the
  * background, the parent exits by itself as soon as the mount answers. */
 int supervisor_run(const Options *options, char **argv);
-/* Mounts, has the service manager keep the connection (NOTIFY_SOCKET) for who will serve it, and returns the exit
- * status. A mount whose connection it keeps already is left as it is. */
-int supervisor_mount_only(const Options *options);
 /* True if another binary of tokenfs executed this one to go on with its mount: then standard error leads nowhere. */
 bool supervisor_is_successor(void);
