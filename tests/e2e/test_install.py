@@ -1,5 +1,6 @@
 """What is installed: the files, the manual page, the completion, the Debian package."""
 
+import errno
 import json
 import os
 import pathlib
@@ -112,10 +113,21 @@ def test_page_has_the_options():
 
 
 def test_page_has_the_errors():
-    """The errno table is that of the source."""
+    """Each errno that a reader can get, with the words that a reader sees."""
     source = set(re.findall(r"return (E[A-Z]+);", (TREE / "src/fs/errno.c").read_text()))
-    there = set(re.findall(r"(?m)^(E[A-Z]+)\t", page()))
-    assert there == source | {"EINTR", "EROFS", "ESTALE", "EIO", "ENOTCONN"}
+    there = dict(re.findall(r'(?m)^\.BR (E[A-Z]+) ": (.*)"$', page()))
+    assert there.keys() == source | {"EINTR", "EROFS", "ESTALE", "EIO", "ENOTCONN"}
+    assert there == {name: os.strerror(getattr(errno, name)) for name in there}
+
+
+def test_page_has_the_metrics(mount, resolver, token):
+    """Each metric that there is, and no other."""
+    fs = mount()
+    fs.ls(".by_name")
+    fs.read(token["id"], "value")
+    text = fs.text(".service_metrics")
+    there = set(re.findall(r"(?m)^# TYPE (\w+)", text))
+    assert set(re.findall(r"tokenfs_\w+", page())) - {"tokenfs_credentials_expiry_timestamp_seconds"} == there
 
 
 def test_page_has_the_rest():
