@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <sched.h>
-#include <seccomp.h>
+#include <seccomp.h> /* NOLINT(readability-duplicate-include): libseccomp's */
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>

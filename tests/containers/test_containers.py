@@ -93,8 +93,8 @@ def test_life(engine, who, mount, resolver, old):
         follow("the-second-value, longer")
         dead = fs.worker
         os.kill(dead, signal.SIGKILL)
+        until(lambda: dead not in children_of(fs.pid), "the worker's end")
         more(rounds())
-        assert fs.worker != dead
         upgrade(fs)
         more(rounds())
         follow("third")

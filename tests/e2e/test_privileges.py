@@ -172,7 +172,7 @@ def test_unusable_configuration(mount, resolver, directory):
     config.write_text("[default]\n")
     fs.forget()
     assert fs.text(token["id"], "value") == "changed"
-    assert fs.worker != worker
+    until(lambda: worker not in children_of(fs.pid), "the end of the worker that was replaced")
 
 
 def test_a_user_that_is_not_there(mount):
