@@ -2,7 +2,9 @@
 # A root directory of another Debian, made by debootstrap, and what runs in it: in mount and process namespaces of its
 # own, with that directory as its root, and the project's files in /src. To be sourced (tests/platforms/*).
 
-root_mirror=http://deb.debian.org/debian
+# Where this machine's apt gets Debian from.
+root_mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep -m 1 '/debian/\?$')
+root_mirror=${root_mirror:-http://deb.debian.org/debian}
 
 # True where apt can reach this suite; else says loudly that it can't.
 root_is_reachable() # SUITE
@@ -12,7 +14,7 @@ root_is_reachable() # SUITE
         return 1
 }
 
-# Makes the root: the suite's minimum, and the project's files. Needs root, and debootstrap.
+# Makes the root: the suite's minimum, and an empty /src. As root, with debootstrap.
 root_make() # DIRECTORY SUITE [ARCHITECTURE]
 {
         local directory=$1 suite=$2 architecture=${3-}
@@ -23,17 +25,17 @@ root_make() # DIRECTORY SUITE [ARCHITECTURE]
         chmod 0755 "$directory/usr/sbin/policy-rc.d"
         echo 'force-unsafe-io' >"$directory/etc/dpkg/dpkg.cfg.d/unsafe-io" # it isn't kept
         mkdir "$directory/src"
-        root_copy_files "$directory/src"
 }
 
-# What git has (or would) of the tree, and a checkout of its own: stages look for one.
+# Puts what git has (or would) of the tree into /src, a checkout of its own; builds that are there stay.
 root_copy_files() # DIRECTORY
 {
+        find "$1/src" -mindepth 1 -maxdepth 1 ! -name 'build*' -exec rm -rf {} +
         git -c safe.directory='*' -C "$tree" ls-files -z --cached --others --exclude-standard --deduplicate |
                 (cd "$tree" && while IFS= read -r -d '' name; do
                         [ ! -e "$name" ] || printf '%s\0' "$name"
-                done | tar -c --null -T -) | tar -x -C "$1" || return
-        git -C "$1" init -q && git -C "$1" add -A
+                done | tar -c --null -T -) | tar -x -C "$1/src" || return
+        git -C "$1/src" init -q && git -C "$1/src" add -A
 }
 
 # Runs a command in it as root, with what a machine has: /proc, /sys, devices, terminals, /run and /tmp of its own.

@@ -21,10 +21,17 @@
 
 static unsigned refusals;
 
-/* The linker takes this one for ours. */
+/* The linker takes this one for libfuse's. From libfuse 3.17 on the old name is an inline function in the header. */
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+int fuse_session_custom_io_317(
+        struct fuse_session *session, const struct fuse_custom_io *io, size_t size, int fd)
+{
+        (void)session, (void)io, (void)size, (void)fd;
+#else
 int fuse_session_custom_io(struct fuse_session *session, const struct fuse_custom_io *io, int fd)
 {
         (void)session, (void)io, (void)fd;
+#endif
         refusals++;
         return -ENOTSUP;
 }
