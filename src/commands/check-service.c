@@ -201,8 +201,10 @@ static const char *remedy_of_tls(const char *detail)
 
 static bool report_tls(CheckReport *report, const CheckProbe *probe, const CaBundle *bundle)
 {
-        const char *path = bundle->path ? bundle->path : "the system's certificates";
-        const char *origin = bundle->path ? bundle->origin : "no other named";
+        const char *path = bundle->path        ? bundle->path
+                           : bundle->directory ? bundle->directory
+                                               : "the system's certificates";
+        const char *origin = bundle->path || bundle->directory ? bundle->origin : "no other named";
         if (probe->error == HTTP_E_TLS) {
                 tell(report, TLS, CHECK_FAILED, remedy_of_tls(probe->detail), "%s; trusted is %s (%s)",
                         probe->detail, path, origin);

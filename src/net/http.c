@@ -59,7 +59,7 @@
 struct Http {
         Loop *loop;
         char *user_agent;
-        char *ca_bundle; /* NULL: libcurl's default places */
+        char *ca_bundle, *ca_directory; /* both NULL: libcurl's default places */
         long connections_max;
         uint64_t heard_ns; /* when the last byte of any answer came */
         uint64_t connect_ns; /* when the last socket was opened */
@@ -127,14 +127,16 @@ int http_new(Loop *loop, const HttpSettings *settings, Http **ret_http)
 
         /* With a bundle in one file and no directory beside it, libcurl parses it once and not for each connection. */
         const char *ca_bundle = settings->ca_bundle;
-        if (!ca_bundle) {
+        if (!ca_bundle && !settings->ca_directory) {
                 ca_bundle = curl_version_info(CURLVERSION_NOW)->cainfo;
                 if (ca_bundle && access(ca_bundle, R_OK) < 0)
                         ca_bundle = NULL;
         }
         http->user_agent = strdup(settings->user_agent);
         http->ca_bundle = ca_bundle ? strdup(ca_bundle) : NULL;
-        if (!http->user_agent || (ca_bundle && !http->ca_bundle)) {
+        http->ca_directory = settings->ca_directory ? strdup(settings->ca_directory) : NULL;
+        if (!http->user_agent || (ca_bundle && !http->ca_bundle) ||
+                (settings->ca_directory && !http->ca_directory)) {
                 (void)http_free(http);
                 return -ENOMEM;
         }
@@ -152,6 +154,7 @@ Http *http_free(Http *http)
         loop_connections_forget(http->loop);
         free(http->user_agent);
         free(http->ca_bundle);
+        free(http->ca_directory);
         free(http);
         return NULL;
 }
@@ -284,12 +287,12 @@ static int set_rules(CURL *easy, const Http *http, const HttpRoute *route)
         SET(CURLOPT_SSL_CTX_FUNCTION, on_tls);
         SET(CURLOPT_SSL_VERIFYPEER, 1L);
         SET(CURLOPT_SSL_VERIFYHOST, 2L);
-        if (http->ca_bundle) {
+        if (http->ca_bundle || http->ca_directory) {
                 SET(CURLOPT_CAINFO, http->ca_bundle);
-                SET(CURLOPT_CAPATH, NULL);
+                SET(CURLOPT_CAPATH, http->ca_directory);
                 SET(CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
                 SET(CURLOPT_PROXY_CAINFO, http->ca_bundle);
-                SET(CURLOPT_PROXY_CAPATH, NULL);
+                SET(CURLOPT_PROXY_CAPATH, http->ca_directory);
         }
         /* One connection takes all calls to a host that speaks HTTP/2. To others no call may wait for a connection that is
          * being made: libcurl (8.14) would let it wait until the call before it has ended. */

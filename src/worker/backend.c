@@ -47,24 +47,36 @@ int backend_find_endpoint(
         return r;
 }
 
+/* The AWS tools' settings, then OpenSSL's, which the curl program takes as well. An empty variable is none. */
 CaBundle backend_ca_bundle(const Options *options, const AwsConfig *config)
 {
         const CaBundle choices[] = {
-                {options->ca_bundle, "ca_bundle="},
-                {secure_getenv("AWS_CA_BUNDLE"), "AWS_CA_BUNDLE"},
-                {aws_config_get(config, aws_config_profile(config), "ca_bundle"), "ca_bundle of the profile"},
+                {options->ca_bundle, NULL, "ca_bundle="},
+                {secure_getenv("AWS_CA_BUNDLE"), NULL, "AWS_CA_BUNDLE"},
+                {aws_config_get(config, aws_config_profile(config), "ca_bundle"), NULL,
+                        "ca_bundle of the profile"},
         };
         for (size_t i = 0; i < ARRAY_LEN(choices); i++)
                 if (choices[i].path && *choices[i].path)
                         return choices[i];
-        return (CaBundle){NULL, "the system's"};
+        const char *file = secure_getenv("SSL_CERT_FILE"), *directory = secure_getenv("SSL_CERT_DIR");
+        bool has_file = file && *file, has_directory = directory && *directory;
+        return (CaBundle){
+                .path = has_file ? file : NULL,
+                .directory = has_directory ? directory : NULL,
+                .origin = has_file        ? "SSL_CERT_FILE"
+                          : has_directory ? "SSL_CERT_DIR"
+                                          : "the system's",
+        };
 }
 
 int backend_new_http(Loop *loop, const Options *options, const AwsConfig *config, Http **ret_http)
 {
+        CaBundle bundle = backend_ca_bundle(options, config);
         const HttpSettings settings = {
                 .user_agent = USER_AGENT,
-                .ca_bundle = backend_ca_bundle(options, config).path,
+                .ca_bundle = bundle.path,
+                .ca_directory = bundle.directory,
                 .connections_max = CONNECTIONS_MAX,
         };
         return http_new(loop, &settings, ret_http);

@@ -16,11 +16,12 @@ typedef struct HttpCall HttpCall;
  * threads. SIGPIPE is the program's to ignore. 0 or -ENOMEM / -EIO. */
 int http_global_init(void);
 
-/* One connection pool with its settings. `user_agent` and `ca_bundle` (NULL: the system's) are copied; `ca_bundle`
- * must be a readable regular file of PEM certificates (checked when used: HTTP_E_TLS). `connections_max`: at once, in all. */
+/* One connection pool with its settings. The strings are copied. Trusted certificates: `ca_bundle` is a readable regular
+ * file of PEM certificates (checked when used: HTTP_E_TLS), `ca_directory` one or more directories of them, hashed as
+ * OpenSSL wants it, separated by colons; both NULL: the system's. `connections_max`: at once, in all. */
 typedef struct HttpSettings {
         const char *user_agent;
-        const char *ca_bundle;
+        const char *ca_bundle, *ca_directory;
         unsigned connections_max;
 } HttpSettings;
 int http_new(Loop *loop, const HttpSettings *settings, Http **ret_http);

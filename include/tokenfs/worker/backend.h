@@ -46,9 +46,9 @@ int backend_new_credentials(Loop *loop, Http *http, const Options *options, Cred
 int backend_new_client(Loop *loop, Http *http, CredentialChain *credentials, const AwsEndpoint *endpoint,
         const Options *options, ApiClient **ret_client);
 
-/* The certificates that are trusted. Borrowed from the options, the environment or the configuration. */
+/* The certificates that are trusted; those of the system if neither is given. Borrowed from the options, the environment or the configuration. */
 typedef struct CaBundle {
-        const char *path; /* NULL: the system's */
+        const char *path, *directory; /* a file, and a list of directories as in SSL_CERT_DIR; NULL: none */
         const char *origin; /* the setting that names it, for people; a constant */
 } CaBundle;
 CaBundle backend_ca_bundle(const Options *options, const AwsConfig *config);
