@@ -45,6 +45,7 @@ typedef struct Check {
         CredentialChain *credentials;
         ApiClient *client;
         CheckProbe probe;
+        Sandbox *sandbox;
 
         CredentialWait wait;
         LoopTimer retry;
@@ -261,7 +262,7 @@ static int check_service(Check *check)
         int has_endpoint = r == 0 ? find_endpoint(check, &error) : r;
         if (has_endpoint < 0)
                 return has_endpoint;
-        sandbox_enter(check->options, check->config);
+        check->sandbox = sandbox_enter(check->options, check->config);
         if (has_endpoint)
                 start_probe(check, deadline_ns);
         ask_for_credentials(check);
@@ -331,6 +332,7 @@ static void check_deinit(Check *check)
         http_free(check->http);
         aws_endpoint_deinit(&check->endpoint);
         aws_config_free(check->config);
+        sandbox_free(check->sandbox);
         loop_free(check->loop);
         launcher_stop();
 }

@@ -142,6 +142,64 @@ static void notifier_is_late(Supervisor *supervisor)
         notifier_ended(supervisor);
 }
 
+/* --- Reload -------------------------------------------------------------------------------------------------- */
+
+static bool has_worker_to_replace(const Supervisor *supervisor)
+{
+        const Workers *workers = &supervisor->workers;
+        return workers->pid && !workers->is_replacing && !supervisor->is_stopping;
+}
+
+/* Replaces the worker, which is the way to have everything read again, if the configuration as it is now can be used. A
+ * worker that isn't there, or is on its way out, is followed by one that reads it anyhow. */
+static void replace_worker(Supervisor *supervisor)
+{
+        if (supervisor->config_probe) /* what it has read may have changed */
+                (void)kill(supervisor->config_probe, SIGKILL);
+        supervisor->config_probe = 0;
+        timers_clear(&supervisor->timers, TIMER_RELOAD);
+        if (!has_worker_to_replace(supervisor))
+                return;
+        int r = config_probe_start(supervisor->options, &supervisor->config_probe);
+        timers_set(&supervisor->timers, TIMER_RELOAD, r < 0 ? NO_PROCESS_NS : CONFIGURATION_NS);
+}
+
+static void config_probe_ended(Supervisor *supervisor, int wait_status)
+{
+        supervisor->config_probe = 0;
+        timers_clear(&supervisor->timers, TIMER_RELOAD);
+        if (!has_worker_to_replace(supervisor))
+                return;
+        if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_SUCCESS) {
+                workers_replace(&supervisor->workers);
+                return;
+        }
+        log_error("the configuration can't be used now: nothing is forgotten, the worker goes on with the "
+                  "one before");
+        if (supervisor->is_reloading)
+                announce(supervisor);
+        supervisor->is_reloading = false;
+}
+
+static void configuration_is_late(Supervisor *supervisor)
+{
+        if (!supervisor->config_probe) { /* it couldn't be started */
+                replace_worker(supervisor);
+                return;
+        }
+        log_error("the configuration can't be read within %g s", (double)CONFIGURATION_NS / (double)NS_PER_S);
+        (void)kill(supervisor->config_probe, SIGKILL);
+        config_probe_ended(supervisor, SIGKILL); /* a hanging filesystem may delay its death */
+}
+
+static void reload(Supervisor *supervisor)
+{
+        log_info("SIGHUP: forgetting everything, reading the configuration again");
+        supervisor->is_reloading = true;
+        sdnotify_notify_reloading();
+        replace_worker(supervisor);
+}
+
 /* --- The worker ---------------------------------------------------------------------------------------------- */
 
 static void stop(Supervisor *supervisor)
@@ -216,6 +274,7 @@ static void listen_to_worker(Supervisor *supervisor)
                 switch (message) {
                 case CONTROL_READY: worker_ready(supervisor); break;
                 case CONTROL_WARM: announce(supervisor); break;
+                case CONTROL_OUTDATED: replace_worker(supervisor); break;
                 default: break; /* a worker that was broken into may send anything */
                 }
 }
@@ -238,64 +297,6 @@ static void worker_ended(Supervisor *supervisor, int wait_status)
         case WORKERS_DIED:
         case WORKERS_LEFT: break;
         }
-}
-
-/* --- Reload -------------------------------------------------------------------------------------------------- */
-
-static bool has_worker_to_replace(const Supervisor *supervisor)
-{
-        const Workers *workers = &supervisor->workers;
-        return workers->pid && !workers->is_replacing && !supervisor->is_stopping;
-}
-
-/* Replaces the worker, which is the way to have everything read again, if the configuration as it is now can be used. A
- * worker that isn't there, or is on its way out, is followed by one that reads it anyhow. */
-static void replace_worker(Supervisor *supervisor)
-{
-        if (supervisor->config_probe) /* what it has read may have changed */
-                (void)kill(supervisor->config_probe, SIGKILL);
-        supervisor->config_probe = 0;
-        timers_clear(&supervisor->timers, TIMER_RELOAD);
-        if (!has_worker_to_replace(supervisor))
-                return;
-        int r = config_probe_start(supervisor->options, &supervisor->config_probe);
-        timers_set(&supervisor->timers, TIMER_RELOAD, r < 0 ? NO_PROCESS_NS : CONFIGURATION_NS);
-}
-
-static void config_probe_ended(Supervisor *supervisor, int wait_status)
-{
-        supervisor->config_probe = 0;
-        timers_clear(&supervisor->timers, TIMER_RELOAD);
-        if (!has_worker_to_replace(supervisor))
-                return;
-        if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_SUCCESS) {
-                workers_replace(&supervisor->workers);
-                return;
-        }
-        log_error("the configuration can't be used now: nothing is forgotten, the worker goes on with the "
-                  "one before");
-        if (supervisor->is_reloading)
-                announce(supervisor);
-        supervisor->is_reloading = false;
-}
-
-static void configuration_is_late(Supervisor *supervisor)
-{
-        if (!supervisor->config_probe) { /* it couldn't be started */
-                replace_worker(supervisor);
-                return;
-        }
-        log_error("the configuration can't be read within %g s", (double)CONFIGURATION_NS / (double)NS_PER_S);
-        (void)kill(supervisor->config_probe, SIGKILL);
-        config_probe_ended(supervisor, SIGKILL); /* a hanging filesystem may delay its death */
-}
-
-static void reload(Supervisor *supervisor)
-{
-        log_info("SIGHUP: forgetting everything, reading the configuration again");
-        supervisor->is_reloading = true;
-        sdnotify_notify_reloading();
-        replace_worker(supervisor);
 }
 
 /* --- Upgrade ------------------------------------------------------------------------------------------------- */

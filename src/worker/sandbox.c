@@ -1,28 +1,33 @@
 /* The worker's sandbox.
  *
- * Why: whoever finds a hole in the parsing of what comes over TLS has a process without capabilities; this takes the
- * files and system calls from it as well. How: Landlock leaves it the files that serving needs, by directories, since
+ * Why: an attacker who takes over the parsing of answers has a process without capabilities; the sandbox takes files and
+ * system calls from it as well. How: Landlock leaves it the files that serving needs, by directories, since
  * configuration, certificates and tokens are replaced by renaming: the system's libraries, /etc (resolver,
  * certificates), the AWS configuration, the CA bundle, the token files that the environment or the profile name; and
  * the cache of IAM Identity Center, the one place that it writes to. seccomp leaves it the calls that serving needs.
  *
- * No program can be started from inside. credential_process is run by a helper that was forked before (aws/launcher),
- * and that runs what the configuration says, not what it is told.
+ * No program can be started from inside. credential_process is run by a helper that was forked before
+ * (credentials/launcher), which runs the command of the configuration and takes none from the worker.
  *
- * What the configuration names after the start, elsewhere, isn't reachable, nor is a directory that is made later, or
- * that a link in the path leads to later; a hot upgrade (SIGUSR2), or a restart, makes a new worker with a new sandbox. */
+ * Landlock binds its rules to files, not to names. Where a name leads elsewhere later (a network manager makes
+ * /etc/resolv.conf a link, a directory is made), a new worker makes a new sandbox: after SIGHUP, and by itself
+ * (sandbox-watch.c). Landlock restricts opening, not stat, access and readlink; so a process in the sandbox can find
+ * out that it would be allowed to read a file, but for the sandbox. */
 
 #include "tokenfs/worker/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "landlock.h"
+#include "sandbox-private.h"
 #include "seccomp.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
@@ -37,6 +42,8 @@ const char *sandbox_state(void)
         return state;
 }
 
+/* --- The places ----------------------------------------------------------------------------------------------- */
+
 /* As the AWS tools find it: HOME, else the user's entry. "" if there is none. */
 static const char *home_directory(void)
 {
@@ -47,35 +54,132 @@ static const char *home_directory(void)
         return users_find_by_uid(geteuid(), &user) == 0 ? user.home : "";
 }
 
-/* The root directory is too much to be allowed, however it is called. */
-static int allow_directory(Landlock *landlock, const char *directory, bool write)
+/* NULL, "" and what is too long is left out; so are places beyond the maximum, which no configuration needs. */
+static void add_place(Sandbox *sandbox, const char *path, Place kind)
 {
-        char resolved[PATH_MAX];
-        bool is_allowed = realpath(directory, resolved) && strcmp(resolved, "/") != 0;
-        return is_allowed ? landlock_allow(landlock, resolved, write) : 0;
+        if (!path || !*path || sandbox->count == SANDBOX_PLACES_MAX)
+                return;
+        bool is_in_home = path[0] == '~' && path[1] == '/';
+        if (asprintf(&kind.path, "%s%s", is_in_home ? home_directory() : "", path + is_in_home) < 0)
+                return;
+        if (kind.path[0] != '/' || strlen(kind.path) >= PATH_MAX) {
+                free(kind.path);
+                return;
+        }
+        sandbox->places[sandbox->count++] = kind;
 }
 
-/* The directory that a file lies in, and, where the path is a link, the one that it points to: files are replaced. One
- * that isn't there can't be allowed before it is made, and what it will be made in is too much: a home holds more than
- * .aws. */
-static int allow_directory_of(Landlock *landlock, const char *file, bool write)
+static void add_file(Sandbox *sandbox, const char *path)
 {
-        if (!file || !*file)
+        add_place(sandbox, path, (Place){0});
+}
+
+static void add_directory(Sandbox *sandbox, const char *path)
+{
+        add_place(sandbox, path, (Place){.is_directory = true});
+}
+
+/* Names in /etc that are links out of it on some systems (NixOS), or that a network manager makes links. */
+static void add_system(Sandbox *sandbox)
+{
+        static const char *const files[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf",
+                "/etc/host.conf", "/etc/gai.conf", "/etc/hostname", "/etc/services", "/etc/protocols",
+                "/etc/passwd", "/etc/group", "/etc/localtime", "/etc/ssl/openssl.cnf",
+                "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
+                "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/certs/ca-bundle.crt"};
+        static const char *const directories[] = {"/etc/ssl/certs", "/etc/pki/tls/certs"};
+        for (size_t i = 0; i < ARRAY_LEN(files); i++)
+                add_file(sandbox, files[i]);
+        for (size_t i = 0; i < ARRAY_LEN(directories); i++)
+                add_directory(sandbox, directories[i]);
+}
+
+/* OpenSSL takes several directories, separated by colons. */
+static void add_certificate_directories(Sandbox *sandbox, const char *names)
+{
+        CLEANUP(cleanup_free) char *copy = names ? strdup(names) : NULL;
+        for (char *rest = copy, *name; rest && (name = strsep(&rest, ":"));)
+                add_directory(sandbox, name);
+}
+
+static void add_environment(Sandbox *sandbox)
+{
+        static const char *const names[] = {"AWS_CA_BUNDLE", "AWS_WEB_IDENTITY_TOKEN_FILE",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "SSL_CERT_FILE"};
+        for (size_t i = 0; i < ARRAY_LEN(names); i++)
+                add_file(sandbox, secure_getenv(names[i]));
+        add_certificate_directories(sandbox, secure_getenv("SSL_CERT_DIR"));
+}
+
+/* The files that the profile names, and those of the profiles that it builds on. */
+static void add_profiles(Sandbox *sandbox, const AwsConfig *config)
+{
+        const char *profile = aws_config_profile(config);
+        for (int i = 0; i < SOURCE_PROFILES_MAX && profile; i++) {
+                add_file(sandbox, aws_config_get(config, profile, "web_identity_token_file"));
+                add_file(sandbox, aws_config_get(config, profile, "ca_bundle"));
+                profile = aws_config_get(config, profile, "source_profile");
+        }
+}
+
+static void add_aws_files(Sandbox *sandbox, const Options *options, const AwsConfig *config)
+{
+        add_file(sandbox, aws_config_config_file(config));
+        add_file(sandbox, aws_config_credentials_file(config));
+        add_file(sandbox, options->ca_bundle);
+        add_file(sandbox, "~/.aws/config");
+        /* Refreshed sign-ins are written back, as the AWS CLI does. */
+        add_place(sandbox, "~/.aws/sso/cache/file", (Place){.is_written = true});
+}
+
+/* --- The rules ------------------------------------------------------------------------------------------------ */
+
+/* The root directory, those right below it in the Filesystem Hierarchy Standard, and homes hold more than a worker needs:
+ * there, a file is allowed alone. */
+static bool is_broad(const char *directory)
+{
+        static const char *const top[] = {"bin", "boot", "dev", "home", "lib", "media", "mnt", "nix", "opt",
+                "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var"};
+        char home[PATH_MAX];
+        if (strcmp(directory, "/") == 0 || (realpath(home_directory(), home) && strcmp(directory, home) == 0))
+                return true;
+        for (size_t i = 0; i < ARRAY_LEN(top); i++)
+                if (strcmp(directory + 1, top[i]) == 0)
+                        return true;
+        return strncmp(directory, "/home/", 6) == 0 && !strchr(directory + 6, '/');
+}
+
+static int allow_directory(Landlock *landlock, const char *directory, Place *place)
+{
+        char resolved[PATH_MAX];
+        struct stat status;
+        if (!realpath(directory, resolved) || is_broad(resolved))
                 return 0;
-        char path[PATH_MAX], resolved[PATH_MAX] = "";
-        bool is_in_home = file[0] == '~' && file[1] == '/';
-        if (snprintf(path, sizeof path, "%s%s", is_in_home ? home_directory() : "", file + is_in_home) >=
-                (int)sizeof path)
-                return 0;
+        if (place->is_written && stat(resolved, &status) == 0) {
+                place->device = status.st_dev;
+                place->inode = status.st_ino;
+        }
+        return landlock_allow(landlock, resolved, place->is_written);
+}
+
+/* The directory that a file lies in, and, where the path is a link, the one that it leads to: files are replaced. A
+ * directory that isn't there yet can't be allowed, and its parent is too much: a home holds more than .aws. */
+static int allow_place(Landlock *landlock, Place *place)
+{
+        char path[PATH_MAX], resolved[PATH_MAX];
+        (void)snprintf(path, sizeof path, "%s", place->path);
+        if (place->is_directory)
+                return allow_directory(landlock, path, place);
         bool is_resolved = realpath(path, resolved) != NULL;
-        int r = allow_directory(landlock, dirname(path), write);
-        if (r == 0 && is_resolved) /* in the root directory: the file alone */
-                r = landlock_allow(landlock, resolved, write);
+        int r = allow_directory(landlock, dirname(path), place);
         if (r == 0 && is_resolved)
-                r = allow_directory(landlock, dirname(resolved), write);
+                r = landlock_allow(landlock, resolved, place->is_written);
+        if (r == 0 && is_resolved)
+                r = allow_directory(landlock, dirname(resolved), place);
         return r;
 }
 
+/* Directories of the system, and the ones that are looked into by what is in /etc. */
 static int allow_system(Landlock *landlock, bool audit)
 {
         static const char *const paths[] = {
@@ -89,12 +193,15 @@ static int allow_system(Landlock *landlock, bool audit)
                 "/lib",
                 "/lib32",
                 "/lib64",
+                "/nix/store",
+                "/gnu/store",
                 "/dev/urandom",
                 "/proc/self",
                 "/proc/sys",
                 "/sys/devices/system/cpu",
                 "/run/systemd/resolve",
                 "/run/NetworkManager",
+                "/run/connman",
                 "/run/resolvconf",
                 "/run/nscd",
                 "/var/lib/sss",
@@ -107,66 +214,18 @@ static int allow_system(Landlock *landlock, bool audit)
                 r = landlock_allow(landlock, "/dev/null", true);
         if (r == 0 && audit) /* the names of programs that open secrets */
                 r = landlock_allow(landlock, "/proc", false);
-        if (r == 0)
-                r = allow_directory_of(landlock, "/etc/resolv.conf", false);
         return r;
 }
 
-static int allow_environment(Landlock *landlock)
-{
-        static const char *const names[] = {"AWS_CA_BUNDLE", "AWS_WEB_IDENTITY_TOKEN_FILE",
-                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "SSL_CERT_FILE"};
-        int r = 0;
-        for (size_t i = 0; i < ARRAY_LEN(names) && r == 0; i++)
-                r = allow_directory_of(landlock, secure_getenv(names[i]), false);
-        const char *certificates = secure_getenv("SSL_CERT_DIR");
-        if (r == 0 && certificates && *certificates)
-                r = landlock_allow(landlock, certificates, false);
-        return r;
-}
-
-/* The files that the profile names, and those of the profiles that it builds on. */
-static int allow_profile(Landlock *landlock, const AwsConfig *config)
-{
-        const char *profile = aws_config_profile(config);
-        int r = 0;
-        for (int i = 0; i < SOURCE_PROFILES_MAX && profile && r == 0; i++) {
-                r = allow_directory_of(
-                        landlock, aws_config_get(config, profile, "web_identity_token_file"), false);
-                if (r == 0)
-                        r = allow_directory_of(landlock, aws_config_get(config, profile, "ca_bundle"), false);
-                profile = aws_config_get(config, profile, "source_profile");
-        }
-        return r;
-}
-
-static int allow_aws_files(Landlock *landlock, const Options *options, const AwsConfig *config)
-{
-        int r = allow_directory_of(landlock, aws_config_config_file(config), false);
-        if (r == 0)
-                r = allow_directory_of(landlock, aws_config_credentials_file(config), false);
-        if (r == 0)
-                r = allow_directory_of(landlock, options->ca_bundle, false);
-        if (r == 0)
-                r = allow_directory_of(landlock, "~/.aws/config", false);
-        if (r == 0) /* refreshed sign-ins are written back, as the AWS CLI does */
-                r = allow_directory_of(landlock, "~/.aws/sso/cache/file", true);
-        return r;
-}
-
-static int enter_landlock(const Options *options, const AwsConfig *config)
+static int enter_landlock(Sandbox *sandbox, bool audit)
 {
         Landlock landlock;
         int r = landlock_begin(&landlock);
         if (r < 0)
                 return r;
-        r = allow_system(&landlock, options->audit);
-        if (r == 0)
-                r = allow_environment(&landlock);
-        if (r == 0)
-                r = allow_profile(&landlock, config);
-        if (r == 0)
-                r = allow_aws_files(&landlock, options, config);
+        r = allow_system(&landlock, audit);
+        for (size_t i = 0; sandbox && i < sandbox->count && r == 0; i++)
+                r = allow_place(&landlock, &sandbox->places[i]);
         if (r < 0) {
                 landlock_discard(&landlock);
                 return r;
@@ -174,11 +233,53 @@ static int enter_landlock(const Options *options, const AwsConfig *config)
         return landlock_enforce(&landlock);
 }
 
-void sandbox_enter(const Options *options, const AwsConfig *config)
+/* --- What they deny ------------------------------------------------------------------------------------------- */
+
+/* A directory for writing that was made or replaced since. Whether a file can be made there isn't known without making one. */
+static bool is_another_directory(const Place *place)
+{
+        char path[PATH_MAX];
+        struct stat status;
+        (void)snprintf(path, sizeof path, "%s", place->path);
+        return stat(dirname(path), &status) == 0 &&
+               (status.st_ino != place->inode || status.st_dev != place->device);
+}
+
+bool sandbox_is_denied(const Place *place)
+{
+        if (place->is_written)
+                return is_another_directory(place);
+        struct stat status;
+        if (stat(place->path, &status) < 0 || !(S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) ||
+                access(place->path, R_OK) < 0)
+                return false;
+        int fd CLEANUP(cleanup_close) = open(place->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        return fd < 0 && errno == EACCES;
+}
+
+/* A new sandbox wouldn't help with these: they are no reason for one. */
+static void give_up_denied(Sandbox *sandbox)
+{
+        for (size_t i = 0; sandbox && i < sandbox->count; i++) {
+                Place *place = &sandbox->places[i];
+                place->is_given_up = sandbox_is_denied(place);
+                if (place->is_given_up)
+                        log_warning("the sandbox can't open %s to the worker", place->path);
+        }
+}
+
+Sandbox *sandbox_enter(const Options *options, const AwsConfig *config)
 {
         if (!options->sandbox)
-                return;
-        int files = enter_landlock(options, config);
+                return NULL;
+        Sandbox *sandbox = calloc(1, sizeof *sandbox);
+        if (sandbox) {
+                add_system(sandbox);
+                add_environment(sandbox);
+                add_profiles(sandbox, config);
+                add_aws_files(sandbox, options, config);
+        }
+        int files = enter_landlock(sandbox, options->audit);
         if (files == -EOPNOTSUPP)
                 log_info("this kernel has no Landlock: the worker may read any file that its user may");
         else if (files < 0)
@@ -188,4 +289,18 @@ void sandbox_enter(const Options *options, const AwsConfig *config)
                 log_warning("seccomp: %s: the worker may make any system call", strerror(-calls));
         state = files == 0 ? (calls == 0 ? "seccomp, landlock" : "landlock")
                            : (calls == 0 ? "seccomp" : "off");
+        if (files < 0)
+                return sandbox_free(sandbox);
+        give_up_denied(sandbox);
+        return sandbox;
+}
+
+Sandbox *sandbox_free(Sandbox *sandbox)
+{
+        if (!sandbox)
+                return NULL;
+        for (size_t i = 0; i < sandbox->count; i++)
+                free(sandbox->places[i].path);
+        free(sandbox);
+        return NULL;
 }

@@ -44,6 +44,8 @@ typedef struct Worker {
         LoopFd *control;
         Warmup *warmup;
         Watch *watch;
+        Sandbox *sandbox;
+        SandboxWatch *sandbox_watch;
         StatusSources sources;
         bool is_orphan;
         bool answer_waiting; /* when leaving */
@@ -194,6 +196,8 @@ static int worker_build(Worker *worker)
 
 static void worker_take_down(Worker *worker)
 {
+        worker->sandbox_watch = sandbox_watch_free(worker->sandbox_watch);
+        worker->sandbox = sandbox_free(worker->sandbox);
         worker->warmup = warmup_free(worker->warmup);
         worker->watch = watch_free(worker->watch);
         worker->fs = fs_free(worker->fs, worker->answer_waiting);
@@ -234,6 +238,24 @@ static void worker_announce(Worker *worker)
                 worker_is_warm(worker);
 }
 
+/* The sandbox no longer fits the host: a worker with another takes this one's place. */
+static void worker_is_outdated(const char *path, void *userdata)
+{
+        Worker *worker = userdata;
+        log_info("%s is now where the sandbox doesn't reach: a new worker follows", path);
+        control_send(worker->settings->control, CONTROL_OUTDATED);
+}
+
+static void worker_lock_in(Worker *worker)
+{
+        worker->sandbox = sandbox_enter(worker->settings->options, backend_config(worker->backend));
+        int r = sandbox_watch_new(
+                worker->sandbox, worker->loop, worker_is_outdated, worker, &worker->sandbox_watch);
+        if (r < 0)
+                log_warning(
+                        "can't watch what the sandbox is made of: %s: SIGHUP makes a new one", strerror(-r));
+}
+
 int worker_run(const WorkerSettings *settings)
 {
         Worker worker = {.settings = settings};
@@ -253,7 +275,7 @@ int worker_run(const WorkerSettings *settings)
 
         r = worker_build(&worker);
         if (r == 0) {
-                sandbox_enter(settings->options, backend_config(worker.backend));
+                worker_lock_in(&worker);
                 if (settings->is_replacement)
                         worker_take_over(settings);
                 worker_announce(&worker);

@@ -305,7 +305,7 @@ static int run_in_sandbox(const char *home, Attempt *attempt)
                         _exit(101);
                 if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                         _exit(102);
-                sandbox_enter(&options, config);
+                (void)sandbox_enter(&options, config);
                 if (strcmp(sandbox_state(), "seccomp, landlock") != 0)
                         _exit(103);
                 _exit(attempt());
@@ -360,7 +360,7 @@ static void test_off(void **state)
 {
         (void)state;
         Options options = {.sandbox = false};
-        sandbox_enter(&options, NULL);
+        assert_null(sandbox_enter(&options, NULL));
         assert_string_equal(sandbox_state(), "off");
         assert_int_equal(prctl(PR_GET_SECCOMP, 0, 0, 0, 0), 0);
 }

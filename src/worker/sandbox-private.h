@@ -1,0 +1,28 @@
+#pragma once
+/* The paths that a sandbox is made of. */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "tokenfs/worker/sandbox.h"
+
+#define SANDBOX_PLACES_MAX 64
+
+/* A file or directory outside of the system's own directories, or a name in /etc that may be a link. */
+typedef struct Place {
+        char *path; /* absolute, links included */
+        bool is_directory; /* itself; else a file in one */
+        bool is_written; /* files in its directory are also made and replaced */
+        bool is_changed; /* something on its path was made since it was looked at */
+        bool is_given_up; /* it is denied from the beginning */
+        dev_t device; /* if it is written: the directory that the rules allow; inode 0: there was none */
+        ino_t inode;
+} Place;
+
+struct Sandbox {
+        Place places[SANDBOX_PLACES_MAX];
+        size_t count;
+};
+
+/* True if this user may read the place, and the sandbox denies it. */
+bool sandbox_is_denied(const Place *place);
