@@ -18,7 +18,8 @@ BUILD = pathlib.Path(BINARY).parent.parent
 DIST = BUILD / "src/dist"
 INSTALLED = {
     "usr/local/sbin/tokenfs", "sbin/mount.tokenfs", "usr/local/share/man/man8/tokenfs.8",
-    "usr/local/share/man/man8/mount.tokenfs.8", "usr/local/share/bash-completion/completions/tokenfs",
+    "usr/local/share/man/man8/mount.tokenfs.8", "usr/local/share/man/man7/tokenfs-recipes.7",
+    "usr/local/share/man/man7/tokenfs-containers.7", "usr/local/share/bash-completion/completions/tokenfs",
     "usr/local/lib/systemd/system/tokenfs-repair.service", "usr/local/lib/systemd/system/tokenfs-repair.timer",
     "usr/local/libexec/tokenfs/instances", "usr/local/lib/systemd/system/tokenfs@.service", "usr/local/lib/sysusers.d/tokenfs.conf",
     "usr/local/lib/tmpfiles.d/tokenfs.conf", "usr/local/share/doc/tokenfs/README.md",
@@ -51,12 +52,13 @@ def test_install_outside_of_usr(directory):
 
 # The manual page.
 
-def test_page_is_clean():
+@pytest.mark.parametrize("name", ["tokenfs.8", "tokenfs-recipes.7", "tokenfs-containers.7"])
+def test_pages_are_clean(name):
     """mandoc and man-db have no complaint."""
     need("mandoc", "man")
-    lint = run("mandoc", "-T", "lint", "-W", "all", DIST / "tokenfs.8", check=False)
+    lint = run("mandoc", "-T", "lint", "-W", "all", DIST / name, check=False)
     assert lint.stdout == "" and lint.stderr == ""
-    warned = run("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", DIST / "tokenfs.8",
+    warned = run("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", DIST / name,
                  env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80"})
     assert warned.stderr == ""
 

@@ -136,16 +136,17 @@ def free_port():
 class Prometheus:
     """A Prometheus with the rules, and a node_exporter that it scrapes each second."""
 
-    def __init__(self, directory, textfiles):
+    def __init__(self, directory, textfiles, scrapes=()):
         self.directory = directory
         self.textfiles = textfiles
         self.url = f"http://127.0.0.1:{free_port()}"
         self.exporter = f"127.0.0.1:{free_port()}"
+        self.scrapes = list(scrapes)
         self.processes = []
 
     def __enter__(self):
         config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": [str(RULES)],
-                  "scrape_configs": [{"job_name": "node", "static_configs": [{"targets": [self.exporter]}]}]}
+                  "scrape_configs": [{"job_name": "node", "static_configs": [{"targets": [self.exporter]}]}, *self.scrapes]}
         (self.directory / "prometheus.yml").write_text(json.dumps(config))
         self.start("prometheus-node-exporter", "--collector.disable-defaults", "--collector.textfile",
                    f"--collector.textfile.directory={self.textfiles}", f"--web.listen-address={self.exporter}")

@@ -30,10 +30,15 @@ packages_containers=(
 )
 
 # To try what is installed beside the program: each is left out, loudly, where it can't be had.
-packages_dist=(prometheus prometheus-node-exporter)
+packages_dist=(
+        prometheus prometheus-node-exporter zsh fish
+        nginx-light haproxy knot-resolver daemontools runit s6 postgresql-client openssh-client gnupg plocate tree
+)
 
 # What Debian would start as a service once it is installed: tests start it themselves.
-packages_services=(dnsdist puppet-agent:puppet prometheus prometheus-node-exporter)
+packages_services=(
+        dnsdist puppet-agent:puppet prometheus prometheus-node-exporter nginx-light:nginx haproxy knot-resolver:kresd@1
+)
 
 packages_missing() # PACKAGE… → their names, one a line
 {
