@@ -4,6 +4,7 @@ Nothing of the machine's own is started or touched: the mounts are private, /run
 the test puts there alone. That systemd is killed with its namespace.
 """
 
+import fcntl
 import os
 import pathlib
 import shutil
@@ -14,6 +15,8 @@ from mounting import HANG, children_of, until
 
 SYSTEMD = "/lib/systemd/systemd"
 TARGET = "rig.target"
+# One at a time on a machine: all systemds of one kernel share its cgroup hierarchies, and wait for each other's locks.
+LOCK = "/run/tokenfs-systemd-rig.lock"
 # What the other units want to be ordered after; empty here.
 EMPTY = ["sysinit.target", "basic.target", "shutdown.target", "multi-user.target", "network-online.target",
          "network.target", "remote-fs.target", "remote-fs-pre.target", "umount.target", "local-fs.target", TARGET]
@@ -112,8 +115,11 @@ class Systemd:
         self.cgroup = Cgroup()
         self.process = None
         self.pid = None
+        self.lock = None
 
     def __enter__(self):
+        self.lock = open(LOCK, "w", encoding="ascii")       # pylint: disable=consider-using-with
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.cgroup.make()
         self.process = subprocess.Popen(
             ["unshare", "-p", "-f", "-m", "-C", "--mount-proc", "--kill-child=KILL", "bash", "-c", self.boot],
@@ -142,6 +148,7 @@ class Systemd:
         self.process.wait(HANG)
         self.process.stderr.close()
         until(lambda: self.cgroup.remove() or not any(path.exists() for path in self.cgroup.made), "the cgroups' end")
+        self.lock.close()
 
     def enter(self, *command, check=True, limit=HANG, **more):
         """Runs a command in its namespaces."""
