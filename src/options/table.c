@@ -17,38 +17,17 @@
 #define SECOND NS_PER_S
 #define DAY (UINT64_C(86400) * NS_PER_S)
 
-#define FLAG(name, member, help)                                                                             \
-        {                                                                                                    \
-                name, OPTION_FLAG, AT(member), 0, 0, NULL, help                                              \
-        }
-#define TEXT(name, member, argument, help)                                                                   \
-        {                                                                                                    \
-                name, OPTION_TEXT, AT(member), 0, 0, argument, help                                          \
-        }
-#define PATH(name, member, argument, help)                                                                   \
-        {                                                                                                    \
-                name, OPTION_PATH, AT(member), 0, 0, argument, help                                          \
-        }
-#define SECONDS(name, member, min, max, help)                                                                \
-        {                                                                                                    \
-                name, OPTION_SECONDS, AT(member), min, max, "SECONDS", help                                  \
-        }
-#define COUNT(name, member, min, max, help)                                                                  \
-        {                                                                                                    \
-                name, OPTION_COUNT, AT(member), min, max, "N", help                                          \
-        }
-#define ID(name, member, help)                                                                               \
-        {                                                                                                    \
-                name, OPTION_ID, AT(member), 0, 0, "ID", help                                                \
-        }
-#define FUSE(name, argument, help)                                                                           \
-        {                                                                                                    \
-                name, OPTION_FUSE, 0, 0, 0, argument, help                                                   \
-        }
-#define MOUNT(name)                                                                                          \
-        {                                                                                                    \
-                name, OPTION_MOUNT, 0, 0, 0, NULL, NULL                                                      \
-        }
+/* The versions of clang-format disagree on braces in a macro. */
+/* clang-format off */
+#define FLAG(name, member, help) {name, OPTION_FLAG, AT(member), 0, 0, NULL, help}
+#define TEXT(name, member, argument, help) {name, OPTION_TEXT, AT(member), 0, 0, argument, help}
+#define PATH(name, member, argument, help) {name, OPTION_PATH, AT(member), 0, 0, argument, help}
+#define SECONDS(name, member, min, max, help) {name, OPTION_SECONDS, AT(member), min, max, "SECONDS", help}
+#define COUNT(name, member, min, max, help) {name, OPTION_COUNT, AT(member), min, max, "N", help}
+#define ID(name, member, help) {name, OPTION_ID, AT(member), 0, 0, "ID", help}
+#define FUSE(name, argument, help) {name, OPTION_FUSE, 0, 0, 0, argument, help}
+#define MOUNT(name) {name, OPTION_MOUNT, 0, 0, 0, NULL, NULL}
+/* clang-format on */
 
 static const OptionSpec table[] = {
         TEXT("region", region, "REGION", "region of the API (us-east-2, whatever AWS_REGION says)"),

@@ -58,7 +58,8 @@ static void on_end(const RunnerResult *result, void *userdata)
 
 static int start(const char *script, size_t output_max)
 {
-        char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", (char *)(uintptr_t)script, NULL};
+        static char shell[] = "sh", option[] = "-c";
+        char *argv[] = {shell, option, (char *)(uintptr_t)script, NULL};
         return runner_start(loop, argv, &(RunnerLimits){60 * NS_PER_S, output_max}, on_end, &ended, &process);
 }
 
