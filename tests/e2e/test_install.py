@@ -4,14 +4,16 @@ import errno
 import json
 import os
 import pathlib
+import pty
 import re
+import select
 import shutil
 import subprocess
 
 import pytest
 
 import boxed
-from mounting import BINARY, FIELDS, TREE
+from mounting import BINARY, FIELDS, TREE, until
 from tools import need, run
 
 BUILD = pathlib.Path(BINARY).parent.parent
@@ -20,6 +22,7 @@ INSTALLED = {
     "usr/local/sbin/tokenfs", "sbin/mount.tokenfs", "usr/local/share/man/man8/tokenfs.8",
     "usr/local/share/man/man8/mount.tokenfs.8", "usr/local/share/man/man7/tokenfs-recipes.7",
     "usr/local/share/man/man7/tokenfs-containers.7", "usr/local/share/bash-completion/completions/tokenfs",
+    "usr/local/share/zsh/site-functions/_tokenfs", "usr/local/share/fish/vendor_completions.d/tokenfs.fish",
     "usr/local/lib/systemd/system/tokenfs-repair.service", "usr/local/lib/systemd/system/tokenfs-repair.timer",
     "usr/local/libexec/tokenfs/instances", "usr/local/lib/systemd/system/tokenfs@.service", "usr/local/lib/sysusers.d/tokenfs.conf",
     "usr/local/lib/tmpfiles.d/tokenfs.conf", "usr/local/share/doc/tokenfs/README.md",
@@ -192,6 +195,64 @@ def test_completion(directory):
     (directory / "plain").touch()
     assert complete(f"tokenfs {directory}/pl") == {str(directory / "place")}
     assert complete(f"tokenfs --wait {directory}/pl") == {str(directory / "place"), str(directory / "plain")}
+
+
+def test_completion_for_fish(directory):
+    """Options with what is said of them, behind a comma as well; values; ids are offered to --check, files to --wait."""
+    need("fish")
+    path = f"PATH={pathlib.Path(BINARY).parent}:{os.environ['PATH']}"
+
+    def fish(line):
+        done = run("env", path, f"HOME={directory}", "fish", "--no-config", "-c",
+                   f"source {TREE}/src/dist/tokenfs.fish; complete -C '{line}'")
+        return dict((line + "\t").split("\t")[:2] for line in done.stdout.splitlines())
+
+    assert fish("tokenfs -o ").keys() == {name + ("=" if argument else "") for name, (argument, _) in options_of_help().items()}
+    assert fish("tokenfs -o ttl=5,negat") == {"ttl=5,negative_ttl=": 'how long "no such token" is remembered (5)'}
+    assert fish("tokenfs -o audit,log_level=w").keys() == {"audit,log_level=warning"}
+    assert {"--check", "--wait", "--mount-only"} <= fish("tokenfs --").keys()
+    (directory / "place").mkdir()
+    (directory / "plain").touch()
+    assert fish(f"tokenfs {directory}/pl").keys() == {f"{directory}/place/"}
+    assert fish(f"tokenfs --wait {directory}/pl").keys() == {f"{directory}/place/", f"{directory}/plain"}
+
+
+def test_completion_for_zsh(directory):
+    """The same, as it is typed."""
+    need("zsh")
+    (directory / "place").mkdir()
+    (directory / ".zshrc").write_text(f"PS1='> '; fpath=({TREE}/src/dist $fpath); autoload -Uz compinit; compinit -u; "
+                                      "unsetopt list_beep prompt_sp; zstyle ':completion:*' menu no\n")
+    main, other = pty.openpty()
+    environ = {"PATH": f"{pathlib.Path(BINARY).parent}:{os.environ['PATH']}", "HOME": str(directory), "TERM": "dumb",
+               "ZDOTDIR": str(directory)}
+    with subprocess.Popen(["zsh", "-i"], stdin=other, stdout=other, stderr=other, env=environ, start_new_session=True) as zsh:
+        seen = ""
+
+        def typed(text, expected):
+            nonlocal seen
+            os.write(main, text.encode())
+            seen = ""
+
+            def is_there():
+                nonlocal seen
+                if select.select([main], [], [], 0)[0]:
+                    seen += os.read(main, 65536).decode(errors="replace")
+                return expected in seen
+
+            until(is_there, f"{text!r} → {expected!r}")
+
+        try:
+            typed("", "> ")
+            typed("tokenfs -o ttl=5,negat\t", "ttl=5,negative_ttl=")
+            typed("\x15tokenfs -o audit,log_level=w\t", "log_level=warning")
+            typed("\x15tokenfs --mou\t", "--mount-only")
+            typed(f"\x15tokenfs {directory}/pl\t", f"{directory}/place/")
+            typed("\x15tokenfs -o ttl\t", "ttl=")
+        finally:
+            zsh.kill()
+            os.close(main)
+            os.close(other)
 
 
 def test_examples_are_read(directory):
