@@ -8,102 +8,18 @@
 #include "tokenfs/aws/config.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "config-file.h"
 #include "tokenfs/aws/environment.h"
-
-#define PATH_MAX_BYTES 4096
+#include "tokenfs/aws/path.h"
 
 struct AwsConfig {
         ConfigFile config, credentials;
         char *profile;
         bool profile_is_explicit;
 };
-
-/* --- Paths -------------------------------------------------------------------------------------------------- */
-
-static bool is_name_character(char c)
-{
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-}
-
-/* The length of the reference `$NAME` or `${NAME}` at `at`, 0 if there is none, with the name copied out. */
-static size_t reference_at(const char *at, char ret_name[static 128])
-{
-        bool in_braces = at[0] == '$' && at[1] == '{';
-        const char *name = at + 1 + in_braces;
-        size_t len = 0;
-        if (*at != '$')
-                return 0;
-        while (name[len] && (in_braces ? name[len] != '}' : is_name_character(name[len])))
-                len++;
-        if (len == 0 || len >= 128 || (in_braces && !name[len]))
-                return 0;
-        memcpy(ret_name, name, len);
-        ret_name[len] = '\0';
-        return 1 + len + 2 * (size_t)in_braces;
-}
-
-/* References to variables that aren't set stay as they are. */
-static void expand_variables(const char *path, Buf *out)
-{
-        while (*path) {
-                char name[128];
-                size_t len = reference_at(path, name);
-                const char *value = len ? secure_getenv(name) : NULL;
-                if (value)
-                        (void)buf_append_str(out, value);
-                else
-                        (void)buf_append(out, path, len ? len : 1);
-                path += len ? len : 1;
-        }
-}
-
-/* Appends the home directory of `user`, or of ours if that is empty. False if there is no such user. */
-static bool append_home(const char *user, Buf *out)
-{
-        const char *home = *user ? NULL : environment_get("HOME");
-        if (home) {
-                (void)buf_append_str(out, home);
-                return true;
-        }
-        struct passwd entry, *found = NULL;
-        char strings[4096];
-        int r = *user ? getpwnam_r(user, &entry, strings, sizeof strings, &found)
-                      : getpwuid_r(getuid(), &entry, strings, sizeof strings, &found);
-        if (r != 0 || !found)
-                return false;
-        (void)buf_append_str(out, found->pw_dir);
-        return true;
-}
-
-/* Returns 0 with the path malloc'd, -ENOMEM, or -ENAMETOOLONG. */
-static int expand_path(const char *path, char **ret_path)
-{
-        CLEANUP(buf_deinit) Buf variables = BUF_INIT(PATH_MAX_BYTES), expanded = BUF_INIT(PATH_MAX_BYTES);
-        expand_variables(path, &variables);
-        const char *rest = buf_str(&variables);
-        if (*rest == '~') {
-                size_t len = strcspn(rest, "/");
-                CLEANUP(cleanup_free) char *user = strndup(rest + 1, len - 1);
-                if (!user)
-                        return -ENOMEM;
-                if (append_home(user, &expanded))
-                        rest += len;
-        }
-        (void)buf_append_str(&expanded, rest);
-        int r = variables.error ? variables.error : expanded.error;
-        if (r < 0)
-                return r == -EMSGSIZE ? -ENAMETOOLONG : r;
-        char *copy = strdup(buf_str(&expanded));
-        if (!copy)
-                return -ENOMEM;
-        *ret_path = copy;
-        return 0;
-}
 
 /* --- Loading ------------------------------------------------------------------------------------------------ */
 
@@ -114,9 +30,9 @@ static int read_file(const char *path, const char *variable, const char *usual, 
         if (!path)
                 path = environment_get(variable);
         CLEANUP(cleanup_free) char *expanded = NULL;
-        int r = expand_path(path ? path : usual, &expanded);
+        int r = aws_path_expand(path ? path : usual, &expanded);
         if (r == -ENAMETOOLONG)
-                (void)buf_appendf(error, "%s is longer than %d bytes", variable, PATH_MAX_BYTES);
+                (void)buf_appendf(error, "%s is longer than %d bytes", variable, AWS_PATH_MAX);
         if (r == 0)
                 r = config_file_read(expanded, path != NULL, dialect, error, ret_file);
         if (r == 0)

@@ -2,6 +2,7 @@
 
 #include "tokenfs/base/clock.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <time.h>
 
@@ -25,6 +26,15 @@ int64_t clock_wall_ns(void)
         struct timespec now;
         (void)clock_gettime(CLOCK_REALTIME, &now);
         return (int64_t)now.tv_sec * (int64_t)NS_PER_S + now.tv_nsec;
+}
+
+int clock_format_utc(int64_t wall_ns, char ret_text[static 32])
+{
+        time_t seconds = (time_t)(wall_ns / (int64_t)NS_PER_S);
+        struct tm tm;
+        if (!gmtime_r(&seconds, &tm) || strftime(ret_text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+                return -EINVAL;
+        return 0;
 }
 
 uint64_t clock_add_ns(uint64_t a_ns, uint64_t b_ns)

@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #include "tokenfs/base/clock.h"
 
@@ -79,13 +78,7 @@ void json_write_seconds(JsonWriter *writer, const char *key, uint64_t ns)
 
 void json_write_time(JsonWriter *writer, const char *key, int64_t wall_ns, int64_t none)
 {
-        time_t seconds = (time_t)(wall_ns / (int64_t)NS_PER_S);
-        struct tm broken_down;
         char text[32];
-        if (wall_ns == none || !gmtime_r(&seconds, &broken_down) ||
-                strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &broken_down) == 0) {
-                json_write_string(writer, key, NULL);
-                return;
-        }
-        json_write_string(writer, key, text);
+        bool has_text = wall_ns != none && clock_format_utc(wall_ns, text) == 0;
+        json_write_string(writer, key, has_text ? text : NULL);
 }

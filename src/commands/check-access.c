@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "tokenfs/base/clock.h"
 
@@ -55,11 +54,8 @@ void check_format_time(int64_t wall_ns, char ret_text[static 64])
         while (unit + 1 < ARRAY_LEN(units) && distance_s < 2 * units[unit].seconds)
                 unit++;
         int64_t count = distance_s / units[unit].seconds;
-        time_t seconds = (time_t)(wall_ns / (int64_t)NS_PER_S);
-        struct tm tm;
         char stamp[32] = "?";
-        if (gmtime_r(&seconds, &tm))
-                (void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &tm);
+        (void)clock_format_utc(wall_ns, stamp);
         (void)snprintf(ret_text, 64, "%s (%s%" PRId64 " %s%s%s)", stamp, left_s < 0 ? "" : "in ", count,
                 units[unit].name, count == 1 ? "" : "s", left_s < 0 ? " ago" : "");
 }

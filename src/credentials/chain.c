@@ -16,7 +16,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "provider.h"
 #include "tokenfs/base/clock.h"
@@ -41,7 +40,8 @@ struct CredentialChain {
         ListLink waits;
         LoopTimer notify; /* tells the waiters the outcome of a walk, from the loop */
 
-        AwsCredentials current, retired; /* the retired: someone may still borrow them in this turn */
+        AwsCredentials current, retired; /* the retired may still be borrowed in this turn of the loop */
+        LoopTimer retire; /* wipes them in the next */
         bool has_current;
         int64_t obtained_wall_ns;
 
@@ -62,6 +62,15 @@ static void chain_drop_current(CredentialChain *chain)
         chain->retired = chain->current;
         chain->current = (AwsCredentials){0};
         chain->has_current = false;
+        /* With no room for the timer they are wiped when the next ones retire. */
+        (void)loop_timer_set(&chain->retire, clock_now_ns());
+}
+
+static void chain_on_retire(LoopTimer *timer, void *userdata)
+{
+        (void)timer;
+        CredentialChain *chain = userdata;
+        aws_credentials_deinit(&chain->retired);
 }
 
 static bool chain_is_usable(const CredentialChain *chain)
@@ -86,10 +95,7 @@ static Need chain_need(const CredentialChain *chain)
 
 static void format_time(int64_t wall_ns, char ret_text[static 32])
 {
-        time_t seconds = (time_t)(wall_ns / (int64_t)NS_PER_S);
-        struct tm tm;
-        if (wall_ns == INT64_MAX || !gmtime_r(&seconds, &tm) ||
-                strftime(ret_text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        if (wall_ns == INT64_MAX || clock_format_utc(wall_ns, ret_text) < 0)
                 (void)snprintf(ret_text, 32, "they are replaced");
 }
 
@@ -304,6 +310,7 @@ int credential_chain_new(const CredentialSettings *settings, CredentialChain **r
         };
         list_init(&chain->waits);
         loop_timer_init(&chain->notify, settings->loop, chain_on_notify, chain);
+        loop_timer_init(&chain->retire, settings->loop, chain_on_retire, chain);
         chain->error = CREDENTIALS_E_NONE;
         chain->detail = BUF_INIT(PROVIDER_DETAIL_MAX * 3);
         if (settings->profile && !(chain->profile = strdup(settings->profile)))
@@ -318,6 +325,7 @@ CredentialChain *credential_chain_free(CredentialChain *chain)
                 return NULL;
         provider_walk_stop(&chain->walk);
         loop_timer_cancel(&chain->notify);
+        loop_timer_cancel(&chain->retire);
         aws_credentials_deinit(&chain->current);
         aws_credentials_deinit(&chain->retired);
         buf_deinit(&chain->detail);

@@ -56,6 +56,7 @@ extern const Provider provider_assume_role;
 extern const Provider provider_web_identity;
 extern const Provider provider_sso;
 extern const Provider provider_shared_credentials;
+extern const Provider provider_login;
 extern const Provider provider_process;
 extern const Provider provider_config_file;
 extern const Provider provider_container;

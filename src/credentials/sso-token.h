@@ -11,7 +11,7 @@
 #define SSO_TIME_MAX 40
 
 typedef struct SsoToken {
-        char name[41]; /* of its file, less ".json" */
+        char *path; /* of its file */
         Secret access_token;
         int64_t expires_wall_ns;
         /* What a refresh needs; the secrets unset where the file has none. */
@@ -22,11 +22,10 @@ typedef struct SsoToken {
 void sso_token_deinit(SsoToken *token);
 
 /* Reads the sign-in of an sso-session (its name) or, in the legacy form, of a start URL. `ret_path` gets the file's
- * path, on failure too. Returns 0, -ENOENT (nobody signed in), -EINVAL (the file isn't what the AWS CLI writes), -ENOMEM,
- * or the errors of provider_read_file. */
+ * path, on failure too. Returns 0, -ENOENT (no file, or an empty accessToken: nobody signed in), -EINVAL (the file isn't
+ * what the AWS CLI writes), -ENOMEM, or the errors of provider_read_file. */
 int sso_token_load(const char *session_or_url, Buf *ret_path, SsoToken *ret_token);
-/* Writes it back as the AWS CLI does: whole or not at all, for its owner only. What can't be written is remembered
- * while the process lives. Returns 0, or why it wasn't written: -errno. */
+/* Writes it back as sign_in_file_save does. */
 int sso_token_save(const SsoToken *token);
 
 /* True if everything for a refresh is there and the registration still holds. */

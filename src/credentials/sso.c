@@ -224,7 +224,8 @@ static int read_refreshed(SsoState *state, const HttpResponse *response)
                 return r == -ENOMEM ? r : -EINVAL;
         const char *access_token = json_string(json, "accessToken");
         const char *refresh_token = json_string(json, "refreshToken");
-        if (!access_token || json_uint(json, "expiresIn", &expires_in_s) < 0 || expires_in_s > INT32_MAX)
+        if (!access_token || !*access_token || json_uint(json, "expiresIn", &expires_in_s) < 0 ||
+                expires_in_s > INT32_MAX)
                 return -EINVAL;
         char *start_url = strdup(state->settings.start_url), *region = strdup(state->settings.region);
         if (!start_url || !region ||

@@ -4,7 +4,7 @@
  * system calls from it as well. How: Landlock leaves it the files that serving needs, by directories, since
  * configuration, certificates and tokens are replaced by renaming: the system's libraries, /etc (resolver,
  * certificates), the AWS configuration, the CA bundle, the token files that the environment or the profile name; and
- * the cache of IAM Identity Center, the one place that it writes to. seccomp leaves it the calls that serving needs.
+ * the caches of IAM Identity Center and `aws login`, the places that it writes to. seccomp leaves it the calls that serving needs.
  *
  * No program can be started from inside. credential_process is run by a helper that was forked before
  * (credentials/launcher), which runs the command of the configuration and takes none from the worker.
@@ -29,6 +29,8 @@
 #include "landlock.h"
 #include "sandbox-private.h"
 #include "seccomp.h"
+#include "tokenfs/aws/environment.h"
+#include "tokenfs/aws/path.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/users.h"
@@ -122,14 +124,23 @@ static void add_profiles(Sandbox *sandbox, const AwsConfig *config)
         }
 }
 
+static void add_login_cache(Sandbox *sandbox)
+{
+        const char *named = environment_get("AWS_LOGIN_CACHE_DIRECTORY");
+        CLEANUP(cleanup_free) char *directory = NULL;
+        if (aws_path_expand(named ? named : "~/.aws/login/cache", &directory) == 0)
+                add_place(sandbox, directory, (Place){.is_directory = true, .is_written = true});
+}
+
 static void add_aws_files(Sandbox *sandbox, const Options *options, const AwsConfig *config)
 {
         add_file(sandbox, aws_config_config_file(config));
         add_file(sandbox, aws_config_credentials_file(config));
         add_file(sandbox, options->ca_bundle);
         add_file(sandbox, "~/.aws/config");
-        /* Refreshed sign-ins are written back, as the AWS CLI does. */
+        /* Renewed sign-ins are written back, as the AWS CLI does. */
         add_place(sandbox, "~/.aws/sso/cache/file", (Place){.is_written = true});
+        add_login_cache(sandbox);
 }
 
 /* --- The rules ------------------------------------------------------------------------------------------------ */

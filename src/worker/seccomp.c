@@ -48,7 +48,8 @@ static const int allowed[] = {
         SCMP_SYS(fstatfs), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getdents), SCMP_SYS(getdents64),
         SCMP_SYS(lseek), SCMP_SYS(_llseek), SCMP_SYS(getcwd), SCMP_SYS(rename), SCMP_SYS(renameat),
         SCMP_SYS(renameat2), SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(fsync), SCMP_SYS(fdatasync),
-        SCMP_SYS(fchmod), SCMP_SYS(ftruncate), SCMP_SYS(ftruncate64), SCMP_SYS(flock), SCMP_SYS(umask),
+        SCMP_SYS(fchmod), SCMP_SYS(fchown), SCMP_SYS(fchown32), SCMP_SYS(ftruncate), SCMP_SYS(ftruncate64),
+        SCMP_SYS(flock), SCMP_SYS(umask),
         /* memory */
         SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(mlock),
         SCMP_SYS(mlock2), SCMP_SYS(munlock), SCMP_SYS(membarrier),

@@ -1,4 +1,5 @@
-"""Fake STS, Identity Center (SSO and SSO-OIDC), container host and instance metadata service, on one loopback port.
+"""Fake STS, Identity Center (SSO and SSO-OIDC), sign-in service, container host and instance metadata service, on one
+loopback port.
 
 Their paths differ, so one server is all of them. Answers are made of what was asked, so that two clients that ask for
 the same get the same keys, and a test can tell which role was taken with which source. Every call is kept in `calls`.
@@ -14,6 +15,8 @@ from calendar import timegm
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import login_fake
 
 ROLES = "/latest/meta-data/iam/security-credentials/"
 
@@ -68,6 +71,8 @@ class Fakes:
         self.identity_tokens = {}   # web identity token → subject; any other is refused
         self.sso_tokens = set()     # access tokens that are signed in
         self.refresh_tokens = {}    # refresh token → (access token, next refresh token or None)
+        self.logins = {}            # refresh token of `aws login` → (point of its key, next refresh token)
+        self.proofs = set()         # ids of DPoP proofs that were used
         self.container_token = None     # the Authorization that it wants
         self.imds_role = "machine"      # None: the instance has none
         self.imds_has_v2 = True
@@ -199,6 +204,31 @@ class Fakes:
         answer = {"accessToken": access, "expiresIn": 28800, "tokenType": "Bearer"}
         return 200, json.dumps({**answer, "refreshToken": refresh} if refresh else answer), None
 
+    def _signin(self, call):
+        asked = json.loads(call.body)
+        point, following = self.logins.get(asked.get("refreshToken"), (None, None))
+        if (asked.get("grantType"), asked.get("clientId")) != ("refresh_token", login_fake.CLIENT) or \
+                "authorization" in call.headers:
+            return self.signin_error(400, "INVALID_REQUEST", "ValidationException")
+        if point is None:
+            return self.signin_error(401, "TOKEN_EXPIRED")
+        problem = login_fake.problem_with(call.headers.get("dpop", ""), self.url + call.path, point, self.proofs)
+        if problem:
+            return self.signin_error(400, "INVALID_REQUEST", "ValidationException", problem)
+        del self.logins[asked["refreshToken"]]
+        self.logins[following] = (point, following + "+")
+        keys = keys_for("login", following)
+        self.known_keys[keys["id"]] = (keys["secret"], keys["token"])
+        return 200, json.dumps({"accessToken": {"accessKeyId": keys["id"], "secretAccessKey": keys["secret"],
+                                                "sessionToken": keys["token"]},
+                                "tokenType": "urn:aws:params:oauth:token-type:access_token_sigv4",
+                                "expiresIn": min(self.lifetime, 900), "refreshToken": following}), None
+
+    @staticmethod
+    def signin_error(status, error, kind="AccessDeniedException", message="no"):
+        """An answer that refuses."""
+        return status, json.dumps({"__type": kind, "error": error, "message": message}), None
+
     def _container(self, call):
         if self.container_token is not None and call.headers.get("authorization") != self.container_token:
             return 401, json.dumps({"code": "Unauthorized", "message": "no"}), None
@@ -250,7 +280,7 @@ class Fakes:
             return "imds_role"
         if path.startswith(ROLES):
             return "imds_keys"
-        return {"/federation/credentials": "sso", "/token": "oidc", "/": "sts"}.get(path, "container")
+        return {"/federation/credentials": "sso", "/token": "oidc", "/v1/token": "signin", "/": "sts"}.get(path, "container")
 
     def _handler(self):
         fakes = self

@@ -14,8 +14,9 @@ import time
 
 import pytest
 
+import login_fake
 import mounting
-from aws_fakes import stamp
+from aws_fakes import keys_for, stamp
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 import newest_botocore     # noqa: E402   pylint: disable=wrong-import-position
@@ -26,6 +27,7 @@ HANG = 60
 KEYS = "aws_access_key_id = AKIDFILE{0}\naws_secret_access_key = file-secret-{0}\n"
 ROLE = "role_arn = arn:aws:iam::123456789012:role/{}\n"
 SSO_ROLE = "sso_account_id = 000012345678\nsso_role_name = Reader+All\n"
+LOGIN = "login_session = arn:me\nregion = eu-central-1\n"
 SSO_LEGACY = SSO_ROLE + "sso_start_url = https://example.awsapps.com/start\nsso_region = eu-north-1\n"
 SSO_SESSION = ("[sso-session corp]\nsso_start_url = https://example.awsapps.com/start\nsso_region = eu-north-1\n"
                "sso_registration_scopes = sso:account:access\n[default]\nsso_session = corp\n" + SSO_ROLE)
@@ -44,7 +46,7 @@ class World:
         self.environ = {
             "HOME": str(home), "PATH": "/usr/bin:/bin", "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_ENDPOINT_URL_STS": fakes.url, "AWS_ENDPOINT_URL_SSO": fakes.url,
-            "AWS_ENDPOINT_URL_SSO_OIDC": fakes.url, "AWS_EC2_METADATA_SERVICE_ENDPOINT": fakes.url,
+            "AWS_ENDPOINT_URL_SSO_OIDC": fakes.url, "AWS_ENDPOINT_URL_SIGNIN": fakes.url, "AWS_EC2_METADATA_SERVICE_ENDPOINT": fakes.url,
             "AWS_MAX_ATTEMPTS": "1", "AWS_DEFAULT_REGION": "eu-west-1",
         }
         for name in ("ASAN", "UBSAN", "LSAN"):
@@ -103,6 +105,25 @@ class World:
         self.write(self.sso_cache(name).relative_to(self.home), json.dumps(document))
         if seconds > 0:
             self.fakes.sso_tokens.add(token)
+
+    def login_cache(self, session="arn:me"):
+        """Where the sign-in of `aws login` lies."""
+        return self.home / ".aws/login/cache" / (hashlib.sha256(session.encode()).hexdigest() + ".json")
+
+    def log_in(self, seconds=900, *, session="arn:me", form="pkcs8", curve="prime256v1", **more):
+        """What `aws login` leaves, and knows at its other end; None in `more` takes a member away."""
+        pem, point = login_fake.make_key(form, curve)
+        self.fakes.logins["refresh-1"] = (point, "refresh-2")
+        keys = keys_for("login", "refresh-1")
+        self.fakes.known_keys[keys["id"]] = (keys["secret"], keys["token"])
+        document = {
+            "accessToken": {"accessKeyId": keys["id"], "secretAccessKey": keys["secret"], "sessionToken": keys["token"],
+                            "accountId": "123456789012", "expiresAt": stamp(time.time() + seconds)},
+            "tokenType": "aws_sigv4", "clientId": login_fake.CLIENT, "refreshToken": "refresh-1", "idToken": "id-token",
+            "dpopKey": pem, **more,
+        }
+        document = {name: value for name, value in document.items() if value is not None}
+        self.write(self.login_cache(session).relative_to(self.home), json.dumps(document))
 
     def dump(self, *, level="debug"):
         """Our program, to be spoken to."""

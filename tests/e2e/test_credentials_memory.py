@@ -1,14 +1,16 @@
 """What providers that talk to services leave in memory: nothing, once other keys have taken their place."""
 # pylint: disable=redefined-outer-name
 
+import json
 import os
 
 import pytest
-from mounting import SANITIZED
+from mounting import SANITIZED, until
 from resolver import ACCESS_KEY, SECRET_KEY
 
+import login_fake
 from aws_fakes import Fakes, keys_for
-from credential_world import ROLE, SSO_SESSION, World
+from credential_world import LOGIN, ROLE, SSO_SESSION, World
 from memory_search import family, search
 from test_hygiene import check_gone, forms, planted
 
@@ -53,7 +55,19 @@ def instance(world):
     return keys_for("imds", "machine"), {"imds token": "imds-session-token=="}
 
 
-@pytest.mark.parametrize("provider", [web_identity, role, sso, instance])
+def login(world):
+    """A sign-in that is renewed first, with a private key."""
+    first = planted("refresh-1")
+    world.log_in(-60, refreshToken=first)
+    document = json.loads(world.login_cache().read_text(encoding="utf-8"))
+    world.fakes.logins[first] = world.fakes.logins.pop("refresh-1")
+    world.config("[default]\n" + LOGIN)
+    key, number = document["dpopKey"].splitlines(), login_fake.private_number(document["dpopKey"])
+    return keys_for("login", "refresh-2"), {"refresh token": first, "private key": key[1], "its end": key[-2],
+                                            "its number": number, "the same, as OpenSSL has it": number[::-1]}
+
+
+@pytest.mark.parametrize("provider", [web_identity, role, sso, instance, login])
 def test_nothing_is_left(mount, resolver, token, directory, provider):
     """Keys, tokens that were sent for them, and answers."""
     with Fakes() as fakes:
@@ -65,12 +79,15 @@ def test_nothing_is_left(mount, resolver, token, directory, provider):
         (world.home / ".aws").mkdir(exist_ok=True)      # the sandbox doesn't reach one that is made later
         fs.start({"ttl": 0.2, "log_level": "debug"})
         assert fs.text(token["id"], "value") == token["value"]
-        needles = forms(secret=keys["secret"], session=keys["token"], **more)
+        needles = forms(secret=keys["secret"], session=keys["token"],
+                        **{name: value for name, value in more.items() if isinstance(value, str)})
+        needles.update((name, value) for name, value in more.items() if isinstance(value, bytes))
         assert search(fs.worker, forms(secret=keys["secret"])), "the search finds nothing: it proves nothing"
         assert not search(fs.pid, needles), "the supervisor has none"
         (world.home / ".aws/config").unlink(missing_ok=True)
         world.credentials(f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n")
-        fs.forget()
-        assert fs.text(token["id"], "value") == token["value"]
+        # The same worker goes on, with other keys.
+        until(lambda: fs.text(token["id"], "value") and resolver.calls("GetAccessToken")[-1].key == ACCESS_KEY,
+              "the other keys")
         check_gone(lambda: family(fs.pid), needles)
-        assert not [needle for needle in needles.values() if needle.decode() in fs.log()]
+        assert not [needle for needle in needles.values() if needle.decode("latin-1") in fs.log()]

@@ -13,6 +13,9 @@ uint64_t clock_now_ns(void);
 /* Nanoseconds since 1970 UTC (CLOCK_REALTIME). */
 int64_t clock_wall_ns(void);
 
+/* "2026-01-31T12:00:00Z". 0, or -EINVAL for a time that has no such form. */
+int clock_format_utc(int64_t wall_ns, char ret_text[static 32]);
+
 /* a + b, CLOCK_NEVER where it would overflow. */
 uint64_t clock_add_ns(uint64_t a_ns, uint64_t b_ns);
 

@@ -1,0 +1,144 @@
+/* Files of sign-ins.
+ *
+ * The AWS tools read and renew the same files, so a file is read at each use, and a renewed sign-in is renamed over it
+ * with the owner and mode that the file had. A refresh token is good for one use: a sign-in that can't be written back
+ * (read-only home, another owner) is kept in memory, and outlasts the file's until something changes the file. */
+
+#include "sign-in-file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "http.h"
+#include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/list.h"
+
+/* A sign-in that couldn't be written. */
+typedef struct Kept {
+        ListLink link;
+        char *path;
+        struct stat file; /* as it was then */
+        Buf text;
+} Kept;
+
+/* Of the process, as the files would be. */
+static ListLink all_kept = {&all_kept, &all_kept};
+
+static void kept_free(Kept *kept)
+{
+        list_unlink(&kept->link);
+        buf_deinit(&kept->text);
+        free(kept->path);
+        free(kept);
+}
+
+static Kept *find_kept(const char *path)
+{
+        for (ListLink *link = all_kept.next; link != &all_kept; link = link->next) {
+                Kept *kept = list_entry(link, Kept, link);
+                if (strcmp(kept->path, path) == 0)
+                        return kept;
+        }
+        return NULL;
+}
+
+/* What can't be kept is asked for again after a restart. */
+static void keep(const char *path, const Buf *text)
+{
+        struct stat file;
+        Kept *kept = stat(path, &file) == 0 ? calloc(1, sizeof *kept) : NULL;
+        if (!kept)
+                return;
+        list_append(&all_kept, &kept->link);
+        kept->path = strdup(path);
+        kept->file = file;
+        kept->text = BUF_INIT(text->max);
+        if (!kept->path || buf_append(&kept->text, text->data, text->len) < 0)
+                kept_free(kept);
+}
+
+static bool is_unchanged(const char *path, const struct stat *then)
+{
+        struct stat now;
+        return stat(path, &now) == 0 && now.st_dev == then->st_dev && now.st_ino == then->st_ino &&
+               now.st_size == then->st_size && now.st_mtim.tv_sec == then->st_mtim.tv_sec &&
+               now.st_mtim.tv_nsec == then->st_mtim.tv_nsec;
+}
+
+int sign_in_file_load(const char *path, Buf *text)
+{
+        Kept *kept = find_kept(path);
+        if (kept && is_unchanged(path, &kept->file))
+                return buf_append(text, kept->text.data, kept->text.len);
+        if (kept)
+                kept_free(kept);
+        return provider_read_file(path, text);
+}
+
+static int write_all(int fd, const Buf *text)
+{
+        for (size_t done = 0; done < text->len;) {
+                ssize_t len = write(fd, text->data + done, text->len - done);
+                if (len < 0 && errno == EINTR)
+                        continue;
+                if (len <= 0)
+                        return len < 0 ? -errno : -EIO;
+                done += (size_t)len;
+        }
+        return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* Otherwise root's daemon would take a user's sign-in away. */
+static int keep_owner_and_mode(int fd, const struct stat *old)
+{
+        struct stat new;
+        if (fstat(fd, &new) < 0)
+                return -errno;
+        if ((new.st_uid != old->st_uid || new.st_gid != old->st_gid) &&
+                fchown(fd, old->st_uid, old->st_gid) < 0)
+                return -errno;
+        if ((new.st_mode & 07777) != (old->st_mode & 07777) && fchmod(fd, old->st_mode & 07777) < 0)
+                return -errno;
+        return 0;
+}
+
+static int replace(const char *path, const struct stat *old, const Buf *text)
+{
+        CLEANUP(buf_deinit) Buf temporary = BUF_INIT(text->max);
+        if (!S_ISREG(old->st_mode))
+                return -ELOOP;
+        int r = buf_appendf(&temporary, "%s.%ld.tmp", path, (long)getpid());
+        if (r < 0)
+                return r;
+        CLEANUP(cleanup_close)
+        int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return -errno;
+        r = keep_owner_and_mode(fd, old);
+        if (r == 0)
+                r = write_all(fd, text);
+        if (r == 0 && rename(temporary.data, path) < 0)
+                r = -errno;
+        if (r < 0)
+                (void)unlink(temporary.data);
+        return r;
+}
+
+int sign_in_file_save(const char *path, const Buf *text)
+{
+        struct stat old;
+        Kept *kept = find_kept(path);
+        if (kept)
+                kept_free(kept);
+        if (lstat(path, &old) < 0)
+                return -errno; /* signed out meanwhile */
+        int r = replace(path, &old, text);
+        if (r < 0)
+                keep(path, text);
+        return r;
+}
