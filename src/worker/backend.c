@@ -206,9 +206,9 @@ CacheSource backend_source(Backend *backend)
         return (CacheSource){source_start, api_cancel, source_health, backend};
 }
 
-const AwsConfig *backend_config(const Backend *backend)
+AwsConfig *backend_take_config(Backend *backend)
 {
-        return backend->config;
+        return TAKE(backend->config);
 }
 
 const AwsEndpoint *backend_endpoint(const Backend *backend)

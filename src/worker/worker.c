@@ -248,7 +248,8 @@ static void worker_is_outdated(const char *path, void *userdata)
 
 static void worker_lock_in(Worker *worker)
 {
-        worker->sandbox = sandbox_enter(worker->settings->options, backend_config(worker->backend));
+        CLEANUP(aws_config_free_p) AwsConfig *config = backend_take_config(worker->backend);
+        worker->sandbox = sandbox_enter(worker->settings->options, config);
         int r = sandbox_watch_new(
                 worker->sandbox, worker->loop, worker_is_outdated, worker, &worker->sandbox_watch);
         if (r < 0)

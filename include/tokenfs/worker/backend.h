@@ -25,8 +25,11 @@ CLEANUP_DEFINE(Backend *, backend_free);
 /* The source for the caches. */
 CacheSource backend_source(Backend *backend);
 
+/* Gives the configuration away: the caller frees it. It may hold keys, and none of the layers needs it any more (the
+ * credentials read the files themselves). NULL the second time. */
+AwsConfig *backend_take_config(Backend *backend);
+
 /* For status and metrics. Borrowed. */
-const AwsConfig *backend_config(const Backend *backend);
 const AwsEndpoint *backend_endpoint(const Backend *backend);
 void backend_credentials(const Backend *backend, CredentialStatus *ret_status);
 void backend_health(const Backend *backend, ApiHealth *ret_health);
