@@ -32,6 +32,7 @@ const char *api_error_name(ApiError error)
                 [API_E_TIMEOUT] = "timeout",
                 [API_E_UNREACHABLE] = "unreachable",
                 [API_E_TLS] = "tls",
+                [API_E_TOO_MANY] = "too_many_tokens",
                 [API_E_MALFORMED] = "malformed",
                 [API_E_MEMORY] = "memory",
         };

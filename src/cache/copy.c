@@ -203,16 +203,6 @@ void copy_drop(Copy *copy)
         copy->freshness = (Freshness){0};
 }
 
-void copy_reset(Copy *copy)
-{
-        copy_cancel(copy);
-        copy_drop(copy);
-        copy->success_wall_ns = 0;
-        copy->not_before_ns = 0;
-        copy->error = API_OK;
-        copy->error_ns = copy->error_held_ns = 0;
-}
-
 bool copy_is_wanted(const Copy *copy)
 {
         uint64_t linger_ns = copy->policy->ttl_ns;

@@ -73,8 +73,6 @@ uint64_t copy_error_hold_ns(const Copy *copy, ApiError error);
 void copy_cancel(Copy *copy);
 /* The content is gone. */
 void copy_drop(Copy *copy);
-/* Back to the beginning; readers stay linked. */
-void copy_reset(Copy *copy);
 
 /* May the content be served to a reader that came at `since_ns` without asking the API? */
 bool copy_is_valid(const Copy *copy, uint64_t since_ns);

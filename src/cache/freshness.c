@@ -51,6 +51,21 @@ void freshness_set(
         freshness->expires_wall_ns = expired ? INT64_MAX : expires_wall_ns;
 }
 
+void freshness_extend(Freshness *freshness, uint64_t due_ns)
+{
+        if (freshness->due_ns >= due_ns)
+                return;
+        freshness->due_ns = freshness->refresh_ns = due_ns;
+        if (freshness->stale_ns < due_ns)
+                freshness->stale_ns = due_ns;
+}
+
+void freshness_refresh_by(Freshness *freshness, uint64_t refresh_ns)
+{
+        if (freshness->refresh_ns > refresh_ns)
+                freshness->refresh_ns = refresh_ns;
+}
+
 bool freshness_is_valid(const Freshness *freshness, uint64_t since_ns)
 {
         if (freshness->answered_ns >= since_ns && freshness->answered_ns != 0)

@@ -18,6 +18,10 @@ typedef struct Freshness {
  * already expired is fresh as any other, but never stale. */
 void freshness_set(
         Freshness *freshness, uint64_t sent_ns, uint64_t ttl_ns, uint64_t stale_ns, int64_t expires_wall_ns);
+/* The copy is good until `due_ns` at least. Set when it is refreshed after that. */
+void freshness_extend(Freshness *freshness, uint64_t due_ns);
+/* An access refreshes it from `refresh_ns` on at the latest. */
+void freshness_refresh_by(Freshness *freshness, uint64_t refresh_ns);
 /* May it be served without asking? `since_ns`: when the reader came; an answer that came later is always one. */
 bool freshness_is_valid(const Freshness *freshness, uint64_t since_ns);
 /* Should an access refresh it in the background? Not when it is due (ttl 0 always is): the next reader fetches it. */

@@ -14,13 +14,15 @@
 #include <string.h>
 
 #include "copy.h"
-#include "items.h"
+#include "items-build.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 
 #define LISTING_CALLS_MAX 4
-#define LISTING_PAGES_MAX 4096 /* of one list call: a next_token that never ends is an error */
-#define LISTING_ITEMS_MAX 200000 /* in all */
+/* Of one list call: a next_token that never ends is an error. */
+#define LISTING_PAGES_MAX 20000
+#define LISTING_EMPTY_PAGES_MAX 64 /* in a row */
+#define LISTING_SLICE_STEPS 20000 /* of some 100 ns: no request waits longer for the sorting of items */
 #define LISTING_BRANCHES_MAX 20000 /* resolvers and views, in all */
 #define LISTING_ERROR_HOLD_NS NS_PER_S
 
@@ -31,16 +33,17 @@ typedef struct Branch {
         ApiOperation operation;
         char id[TOKEN_ID_MAX + 1];
         ApiCall *call;
-        unsigned pages;
+        unsigned pages, empty_pages; /* in all; in a row */
         char *next_token;
+        char *marked_token; /* an earlier one, to find out that they go round */
 } Branch;
 
 /* What one walk over the API gathers. */
 typedef struct Walk {
         uint64_t started_ns;
         ListLink todo, running;
-        TokenItem *items;
-        size_t item_count, item_capacity;
+        Items *items;
+        LoopTimer settle; /* goes on with sorting them */
         size_t branch_count; /* so far, those that have ended included */
         size_t skipped, resolvers, dns_views;
         ApiError denied; /* a branch was refused */
@@ -50,19 +53,20 @@ typedef struct Walk {
 struct Listing {
         ListingSettings settings;
         Copy copy; /* of a walk's outcome: the members down to `version` */
-        TokenItem *items; /* by id */
-        size_t item_count;
-        const TokenItem *const *by_name; /* by name, then the newest first */
+        Items *items;
         bool complete;
         ApiError denied;
-        size_t resolvers, dns_views;
+        size_t skipped, resolvers, dns_views;
         uint64_t version;
 
         Walk walk;
         ApiError logged_error;
+        bool shared_is_logged; /* that shared views can't be listed */
+        bool is_slow; /* a walk takes longer than ttl */
 };
 
 static void walk_advance(Listing *listing);
+static LoopTimerHandler walk_on_settle;
 static CopyFetch listing_fetch;
 
 int listing_new(const ListingSettings *settings, Listing **ret_listing)
@@ -74,6 +78,7 @@ int listing_new(const ListingSettings *settings, Listing **ret_listing)
         copy_init(&listing->copy, &listing->settings.policy, listing_fetch);
         list_init(&listing->walk.todo);
         list_init(&listing->walk.running);
+        loop_timer_init(&listing->walk.settle, settings->loop, walk_on_settle, listing);
         listing->version = 1;
         *ret_listing = listing;
         return 0;
@@ -84,6 +89,7 @@ static void branch_free(Branch *branch)
         branch->listing->settings.policy.source.cancel(branch->call);
         list_unlink(&branch->link);
         free(branch->next_token);
+        free(branch->marked_token);
         free(branch);
 }
 
@@ -94,9 +100,9 @@ static void walk_clear(Walk *walk)
         while ((branch = list_first(&walk->todo, Branch, link)) ||
                 (branch = list_first(&walk->running, Branch, link)))
                 branch_free(branch);
-        free(walk->items);
-        walk->items = NULL;
-        walk->item_count = walk->item_capacity = walk->branch_count = 0;
+        loop_timer_cancel(&walk->settle);
+        walk->items = items_free(walk->items);
+        walk->branch_count = 0;
 }
 
 Listing *listing_free(Listing *listing)
@@ -104,8 +110,7 @@ Listing *listing_free(Listing *listing)
         if (!listing)
                 return NULL;
         walk_clear(&listing->walk);
-        free(listing->items);
-        free((void *)listing->by_name);
+        items_free(listing->items);
         free(listing);
         return NULL;
 }
@@ -116,7 +121,7 @@ static int walk_add(Listing *listing, ApiOperation operation, const char *id)
         if (len > TOKEN_ID_MAX)
                 return -EINVAL;
         if (listing->walk.branch_count == LISTING_BRANCHES_MAX)
-                return -E2BIG;
+                return -EFBIG;
         Branch *branch = calloc(1, sizeof *branch);
         if (!branch)
                 return -ENOMEM;
@@ -131,77 +136,111 @@ static int walk_add(Listing *listing, ApiOperation operation, const char *id)
 
 static void listing_log_outcome(Listing *listing)
 {
-        ApiError error = listing->walk.denied;
+        const Walk *walk = &listing->walk;
+        ApiError error = walk->denied;
         if (error != API_OK && listing->logged_error != error)
                 log_warning("listing: %s%s%s; what can be listed is shown, and other tokens are reached by "
                             "their ids",
-                        api_error_name(error), *listing->walk.detail ? ": " : "", listing->walk.detail);
+                        api_error_name(error), *walk->detail ? ": " : "", walk->detail);
         else if (error == API_OK && listing->logged_error != API_OK)
-                log_info("listing: complete again, %zu tokens", listing->item_count);
+                log_info("listing: complete again, %zu tokens", items_count(listing->items));
         listing->logged_error = error;
+        if (walk->skipped != listing->skipped && walk->skipped != 0)
+                log_warning("listing: %zu malformed items are left out", walk->skipped);
+}
+
+static void listing_log_failure(Listing *listing, ApiError error, const char *detail)
+{
+        if (listing->logged_error != error)
+                log_warning("listing: %s%s%s", api_error_name(error), *detail ? ": " : "", detail);
+        listing->logged_error = error;
+}
+
+/* An answer of the API that the next walk would get as well is held for ttl: a walk may be thousands of calls. */
+static uint64_t error_hold_ns(const Listing *listing, ApiError error)
+{
+        bool is_answer = error == API_E_MALFORMED || error == API_E_REFUSED || error == API_E_TOO_MANY;
+        uint64_t ttl_ns = listing->settings.policy.ttl_ns;
+        return is_answer && ttl_ns > LISTING_ERROR_HOLD_NS ? ttl_ns : LISTING_ERROR_HOLD_NS;
 }
 
 /* The walk failed as a whole: the old listing stays, whatever the error, since its items are no secrets. */
 static void walk_fail(Listing *listing, ApiError error, const char *detail)
 {
-        (void)copy_fail(&listing->copy, error, LISTING_ERROR_HOLD_NS);
-        if (listing->logged_error != error)
-                log_warning("listing: %s%s%s", api_error_name(error), *detail ? ": " : "", detail);
-        listing->logged_error = error;
+        (void)copy_fail(&listing->copy, error, error_hold_ns(listing, error));
+        listing_log_failure(listing, error, detail);
         walk_clear(&listing->walk);
 }
 
-/* The walk has come to its end: what it gathered is the listing now. */
+/* A listing lives at least as long as its walk took, and the next walk begins early enough to end before that: else a
+ * walk that takes as long as ttl would be due when it arrives, and each reader of a name would wait. */
+static void listing_outlive_walk(Listing *listing)
+{
+        uint64_t now_ns = clock_now_ns(), walk_ns = now_ns - listing->walk.started_ns;
+        uint64_t ttl_ns = listing->settings.policy.ttl_ns;
+        if (ttl_ns == 0) /* each reader asks the API */
+                return;
+        uint64_t next_walk_ns = walk_ns + walk_ns / 4;
+        Freshness *freshness = &listing->copy.freshness;
+        if (walk_ns > ttl_ns / 2)
+                freshness_extend(freshness, clock_add_ns(now_ns, walk_ns + walk_ns / 2));
+        freshness_refresh_by(freshness, freshness->due_ns - next_walk_ns);
+        if (walk_ns > ttl_ns && !listing->is_slow)
+                log_warning(
+                        "listing: its calls take %.1f s, longer than ttl=; names follow that late. A longer "
+                        "ttl=, or dns_view= or resolver=, makes fewer calls",
+                        (double)walk_ns / (double)NS_PER_S);
+        listing->is_slow = walk_ns > ttl_ns;
+}
+
+/* What the walk gathered is the listing now. */
 static void walk_finish(Listing *listing)
 {
         Walk *walk = &listing->walk;
-        walk->item_count = items_sort(walk->items, walk->item_count);
-        TokenItem *fitting =
-                walk->item_count ? realloc(walk->items, walk->item_count * sizeof *fitting) : NULL;
-        walk->items = fitting ? fitting : walk->items;
-        const TokenItem *const *by_name = NULL;
-        if (items_index_names(walk->items, walk->item_count, &by_name) < 0) {
-                walk_fail(listing, API_E_MEMORY, "");
-                return;
-        }
-        bool changed = walk->item_count != listing->item_count ||
-                       (walk->item_count && memcmp(walk->items, listing->items,
-                                                    walk->item_count * sizeof *walk->items) != 0);
-        free(listing->items);
-        free((void *)listing->by_name);
+        bool has_changed = items_have_changed(walk->items);
+        items_free(listing->items);
         listing->items = TAKE(walk->items);
-        listing->item_count = walk->item_count;
-        listing->by_name = by_name;
         listing->complete = walk->denied == API_OK && walk->skipped == 0;
         listing->denied = walk->denied;
+        listing->skipped = walk->skipped;
         listing->resolvers = walk->resolvers;
         listing->dns_views = walk->dns_views;
-        if (changed)
+        if (has_changed)
                 listing->version++;
         copy_learn(&listing->copy, walk->started_ns, INT64_MAX);
+        listing_outlive_walk(listing);
         listing_log_outcome(listing);
         walk_clear(walk);
 }
 
+/* All calls of the walk have ended. Sorting goes on a slice a turn of the loop: requests come in between. */
+static void walk_settle(Listing *listing)
+{
+        Walk *walk = &listing->walk;
+        int r = items_settle(walk->items, listing->items, LISTING_SLICE_STEPS);
+        if (r == -EAGAIN)
+                r = loop_timer_set(&walk->settle, clock_now_ns());
+        else if (r == 0)
+                walk_finish(listing);
+        if (r < 0)
+                walk_fail(listing, API_E_MEMORY, "");
+}
+
+static void walk_on_settle(LoopTimer *timer, void *userdata)
+{
+        (void)timer;
+        Listing *listing = userdata;
+        walk_settle(listing);
+        if (!listing->copy.is_fetching)
+                copy_wake(&listing->copy);
+}
+
 static int walk_append_items(Walk *walk, const ApiPage *page)
 {
-        if (page->item_count > LISTING_ITEMS_MAX - walk->item_count)
-                return -E2BIG;
-        size_t needed = walk->item_count + page->item_count;
-        if (needed > walk->item_capacity) {
-                size_t capacity = walk->item_capacity ? walk->item_capacity * 2 : 128;
-                while (capacity < needed)
-                        capacity *= 2;
-                TokenItem *items = realloc(walk->items, capacity * sizeof *items);
-                if (!items)
-                        return -ENOMEM;
-                walk->items = items;
-                walk->item_capacity = capacity;
-        }
-        if (page->item_count)
-                memcpy(walk->items + walk->item_count, page->items, page->item_count * sizeof *page->items);
-        walk->item_count = needed;
-        return 0;
+        int r = 0;
+        for (size_t i = 0; i < page->item_count && r == 0; i++)
+                r = items_append(walk->items, &page->items[i]);
+        return r;
 }
 
 /* Takes a page in: items are gathered, and what it names is walked in turn. */
@@ -227,31 +266,75 @@ static bool is_same_string(const char *a, const char *b)
         return a && b && strcmp(a, b) == 0;
 }
 
+/* Pages without end are an error, though each is fine by itself. */
+static bool branch_goes_round(const Branch *branch, const char *next_token)
+{
+        return branch->pages >= LISTING_PAGES_MAX || branch->empty_pages > LISTING_EMPTY_PAGES_MAX ||
+               is_same_string(next_token, branch->next_token) ||
+               is_same_string(next_token, branch->marked_token);
+}
+
+/* Marks each token that comes after a power of two of pages (Brent): tokens that go round meet a marked one. */
+static int branch_set_next(Branch *branch, const char *next_token)
+{
+        char *next = strdup(next_token);
+        if (!next)
+                return -ENOMEM;
+        free(branch->next_token);
+        branch->next_token = next;
+        branch->pages++;
+        if ((branch->pages & (branch->pages - 1)) != 0)
+                return 0;
+        free(branch->marked_token);
+        branch->marked_token = strdup(next);
+        return branch->marked_token ? 0 : -ENOMEM;
+}
+
 static ApiError branch_on_page(Branch *branch, const ApiPage *page, const char **ret_detail)
 {
         Listing *listing = branch->listing;
         *ret_detail = "";
         int r = walk_take_page(listing, branch, page);
-        if (r < 0) {
-                *ret_detail = r == -E2BIG
-                                      ? "more than is listed at once; narrow it with dns_view= or resolver="
-                                      : "";
-                return r == -E2BIG ? API_E_MALFORMED : API_E_MEMORY;
-        }
+        if (r == -EFBIG)
+                *ret_detail = "more tokens than are held at once; narrow it with dns_view= or resolver=";
+        if (r < 0)
+                return r == -EFBIG ? API_E_TOO_MANY : API_E_MEMORY;
+        branch->empty_pages = page->item_count + page->id_count ? 0 : branch->empty_pages + 1;
         if (!page->next_token) {
                 branch_free(branch);
                 return API_OK;
         }
-        if (is_same_string(page->next_token, branch->next_token) || ++branch->pages >= LISTING_PAGES_MAX) {
+        if (branch_goes_round(branch, page->next_token)) {
                 *ret_detail = "its pages never end: nextToken repeats";
                 return API_E_MALFORMED;
         }
-        free(branch->next_token);
-        branch->next_token = strdup(page->next_token);
-        if (!branch->next_token)
+        if (branch_set_next(branch, page->next_token) < 0)
                 return API_E_MEMORY;
         list_unlink(&branch->link);
         list_append(&listing->walk.todo, &branch->link);
+        return API_OK;
+}
+
+/* A branch that is denied, or was deleted meanwhile, leaves the rest standing. Returns the error of the walk. */
+static ApiError branch_on_error(Branch *branch, ApiError error, const char *detail)
+{
+        Listing *listing = branch->listing;
+        Walk *walk = &listing->walk;
+        /* Its first page was there: the API refuses the token of the next page, and the rest is not known. */
+        if (error == API_E_NOT_FOUND && branch->next_token)
+                return API_E_MALFORMED;
+        if (error != API_E_ACCESS_DENIED && error != API_E_NOT_FOUND)
+                return error;
+        bool is_shared = branch->operation == API_LIST_SHARED_DNS_VIEWS;
+        if (error == API_E_ACCESS_DENIED && is_shared && !listing->shared_is_logged) {
+                /* Most accounts have none, and few policies allow to ask. */
+                log_info("listing: without the DNS views that other accounts share: %s", detail);
+                listing->shared_is_logged = true;
+        } else if (error == API_E_ACCESS_DENIED && !is_shared && walk->denied == API_OK) {
+                walk->denied = error;
+                (void)snprintf(walk->detail, sizeof walk->detail, "%s", detail);
+        }
+        branch_free(branch);
         return API_OK;
 }
 
@@ -262,10 +345,7 @@ static void branch_on_result(const ApiResult *result, void *userdata)
         Walk *walk = &listing->walk;
         if (result->retry_at_ns) {
                 copy_note_retry(&listing->copy, result->error, result->retry_at_ns);
-                if (listing->logged_error != result->error)
-                        log_warning("listing: %s%s%s", api_error_name(result->error),
-                                *result->detail ? ": " : "", result->detail);
-                listing->logged_error = result->error;
+                listing_log_failure(listing, result->error, result->detail);
                 if (!copy_is_wanted(&listing->copy)) {
                         copy_cancel(&listing->copy);
                         walk_clear(walk);
@@ -276,21 +356,8 @@ static void branch_on_result(const ApiResult *result, void *userdata)
         branch->call = NULL;
         listing->copy.retry_at_ns = 0; /* another call of the walk gets through */
         const char *detail = result->detail;
-        ApiError error = result->error;
-        if (error == API_OK) {
-                error = branch_on_page(branch, result->page, &detail);
-        } else if (error == API_E_NOT_FOUND && branch->next_token) {
-                /* Its first page was there: what is refused is the page's token, and the rest is not known. */
-                error = API_E_MALFORMED;
-        } else if (error == API_E_ACCESS_DENIED || error == API_E_NOT_FOUND) {
-                /* A branch that is denied, or was deleted meanwhile, leaves the rest standing. */
-                if (error == API_E_ACCESS_DENIED && walk->denied == API_OK) {
-                        walk->denied = error;
-                        (void)snprintf(walk->detail, sizeof walk->detail, "%s", detail);
-                }
-                branch_free(branch);
-                error = API_OK;
-        }
+        ApiError error = result->error == API_OK ? branch_on_page(branch, result->page, &detail)
+                                                 : branch_on_error(branch, result->error, detail);
         if (error != API_OK)
                 walk_fail(listing, error, detail);
         else
@@ -309,7 +376,7 @@ static void walk_advance(Listing *listing)
                 running++;
         Branch *branch;
         while (running < LISTING_CALLS_MAX && (branch = list_first(&walk->todo, Branch, link))) {
-                const char *id = branch->operation == API_LIST_GLOBAL_RESOLVERS ? NULL : branch->id;
+                const char *id = api_operation_has_id(branch->operation) ? branch->id : NULL;
                 if (source->start(source->userdata, branch->operation, id, branch->next_token,
                             branch_on_result, branch, &branch->call) < 0) {
                         walk_fail(listing, API_E_MEMORY, "");
@@ -320,7 +387,7 @@ static void walk_advance(Listing *listing)
                 running++;
         }
         if (running == 0)
-                walk_finish(listing);
+                walk_settle(listing);
 }
 
 /* Begins a walk over the scopes, or over everything. */
@@ -336,13 +403,15 @@ static int listing_fetch(Copy *copy, CopyReason reason)
         walk->skipped = 0;
         walk->resolvers = scopes.resolver_id_count;
         walk->dns_views = scopes.dns_view_id_count;
-        int r = 0;
+        int r = items_new(&walk->items);
         for (size_t i = 0; i < scopes.resolver_id_count && r == 0; i++)
                 r = walk_add(listing, API_LIST_DNS_VIEWS, scopes.resolver_ids[i]);
         for (size_t i = 0; i < scopes.dns_view_id_count && r == 0; i++)
                 r = walk_add(listing, API_LIST_ACCESS_TOKENS, scopes.dns_view_ids[i]);
         if (scopes_are_open(listing->settings.scopes))
                 r = walk_add(listing, API_LIST_GLOBAL_RESOLVERS, NULL);
+        if (scopes_are_open(listing->settings.scopes) && r == 0)
+                r = walk_add(listing, API_LIST_SHARED_DNS_VIEWS, NULL);
         if (r < 0)
                 walk_fail(listing, API_E_MEMORY, "");
         else
@@ -358,8 +427,6 @@ static ListingAnswer answer_of(const Listing *listing, const CopyAnswer *copy)
         return (ListingAnswer){
                 .error = copy->error != API_OK ? copy->error : listing->denied,
                 .items = listing->items,
-                .item_count = listing->item_count,
-                .by_name = listing->by_name,
                 .complete = listing->complete && copy->hit != CACHE_HIT_STALE,
                 .version = listing->version,
                 .keep_ns = copy->keep_ns,
@@ -394,11 +461,6 @@ void listing_peek(Listing *listing, ListingAnswer *ret_answer)
                 *ret_answer = (ListingAnswer){.error = listing->copy.error, .due_ns = clock_now_ns()};
 }
 
-const TokenItem *listing_find(const ListingAnswer *answer, const char *id)
-{
-        return items_find(answer->items, answer->item_count, id);
-}
-
 bool listing_is_failing(const Listing *listing)
 {
         return listing->copy.retry_at_ns != 0;
@@ -414,30 +476,16 @@ void listing_outdate(Listing *listing)
         listing->copy.not_before_ns = clock_now_ns();
 }
 
-void listing_forget(Listing *listing)
-{
-        walk_clear(&listing->walk);
-        free(listing->items);
-        free((void *)listing->by_name);
-        listing->items = NULL;
-        listing->by_name = NULL;
-        listing->item_count = 0;
-        copy_reset(&listing->copy);
-        listing->denied = API_OK;
-        listing->resolvers = listing->dns_views = 0;
-        listing->logged_error = API_OK;
-        listing->version++;
-        copy_wake(&listing->copy);
-}
-
 void listing_status(const Listing *listing, ListingStatus *ret_status)
 {
         const Copy *copy = &listing->copy;
         *ret_status = (ListingStatus){
-                .tokens = listing->item_count,
+                .tokens = items_count(listing->items),
+                .skipped = listing->skipped,
                 .resolvers = listing->resolvers,
                 .dns_views = listing->dns_views,
                 .complete = copy->is_held && listing->complete,
+                .is_walking = copy->is_fetching,
                 .error = copy->error != API_OK ? copy->error : listing->denied,
                 .age_ns = copy->is_held ? clock_now_ns() - copy->freshness.sent_ns : CLOCK_NEVER,
                 .state = copy_state(copy),

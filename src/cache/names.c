@@ -12,8 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "items.h"
 #include "tokenfs/base/clock.h"
+
+#define NAMES_VISIT_MAX 2000 /* in one go: no request waits longer for that */
 
 typedef struct Rejected {
         char id[TOKEN_ID_MAX + 1];
@@ -96,14 +97,15 @@ static int rank(const TokenItem *item, int64_t wall_ns)
         return item->expires_wall_ns > wall_ns ? 2 : 1;
 }
 
+/* Keeps the better of the item and `best`, whose id is "" as long as there is none. */
 static void choose(
-        const Names *names, const TokenItem *item, uint64_t since_ns, int64_t wall_ns, const TokenItem **best)
+        const Names *names, const TokenItem *item, uint64_t since_ns, int64_t wall_ns, TokenItem *best)
 {
         if (is_rejected(names, item->id, since_ns))
                 return;
-        if (!*best || rank(item, wall_ns) > rank(*best, wall_ns) ||
-                (rank(item, wall_ns) == rank(*best, wall_ns) && items_compare_age(item, *best) < 0))
-                *best = item;
+        if (!*best->id || rank(item, wall_ns) > rank(best, wall_ns) ||
+                (rank(item, wall_ns) == rank(best, wall_ns) && items_compare_age(item, best) < 0))
+                *best = *item;
 }
 
 /* What the documents of `token=` scopes say; the listing's walk doesn't cover them. */
@@ -164,12 +166,15 @@ int names_get(Names *names, const char *name, uint64_t since_ns, bool give_up, C
         if (r < 0)
                 return r;
 
-        const TokenItem *best = NULL;
+        TokenItem best = {0}, item;
         int64_t wall_ns = clock_wall_ns();
-        size_t i = answer.item_count ? items_find_name(answer.by_name, answer.item_count, name) : 0;
-        for (; i < answer.item_count && strcmp(answer.by_name[i]->name, name) == 0; i++)
-                choose(names, answer.by_name[i], since_ns, wall_ns, &best);
-        for (i = 0; i < scope_items.count; i++)
+        size_t count = items_count(answer.items);
+        for (size_t place = items_find_name(answer.items, name);
+                place < count && strcmp(items_name_at(answer.items, place), name) == 0; place++) {
+                items_get_at(answer.items, place, &item);
+                choose(names, &item, since_ns, wall_ns, &best);
+        }
+        for (size_t i = 0; i < scope_items.count; i++)
                 if (strcmp(scope_items.items[i].name, name) == 0)
                         choose(names, &scope_items.items[i], since_ns, wall_ns, &best);
 
@@ -177,10 +182,10 @@ int names_get(Names *names, const char *name, uint64_t since_ns, bool give_up, C
                 .keep_ns = answer.keep_ns < scope_items.keep_ns ? answer.keep_ns : scope_items.keep_ns,
                 .due_ns = answer.due_ns < scope_items.due_ns ? answer.due_ns : scope_items.due_ns,
         };
-        if (best) {
-                memcpy(chosen.id, best->id, sizeof chosen.id);
-                if (rank(best, wall_ns) == 2) {
-                        uint64_t left = (uint64_t)(best->expires_wall_ns - wall_ns);
+        if (*best.id) {
+                memcpy(chosen.id, best.id, sizeof chosen.id);
+                if (rank(&best, wall_ns) == 2) {
+                        uint64_t left = (uint64_t)(best.expires_wall_ns - wall_ns);
                         uint64_t now = clock_now_ns();
                         chosen.keep_ns = left < chosen.keep_ns ? left : chosen.keep_ns;
                         chosen.due_ns = clock_add_ns(now, left) < chosen.due_ns ? clock_add_ns(now, left)
@@ -199,37 +204,44 @@ int names_get(Names *names, const char *name, uint64_t since_ns, bool give_up, C
         return 0;
 }
 
-static int compare_names(const void *a, const void *b)
+static bool has_name(const ScopeItems *scope_items, size_t count, const char *name)
 {
-        return strcmp(*(const char *const *)a, *(const char *const *)b);
+        for (size_t i = 0; i < count; i++)
+                if (strcmp(scope_items->items[i].name, name) == 0)
+                        return true;
+        return false;
 }
 
-int names_visit(
-        Names *names, uint64_t since_ns, bool give_up, CacheWait *wait, NameVisitor *visitor, void *userdata)
+int names_visit(Names *names, const NamesReader *reader, NamesCursor *cursor, NameVisitor *visitor,
+        void *userdata, ApiError *ret_error)
 {
         ListingAnswer answer;
-        int r = listing_get(names->settings.listing, since_ns, give_up, wait, &answer);
+        int r = listing_get(
+                names->settings.listing, reader->since_ns, reader->give_up, reader->wait, &answer);
         if (r < 0)
                 return r;
-        ScopeItems scope_items;
-        r = scope_items_get(names, since_ns, give_up, wait, &scope_items);
+        ScopeItems scopes;
+        r = scope_items_get(names, reader->since_ns, reader->give_up, reader->wait, &scopes);
         if (r < 0)
                 return r;
-        const char **all = calloc(answer.item_count + scope_items.count + 1, sizeof *all);
-        if (!all) {
-                free(scope_items.items);
-                return -ENOMEM;
+        *ret_error = answer.items ? API_OK : answer.error;
+        size_t count = items_count(answer.items);
+        bool is_whole = cursor->has_begun && cursor->place == count;
+        if (!cursor->has_begun || cursor->version != answer.version || (is_whole && scopes.count)) {
+                *cursor = (NamesCursor){.has_begun = true, .version = answer.version};
+                visitor(NULL, userdata);
+                for (size_t i = 0; i < scopes.count; i++)
+                        if (*scopes.items[i].name && !has_name(&scopes, i, scopes.items[i].name))
+                                visitor(scopes.items[i].name, userdata);
         }
-        size_t count = 0;
-        for (size_t i = 0; i < answer.item_count; i++)
-                all[count++] = answer.items[i].name;
-        for (size_t i = 0; i < scope_items.count; i++)
-                all[count++] = scope_items.items[i].name;
-        qsort(all, count, sizeof *all, compare_names);
-        for (size_t i = 0; i < count; i++)
-                if (*all[i] && (i == 0 || strcmp(all[i], all[i - 1]) != 0))
-                        visitor(all[i], userdata);
-        free(all);
-        free(scope_items.items);
-        return 0;
+        size_t end = count - cursor->place > NAMES_VISIT_MAX ? cursor->place + NAMES_VISIT_MAX : count;
+        for (; cursor->place < end; cursor->place++) {
+                const char *name = items_name_at(answer.items, cursor->place);
+                bool is_first = cursor->place == 0 ||
+                                strcmp(name, items_name_at(answer.items, cursor->place - 1)) != 0;
+                if (*name && is_first && !has_name(&scopes, scopes.count, name))
+                        visitor(name, userdata);
+        }
+        free(scopes.items);
+        return end < count ? -EAGAIN : 0;
 }

@@ -24,10 +24,9 @@ void prefetch_note(Prefetch *prefetch, Tokens *tokens, Listing *listing, const c
 {
         ListingAnswer answer;
         listing_peek(listing, &answer);
-        const TokenItem *item = listing_find(&answer, id);
-        if (!item)
+        size_t position;
+        if (items_find(answer.items, id, &position) < 0)
                 return;
-        size_t position = (size_t)(item - answer.items);
         if (prefetch->run > 0 && prefetch->version == answer.version && position == prefetch->last)
                 return; /* another file of the same token */
         int direction = direction_of(prefetch, answer.version, position);
@@ -45,11 +44,11 @@ void prefetch_note(Prefetch *prefetch, Tokens *tokens, Listing *listing, const c
         size_t room = tokens_max_tokens(tokens) / 2;
         if (window > room)
                 window = room;
-        size_t left = direction > 0 ? answer.item_count - 1 - position : position;
+        size_t left = direction > 0 ? items_count(answer.items) - 1 - position : position;
         for (; prefetch->ahead < window && prefetch->ahead < left; prefetch->ahead++) {
                 size_t distance = prefetch->ahead + 1;
                 size_t next = direction > 0 ? position + distance : position - distance;
                 TokenAnswer ignored;
-                (void)tokens_get(tokens, answer.items[next].id, clock_now_ns(), false, NULL, &ignored);
+                (void)tokens_get(tokens, items_id(answer.items, next), clock_now_ns(), false, NULL, &ignored);
         }
 }

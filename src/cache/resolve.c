@@ -33,7 +33,9 @@ int resolve_admits(const Cache *cache, const char *id, const ResolveReader *read
         }
         if (r < 0)
                 return r;
-        *ret_error = listing.complete && !listing_find(&listing, id) ? API_E_NOT_FOUND : API_OK;
+        size_t ignored;
+        bool is_missing = listing.complete && items_find(listing.items, id, &ignored) < 0;
+        *ret_error = is_missing ? API_E_NOT_FOUND : API_OK;
         return 0;
 }
 

@@ -69,18 +69,6 @@ Resolvers *resolvers_free(Resolvers *resolvers)
         return NULL;
 }
 
-void resolvers_forget(Resolvers *resolvers)
-{
-        ListLink woken;
-        list_init(&woken);
-        Resolver *resolver;
-        while ((resolver = list_first(&resolvers->list, Resolver, link))) {
-                list_splice(&woken, &resolver->copy.waits);
-                resolver_free(resolver);
-        }
-        cache_wait_wake_all(&woken);
-}
-
 static CopyFetch resolver_fetch;
 
 static Resolver *resolvers_find(const Resolvers *resolvers, const char *id)

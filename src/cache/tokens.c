@@ -396,20 +396,6 @@ int tokens_peek(Tokens *tokens, const char *id, TokenAnswer *ret_answer)
         return 0;
 }
 
-void tokens_forget(Tokens *tokens)
-{
-        ListLink woken;
-        list_init(&woken);
-        Entry *entry;
-        while ((entry = list_first(&tokens->held, Entry, link)) ||
-                (entry = list_first(&tokens->others, Entry, link))) {
-                list_splice(&woken, &entry->copy.waits);
-                entry_free(entry);
-        }
-        tokens->logged_error = API_OK;
-        cache_wait_wake_all(&woken);
-}
-
 void tokens_on_change(Tokens *tokens, TokensChangeHandler *handler, void *userdata)
 {
         tokens->on_change = handler;

@@ -174,16 +174,17 @@ ContentItem content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint6
         bool is_held = tokens_peek(fs->settings.cache->tokens, id, &answer) == 0 &&
                        scopes_admit_doc(fs->settings.cache->scopes, answer.doc);
         listing_peek(fs->settings.cache->listing, &listing);
-        const TokenItem *item = listing_find(&listing, id);
-        bool is_listed = item && listing.due_ns > clock_now_ns();
+        size_t position;
+        bool is_there = items_find(listing.items, id, &position) == 0;
+        bool is_listed = is_there && listing.due_ns > clock_now_ns();
         if (is_held && (answer.hit == CACHE_HIT_FRESH || !is_listed)) {
                 token_item_from_doc(answer.doc, ret_item);
                 *ret_keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
                 return answer.hit == CACHE_HIT_FRESH ? CONTENT_KNOWN : CONTENT_OLD;
         }
-        if (!item)
+        if (!is_there)
                 return CONTENT_UNKNOWN;
-        *ret_item = *item;
+        items_get(listing.items, position, ret_item);
         *ret_keep_ns = fs->settings.audit ? 0 : listing.keep_ns;
         return CONTENT_KNOWN;
 }

@@ -20,6 +20,7 @@ int fs_errno(ApiError error)
         case API_E_UNREACHABLE: return EHOSTUNREACH;
         case API_E_TLS: return EPROTO;
         case API_E_MALFORMED: return EBADMSG;
+        case API_E_TOO_MANY: return EFBIG;
         case API_E_MEMORY: return ENOMEM;
         case API_ERROR_COUNT: break;
         }

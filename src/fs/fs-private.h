@@ -15,6 +15,15 @@
 /* A name in a directory: at worst every character of a token name is escaped. */
 #define FS_NAME_MAX (3 * TOKEN_NAME_MAX)
 
+/* Marking the tokens of a listing, some a turn. */
+typedef struct Marking {
+        uint32_t mark; /* 0: not under way */
+        uint64_t version; /* of the listing */
+        size_t position; /* in it */
+        bool changed;
+        bool is_mixed; /* the listing was replaced meanwhile */
+} Marking;
+
 struct Fs {
         FsSettings settings;
         Tree tree;
@@ -28,6 +37,10 @@ struct Fs {
         uint32_t *marks;
         uint32_t root_mark, names_mark, last_mark;
         uint64_t root_listing_version;
+        Marking marking; /* of the root; what it has marked so far is shown as well */
+        NamesCursor names_cursor;
+        uint32_t names_marking; /* the mark of the visit under way; 0: none is */
+        bool names_are_mixed;
         bool root_is_whole; /* what that listing lacks isn't there */
         int64_t changed_wall_ns; /* the root's and .by_name's mtime: when what they show changed */
 

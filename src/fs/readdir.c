@@ -12,12 +12,12 @@
 #include <string.h>
 
 #include "tokenfs/base/clock.h"
-#include "tokenfs/base/log.h"
 #include "tokenfs/fs/errno.h"
 
 #define READDIR_SIZE_MAX ((size_t)1024 * 1024)
 /* Offsets: "." is 1, ".." 2, control entries 3 and up; slots or fields follow from here. */
 #define OFFSET_BASE 16
+#define MARKS_MAX 2000 /* in one go */
 
 typedef struct Entries {
         fuse_req_t fuse;
@@ -61,39 +61,60 @@ static uint32_t next_mark(Fs *fs)
         return ++fs->last_mark;
 }
 
-static void mark_slot(Fs *fs, SlotKind kind, const char *key, uint32_t mark, bool *changed)
+/* 0, or an errno: the table of directories is full. */
+static int mark_slot(Fs *fs, SlotKind kind, const char *key, uint32_t mark, bool *changed)
 {
         uint32_t slot, before = kind == SLOT_TOKEN ? fs->root_mark : fs->names_mark;
         int r = tree_take_slot(&fs->tree, kind, key, &slot);
-        if (r < 0) {
-                log_debug("%s isn't listed: %s", key, strerror(-r));
-                return;
-        }
+        if (r < 0)
+                return r == -ENOSPC ? EFBIG : -r;
         *changed |= fs->marks[slot] != before || before == 0;
         fs->marks[slot] = mark;
+        return 0;
 }
 
-/* Marks the slots of all tokens that the listing shows. */
-static void mark_root(Fs *fs, const ListingAnswer *answer)
+/* Marks the slots of all tokens that the listing shows, some a turn: no request waits longer for that. 0,
+ * -EINPROGRESS, or an errno. */
+static int mark_root(Request *request, const ListingAnswer *answer)
 {
+        Fs *fs = request->fs;
+        Marking *marking = &fs->marking;
         fs->root_is_whole = answer->complete && answer->error == API_OK;
         if (fs->root_mark && fs->root_listing_version == answer->version)
-                return;
-        bool changed = false;
-        uint32_t mark = next_mark(fs);
-        for (size_t i = 0; i < answer->item_count; i++)
-                mark_slot(fs, SLOT_TOKEN, answer->items[i].id, mark, &changed);
+                return 0;
+        if (marking->mark == 0) {
+                *marking = (Marking){.mark = next_mark(fs), .version = answer->version};
+        } else if (marking->version != answer->version) {
+                marking->version = answer->version;
+                marking->position = 0;
+                marking->is_mixed = true;
+        }
+        size_t count = items_count(answer->items);
+        int r = 0;
+        for (size_t left = MARKS_MAX; marking->position < count && left > 0 && r == 0; left--)
+                r = mark_slot(fs, SLOT_TOKEN, items_id(answer->items, marking->position++), marking->mark,
+                        &marking->changed);
+        if (r == 0 && marking->position < count)
+                return request_wait_until(request, clock_now_ns());
         const ScopeIds scopes = scopes_ids(fs->settings.cache->scopes);
-        for (size_t i = 0; i < scopes.token_id_count; i++)
-                mark_slot(fs, SLOT_TOKEN, scopes.token_ids[i], mark, &changed);
+        for (size_t i = 0; i < scopes.token_id_count && r == 0; i++)
+                r = mark_slot(fs, SLOT_TOKEN, scopes.token_ids[i], marking->mark, &marking->changed);
+        uint32_t mark = marking->mark;
+        marking->mark = 0;
+        if (r != 0) {
+                fs->root_mark = 0;
+                return r;
+        }
+        bool changed = marking->changed;
         for (uint32_t i = SLOT_FIXED_COUNT; fs->root_mark && i < nodes_end(fs->settings.slots) && !changed;
                 i++)
                 changed = fs->marks[i] == fs->root_mark;
         fs->root_mark = mark;
-        fs->root_listing_version = answer->version;
-        if (changed) {
+        /* Marks of two listings: the next reader begins again. */
+        fs->root_listing_version = marking->is_mixed ? 0 : answer->version;
+        if (changed)
                 fs->changed_wall_ns = clock_wall_ns();
-        }
+        return 0;
 }
 
 /* Shown in the root: what the listing gives, and what is known since somebody asked for it by its id. A listing that
@@ -109,7 +130,15 @@ static bool root_shows(Fs *fs, uint32_t index, const Slot *slot)
                 if (answer.hit == CACHE_HIT_FRESH || !fs->root_is_whole)
                         return true;
         }
-        return fs->root_mark && fs->marks[index] == fs->root_mark;
+        uint32_t mark = fs->marks[index]; /* 0: none */
+        return mark != 0 && (mark == fs->root_mark || mark == fs->marking.mark);
+}
+
+/* Where list calls are denied, or the API can't be reached, what is known is shown, and the log says why. A listing that
+ * takes too long, or is too long, is an error: an empty directory would be taken for an empty account. */
+static int check_listing(ApiError error)
+{
+        return error == API_E_TIMEOUT || error == API_E_TOO_MANY ? fs_errno(error) : 0;
 }
 
 /* A reader goes on with the listing that was there when it began, or one that others have asked for since: the end of a
@@ -123,8 +152,11 @@ static int fill_root(Request *request, Entries *entries)
                         &request->wait, &answer);
                 if (r < 0)
                         return r;
-                /* A listing that can't be had is no error here: what is known is shown, and the log says why. */
-                mark_root(fs, &answer);
+                r = check_listing(answer.items ? API_OK : answer.error);
+                if (r == 0)
+                        r = mark_root(request, &answer);
+                if (r != 0)
+                        return r;
         }
         add_dots(entries, SLOT_ROOT, SLOT_ROOT);
         (void)entries_add(entries, 3, ".by_name", node_directory(SLOT_BY_NAME), S_IFDIR);
@@ -141,32 +173,63 @@ static int fill_root(Request *request, Entries *entries)
 
 typedef struct NameMarks {
         Fs *fs;
-        uint32_t mark;
         bool changed;
+        int error; /* an errno */
 } NameMarks;
 
 static void mark_name(const char *name, void *userdata)
 {
         NameMarks *marks = userdata;
-        mark_slot(marks->fs, SLOT_NAME, name, marks->mark, &marks->changed);
+        Fs *fs = marks->fs;
+        if (!name && fs->names_marking != 0)
+                fs->names_are_mixed = true;
+        else if (!name)
+                fs->names_marking = next_mark(fs);
+        else if (marks->error == 0)
+                marks->error = mark_slot(fs, SLOT_NAME, name, fs->names_marking, &marks->changed);
+}
+
+static int mark_names(Request *request)
+{
+        Fs *fs = request->fs;
+        const NamesReader reader = {request->came_ns, request->give_up, &request->wait};
+        NameMarks marks = {.fs = fs};
+        ApiError error;
+        int r = names_visit(fs->settings.cache->names, &reader, &fs->names_cursor, mark_name, &marks, &error);
+        if (r == -EAGAIN && marks.error == 0)
+                return request_wait_until(request, clock_now_ns());
+        if (r < 0 && r != -EAGAIN)
+                return r;
+        if (marks.error == 0)
+                marks.error = check_listing(error);
+        if (marks.error != 0 || fs->names_are_mixed)
+                fs->names_cursor = (NamesCursor){0}; /* the next reader begins again */
+        if (fs->names_marking != 0)
+                fs->names_mark = marks.error ? 0 : fs->names_marking;
+        fs->names_marking = 0;
+        fs->names_are_mixed = false;
+        return marks.error;
+}
+
+static bool names_show(const Fs *fs, uint32_t index)
+{
+        uint32_t mark = fs->marks[index]; /* 0: none */
+        return mark != 0 && (mark == fs->names_mark || mark == fs->names_marking);
 }
 
 static int fill_by_name(Request *request, Entries *entries)
 {
         Fs *fs = request->fs;
         if (entries->after == 0 || fs->names_mark == 0) {
-                NameMarks marks = {.fs = fs, .mark = next_mark(fs)};
-                int r = names_visit(fs->settings.cache->names, request->came_ns, request->give_up,
-                        &request->wait, mark_name, &marks);
-                if (r < 0)
+                int r = mark_names(request);
+                if (r != 0)
                         return r;
-                fs->names_mark = marks.mark;
         }
         add_dots(entries, SLOT_BY_NAME, SLOT_ROOT);
         for (uint32_t i = first_slot(entries); i < nodes_end(fs->settings.slots); i++) {
                 const Slot *slot = nodes_get(fs->settings.slots, i);
                 char encoded[FS_NAME_MAX + 1];
-                if (slot && slot->kind == SLOT_NAME && fs->marks[i] == fs->names_mark &&
+                if (slot && slot->kind == SLOT_NAME && names_show(fs, i) &&
                         name_encode(slot->key, encoded) == 0 &&
                         !entries_add(entries, (off_t)i + OFFSET_BASE, encoded, node_directory(i), S_IFDIR))
                         break;

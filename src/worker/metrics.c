@@ -244,16 +244,15 @@ static void write_token(const TokensEntryStatus *entry, void *userdata)
         const TokenFamily *family = userdata;
         if (!is_in_use(entry, family->sources->options))
                 return;
-        TokenItem item;
-        const TokenItem *listed = NULL;
-        if (entry->doc) {
+        TokenItem item = {0};
+        size_t position;
+        ListingAnswer listing;
+        listing_peek(family->sources->listing, &listing);
+        if (entry->doc)
                 token_item_from_doc(entry->doc, &item);
-        } else {
-                ListingAnswer listing;
-                listing_peek(family->sources->listing, &listing);
-                listed = listing_find(&listing, entry->id);
-        }
-        family->write(family, entry, entry->doc ? item.name : listed ? listed->name : "");
+        else if (items_find(listing.items, entry->id, &position) == 0)
+                items_get(listing.items, position, &item);
+        family->write(family, entry, item.name);
 }
 
 static void write_token_ok(const TokenFamily *family, const TokensEntryStatus *entry, const char *name)

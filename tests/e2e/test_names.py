@@ -249,7 +249,7 @@ def test_many_readers_of_a_name_one_fetch(mount, resolver, token):
     fs = mount()
     reads = [background(read_file, fs.at(".by_name", "web", "value")) for _ in range(30)]
     assert {read.result(HANG).decode() for read in reads} == {token["value"]}
-    assert resolver.count("GetAccessToken") == 1 and resolver.count() == 4
+    assert resolver.count("GetAccessToken") == 1 and resolver.count() == 5
 
 
 def test_names_while_the_api_hangs(mount, resolver, token):

@@ -40,3 +40,14 @@ static inline void make_listing(ScopeIds ids)
         const NamesSettings settings = {policy, cache.scopes, listing, tokens};
         assert_int_equal(names_new(&settings, &cache.names), 0);
 }
+
+/* A long listing is sorted in slices; this waits for the last. Returns how many there were. */
+static inline unsigned settle_listing(void)
+{
+        unsigned slices = 0;
+        ListingStatus status;
+        for (listing_status(listing, &status); fake.running == 0 && status.is_walking;
+                listing_status(listing, &status), slices++)
+                assert_int_equal(loop_turn(loop, 0), 0);
+        return slices;
+}

@@ -30,6 +30,7 @@ static void test_table(void **state)
                 {API_E_TIMEOUT, ETIMEDOUT},
                 {API_E_UNREACHABLE, EHOSTUNREACH},
                 {API_E_TLS, EPROTO},
+                {API_E_TOO_MANY, EFBIG},
                 {API_E_MALFORMED, EBADMSG},
                 {API_E_MEMORY, ENOMEM},
         };

@@ -34,6 +34,7 @@ static void list(const FakeToken *items, size_t count)
         make(1, 0);
         assert_int_equal(get("web", &answer), -EINPROGRESS);
         fake_answer_tokens(&fake, NULL, items, count, NULL);
+        settle_listing();
 }
 
 static void assert_means(const char *name, const char *id)
@@ -347,7 +348,23 @@ static void note_name(const char *name, void *userdata)
 {
         char *names = userdata;
         size_t len = strlen(names);
-        (void)snprintf(names + len, NAMES_MAX - len, "%s|", name);
+        if (!name)
+                *names = '\0'; /* the visit begins */
+        else
+                (void)snprintf(names + len, NAMES_MAX - len, "%s|", name);
+}
+
+static int visit(NamesCursor *cursor, char *names)
+{
+        FakeReader reader;
+        ApiError error = API_E_MALFORMED;
+        fake_reader_init(&reader);
+        int r = names_visit(cache.names, &(NamesReader){clock_now_ns(), false, &reader.wait}, cursor,
+                note_name, names, &error);
+        cache_wait_cancel(&reader.wait);
+        if (r != -EINPROGRESS)
+                assert_int_equal(error, API_OK);
+        return r;
 }
 
 static void test_visit(void **state)
@@ -355,20 +372,78 @@ static void test_visit(void **state)
         (void)state;
         make(1, 1);
         char names[NAMES_MAX] = "";
-        FakeReader reader;
-        fake_reader_init(&reader);
-        uint64_t came_ns = clock_now_ns();
-        assert_int_equal(
-                names_visit(cache.names, came_ns, false, &reader.wait, note_name, names), -EINPROGRESS);
+        NamesCursor cursor = {0};
+        assert_int_equal(visit(&cursor, names), -EINPROGRESS);
         static const FakeToken items[] = {{.id = "a", .name = "web"}, {.id = "b", .name = "mail/x"},
                 {.id = "c", .name = "web"}, {.id = "d"}};
         fake_answer_tokens(&fake, NULL, items, 4, NULL);
-        assert_int_equal(
-                names_visit(cache.names, came_ns, false, &reader.wait, note_name, names), -EINPROGRESS);
+        assert_int_equal(visit(&cursor, names), -EINPROGRESS);
         assert_string_equal(names, "");
         fake_answer_token(&fake, &(FakeToken){.id = "t-1", .name = "dns"});
-        assert_int_equal(names_visit(cache.names, came_ns, false, &reader.wait, note_name, names), 0);
+        assert_int_equal(visit(&cursor, names), 0);
         assert_string_equal(names, "dns|mail/x|web|");
+        names[0] = '\0';
+        assert_int_equal(visit(&cursor, names), 0); /* a scope's document may have another name by now */
+        assert_string_equal(names, "dns|mail/x|web|");
+}
+
+/* Names of a scope's document that the listing has as well come once. */
+static void test_visit_shared_name(void **state)
+{
+        (void)state;
+        make(1, 1);
+        char names[NAMES_MAX] = "";
+        NamesCursor cursor = {0};
+        assert_int_equal(visit(&cursor, names), -EINPROGRESS);
+        static const FakeToken items[] = {{.id = "a", .name = "web"}, {.id = "b", .name = "dns"}};
+        fake_answer_tokens(&fake, NULL, items, 2, NULL);
+        assert_int_equal(visit(&cursor, names), -EINPROGRESS);
+        fake_answer_token(&fake, &(FakeToken){.id = "t-1", .name = "web"});
+        assert_int_equal(visit(&cursor, names), 0);
+        assert_string_equal(names, "web|dns|");
+}
+
+static void count_name(const char *name, void *userdata)
+{
+        size_t *counts = userdata;
+        counts[name ? 1 : 0]++;
+}
+
+/* Many names come in portions, and from the beginning when the listing is replaced in between. */
+static void test_visit_many(void **state)
+{
+        enum { COUNT = 5000 };
+        (void)state;
+        make(1, 0);
+        FakeToken *items = calloc(COUNT, sizeof *items);
+        char(*texts)[16] = calloc(COUNT, sizeof *texts);
+        for (size_t i = 0; i < COUNT; i++) {
+                (void)snprintf(texts[i], sizeof texts[i], "n%05zu", i);
+                items[i] = (FakeToken){.id = texts[i], .name = texts[i]};
+        }
+        list(items, COUNT);
+        size_t counts[2] = {0}; /* beginnings, names */
+        ApiError error;
+        NamesCursor cursor = {0};
+        const NamesReader now = {.since_ns = clock_now_ns(), .give_up = true};
+        assert_int_equal(names_visit(cache.names, &now, &cursor, count_name, counts, &error), -EAGAIN);
+        assert_true(counts[0] == 1 && counts[1] > 0 && counts[1] < COUNT);
+        clock_advance_fake(TTL_NS);
+        NameAnswer answer;
+        assert_int_equal(get("n00001", &answer), -EINPROGRESS);
+        fake_answer_tokens(&fake, NULL, items, COUNT - 1, NULL);
+        settle_listing();
+        int r = -EAGAIN;
+        counts[1] = 0;
+        for (int i = 0; i < COUNT && r == -EAGAIN; i++)
+                r = names_visit(cache.names, &now, &cursor, count_name, counts, &error);
+        assert_int_equal(r, 0);
+        assert_int_equal(counts[0], 2);
+        assert_int_equal(counts[1], COUNT - 1);
+        assert_int_equal(names_visit(cache.names, &now, &cursor, count_name, counts, &error), 0);
+        assert_int_equal(counts[1], COUNT - 1); /* nothing is new */
+        free(items);
+        free(texts);
 }
 
 int main(void)
@@ -390,6 +465,8 @@ int main(void)
                 TEST(test_token_scopes_with_ttl_zero),
                 TEST(test_both_kinds),
                 TEST(test_visit),
+                TEST(test_visit_shared_name),
+                TEST(test_visit_many),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -185,20 +185,6 @@ static void test_no_memory_for_a_call(void **state)
         fake.start_result = 0;
 }
 
-static void test_forgotten(void **state)
-{
-        (void)state;
-        ResolverAnswer got;
-        learn("gr-1", "a.example");
-        assert_int_equal(ask("gr-2", &got), -EINPROGRESS);
-        unsigned woken = reader.woken;
-        resolvers_forget(resolvers);
-        assert_int_equal(reader.woken, woken + 1);
-        assert_int_equal(fake.cancelled, 1);
-        assert_null(resolvers_peek(resolvers, "gr-1"));
-        assert_int_equal(ask("gr-1", &got), -EINPROGRESS);
-}
-
 /* However many resolvers there are: the least recently used go, but none that somebody waits for. */
 static void test_bounded(void **state)
 {
@@ -232,7 +218,6 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_not_found_is_remembered, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_endpoint_that_fails_for_long, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_no_memory_for_a_call, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_forgotten, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_bounded, set_up, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,7 +62,7 @@ static void test_tokens(void **state)
         fake_reader_init(&reader);
         assert_int_equal(listing_get(listing, clock_now_ns(), false, &reader.wait, &answer), 0);
         assert_true(answer.complete);
-        assert_int_equal(answer.item_count, 0);
+        assert_int_equal(items_count(answer.items), 0);
         listing_peek(listing, &answer);
         assert_true(answer.complete);
         assert_int_equal(fake.started, 0);

@@ -94,12 +94,21 @@ const FsCounters *fs_counters(const Fs *fs)
 void listing_peek(Listing *which, ListingAnswer *ret_answer)
 {
         (void)which;
-        *ret_answer = (ListingAnswer){.items = &listed, .item_count = 1};
+        *ret_answer = (ListingAnswer){0};
 }
 
-const TokenItem *listing_find(const ListingAnswer *answer, const char *id)
+int items_find(const Items *items, const char *id, size_t *ret_position)
 {
-        return strcmp(answer->items[0].id, id) == 0 ? &answer->items[0] : NULL;
+        (void)items;
+        *ret_position = 0;
+        return strcmp(listed.id, id) == 0 ? 0 : -ENOENT;
+}
+
+void items_get(const Items *items, size_t position, TokenItem *ret_item)
+{
+        (void)items;
+        assert_int_equal(position, 0);
+        *ret_item = listed;
 }
 
 void listing_status(const Listing *which, ListingStatus *ret_status)

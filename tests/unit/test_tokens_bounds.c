@@ -170,47 +170,6 @@ static void test_prefetch_that_cannot_start(void **state)
         assert_served("at-1", "first", CACHE_HIT_STALE);
 }
 
-static void test_forget_with_waiters(void **state)
-{
-        (void)state;
-        fetch(&token);
-        fetch(&(FakeToken){.id = "at-2"});
-        pass(TTL_NS);
-        Rewaiter rewaiters[4];
-        TokenAnswer answer;
-        for (size_t i = 0; i < ARRAY_LEN(rewaiters); i++) {
-                rewaiters[i] = (Rewaiter){.id = i % 2 ? "at-1" : "at-3"};
-                cache_wait_init(&rewaiters[i].reader.wait, wait_again);
-                assert_int_equal(tokens_get(tokens, rewaiters[i].id, clock_now_ns(), false,
-                                         &rewaiters[i].reader.wait, &answer),
-                        -EINPROGRESS);
-        }
-        assert_int_equal(fake.running, 2);
-        tokens_forget(tokens);
-        assert_int_equal(ends, 2);
-        assert_int_equal(fake.cancelled, 2);
-        assert_int_equal(fake.running, 2); /* anew */
-        assert_int_equal(tokens_counters(tokens)->tokens, 0);
-        assert_int_equal(tokens_counters(tokens)->negatives, 2);
-        for (size_t i = 0; i < ARRAY_LEN(rewaiters); i++) {
-                assert_int_equal(rewaiters[i].woken, 1);
-                assert_true(list_is_linked(&rewaiters[i].reader.wait.link));
-                cache_wait_cancel(&rewaiters[i].reader.wait);
-        }
-        tokens_forget(tokens);
-        assert_int_equal(tokens_counters(tokens)->negatives, 0);
-        assert_int_equal(fake.running, 0);
-}
-
-static void test_forget_ends_negatives(void **state)
-{
-        (void)state;
-        assert_waits("at-1");
-        fake_answer_error(fake_get_call(&fake, "at-1"), API_E_NOT_FOUND);
-        tokens_forget(tokens);
-        assert_waits("at-1");
-}
-
 typedef struct Visits {
         char text[512];
 } Visits;
@@ -281,10 +240,6 @@ static void test_visit_is_bounded(void **state)
         fake_answer_token(&fake, &(FakeToken){.id = "at-3"});
         assert_int_equal(counters->failing[API_E_ACCESS_DENIED], 1);
         visit(10, "at-2=stale never=failing at-3=fresh at-4=due at-1=due typo=not_found ");
-        tokens_forget(tokens);
-        for (int i = 0; i < API_ERROR_COUNT; i++)
-                assert_int_equal(counters->failing[i], 0);
-        visit(10, "");
 }
 
 /* Lines logged while `step` ran. */
@@ -377,8 +332,6 @@ int main(void)
                 TEST(test_many_in_flight),
                 TEST(test_prefetch),
                 TEST(test_prefetch_that_cannot_start),
-                TEST(test_forget_with_waiters),
-                TEST(test_forget_ends_negatives),
                 TEST(test_visit),
                 TEST(test_visit_is_bounded),
                 TEST(test_log_says_news_once),

@@ -22,6 +22,7 @@ typedef enum ApiError {
         API_E_TLS,
         API_E_MALFORMED, /* answer malformed, oversized or for another token; a redirect, a web page, or
                                      * a refusal that the API doesn't have: not transient, and ends no copy */
+        API_E_TOO_MANY, /* a listing of more tokens than can be held */
         API_E_MEMORY,
         API_ERROR_COUNT,
 } ApiError;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "tokenfs/api/token.h"
+#include "tokenfs/cache/items.h"
 #include "tokenfs/cache/policy.h"
 #include "tokenfs/cache/scopes.h"
 #include "tokenfs/cache/wait.h"
@@ -25,9 +26,7 @@ CLEANUP_DEFINE(Listing *, listing_free);
 /* What list calls gave. Immutable. */
 typedef struct ListingAnswer {
         ApiError error; /* API_OK, or why there is no (or only an old or a partial) listing */
-        const TokenItem *items; /* by id, without repeats; borrowed until the loop's next turn */
-        size_t item_count;
-        const TokenItem *const *by_name; /* the same by name, the newest of each name first */
+        const Items *items; /* borrowed until the loop's next turn; NULL: none */
         bool complete; /* nothing was denied or left out: what isn't in it, isn't there */
         uint64_t version; /* changes whenever the items do; 0: there are none to speak of */
         uint64_t keep_ns; /* as TokenAnswer's */
@@ -40,8 +39,6 @@ int listing_get(
         Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ListingAnswer *ret_answer);
 /* What is held now; starts nothing. */
 void listing_peek(Listing *listing, ListingAnswer *ret_answer);
-/* NULL if it isn't there. */
-const TokenItem *listing_find(const ListingAnswer *answer, const char *id);
 
 /* Is a call of the walk that is under way waiting for its next attempt? */
 bool listing_is_failing(const Listing *listing);
@@ -50,12 +47,11 @@ uint64_t listing_sent_ns(const Listing *listing);
 /* What is held turned out to be wrong: it isn't valid from now on, and the next reader waits for another. */
 void listing_outdate(Listing *listing);
 
-/* Forgets the listing (SIGHUP); waiting readers ask anew. */
-void listing_forget(Listing *listing);
-
 typedef struct ListingStatus {
         size_t tokens, resolvers, dns_views;
+        size_t skipped; /* items left out since they were malformed */
         bool complete;
+        bool is_walking; /* calls are under way, or what they gave is sorted */
         ApiError error;
         uint64_t age_ns; /* CLOCK_NEVER: none yet */
         const char *state;

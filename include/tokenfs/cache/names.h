@@ -32,10 +32,24 @@ typedef struct NameAnswer {
  * OPERATIONAL, else the newest; among equals the greater id. Returns as tokens_get. */
 int names_get(Names *names, const char *name, uint64_t since_ns, bool give_up, CacheWait *wait,
         NameAnswer *ret_answer);
-/* Calls the visitor for each name, once, in order; returns as tokens_get. */
+/* How far a visit of all names has come. Zeroed: not begun. */
+typedef struct NamesCursor {
+        bool has_begun;
+        uint64_t version; /* of the listing */
+        size_t place;
+} NamesCursor;
+typedef struct NamesReader {
+        uint64_t since_ns;
+        bool give_up;
+        CacheWait *wait;
+} NamesReader;
+/* `name` NULL: the visit begins, or begins again since the listing is another. */
 typedef void NameVisitor(const char *name, void *userdata);
-int names_visit(
-        Names *names, uint64_t since_ns, bool give_up, CacheWait *wait, NameVisitor *visitor, void *userdata);
+/* Goes on with a visit of all names, each once, for some milliseconds at most. A visit that is whole begins again only
+ * when the names may be others. *ret_error: why there is no listing; API_OK otherwise. Returns as tokens_get, or
+ * -EAGAIN: there are more names. */
+int names_visit(Names *names, const NamesReader *reader, NamesCursor *cursor, NameVisitor *visitor,
+        void *userdata, ApiError *ret_error);
 /* A token was found to be gone (404), or another: the next names_get of a name that meant it leaves it out, and the
  * listing is fetched again. */
 void names_reject(Names *names, const char *id);

@@ -26,5 +26,3 @@ int resolvers_get(Resolvers *resolvers, const char *id, uint64_t since_ns, bool 
         ResolverAnswer *ret_answer);
 /* What is held now, however old (within stale); starts nothing. NULL: nothing. Borrowed. */
 const char *resolvers_peek(const Resolvers *resolvers, const char *id);
-/* Forgets everything and cancels calls (SIGHUP); waiting readers ask anew. */
-void resolvers_forget(Resolvers *resolvers);

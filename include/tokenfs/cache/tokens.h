@@ -41,8 +41,6 @@ int tokens_get(Tokens *tokens, const char *id, uint64_t since_ns, bool give_up, 
         TokenAnswer *ret_answer);
 /* What is held now, however old (within stale); starts nothing. 0, or -ENOENT when nothing is held. */
 int tokens_peek(Tokens *tokens, const char *id, TokenAnswer *ret_answer);
-/* Forgets (and wipes) everything and cancels calls; waiting readers ask anew. */
-void tokens_forget(Tokens *tokens);
 
 /* Called when a different document, or the end of one (doc NULL), was learnt of a token. One a cache. */
 typedef void TokensChangeHandler(const char *id, const TokenDoc *doc, void *userdata);
