@@ -66,7 +66,9 @@ static int mount_session(Session *session, const char *path, const char *where)
         int r = session_mount(session, where);
         if (r < 0) {
                 log_error("can't mount on %s: %s", path,
-                        r == -ESTALE ? "a directory on its path was replaced meanwhile" : strerror(-r));
+                        r == -ESTALE   ? "a directory on its path was replaced meanwhile"
+                        : r == -ENOSYS ? "/proc isn't mounted here"
+                                       : strerror(-r));
                 return r;
         }
         r = session_handshake(session);

@@ -32,6 +32,7 @@ static int prepare_mountpoint(const Options *options, char **ret_path)
         case ENOTDIR: log_error("the mount point %s is no directory", given); break;
         case EBADF: log_error("%s is no descriptor of /dev/fuse", given); break;
         case EBUSY: log_error("%s is mounted already (umount it first)", path); break;
+        case ENOSYS: log_error("can't mount on %s: /proc isn't mounted here", given); break;
         default: log_error("can't mount on %s: %s", given, strerror(-r)); break;
         }
         return r;

@@ -11,9 +11,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT ROOT: nothing of 
 
 
 def test_limit_of_file_sizes(mount):
-    """ulimit -f below what the node table needs: the start fails and names the limit."""
+    """ulimit -f below what node table and state need: the start fails and names the limit."""
     fs = mount(start=False)
-    with pytest.raises(MountFailed, match="(?s)status 32.*node table.*ulimit -f"):
+    with pytest.raises(MountFailed, match="(?s)status 32.*the memory that outlives a worker.*ulimit -f"):
         fs.start({}, through=["prlimit", "--fsize=4096:4096"])
 
 

@@ -36,7 +36,7 @@ def test_help_and_version(mount, words):
 
 # -o text → what the message must name.
 WRONG = {
-    "nonsense": "nonsense", "tll=5": "ttl", "ttl=": "ttl", "ttl": "ttl", "ttl=-1": "ttl", "ttl=soon": "ttl",
+    "nonsense": "nonsense", "tll=5": "tll", "ttl=": "ttl", "ttl": "ttl", "ttl=-1": "ttl", "ttl=soon": "ttl",
     "ttl=1e9": "ttl", "ttl=nan": "ttl", "ttl=99999999999999999999": "ttl", "timeout=0": "timeout", "stale=x": "stale",
     "negative_ttl=x": "negative_ttl", "max_tokens=0": "max_tokens", "max_tokens=many": "max_tokens",
     "mode=0999": "mode", "mode=rwx": "mode", "mode=01777": "mode", "secret_mode=9": "secret_mode",
