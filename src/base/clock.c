@@ -4,7 +4,11 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
+
+#include "tokenfs/base/cleanup.h"
 
 static bool clock_is_fake;
 static uint64_t clock_fake_now_ns;
@@ -41,6 +45,26 @@ uint64_t clock_add_ns(uint64_t a_ns, uint64_t b_ns)
 {
         uint64_t sum;
         return __builtin_add_overflow(a_ns, b_ns, &sum) ? CLOCK_NEVER : sum;
+}
+
+/* timerfd_create(2), TFD_TIMER_CANCEL_ON_SET: a read fails with ECANCELED once after each time that the clock was set, and
+ * the timer stays set. It is never due. */
+int clock_watch_open(int *ret_fd)
+{
+        static const struct itimerspec never = {.it_value = {.tv_sec = INT64_MAX}};
+        int fd CLEANUP(cleanup_close) = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+        if (fd < 0 || timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) < 0)
+                return -errno;
+        *ret_fd = fd;
+        fd = -1;
+        return 0;
+}
+
+void clock_watch_take(int fd)
+{
+        uint64_t expirations;
+        while (read(fd, &expirations, sizeof expirations) < 0 && errno == ECANCELED)
+                ;
 }
 
 void clock_set_fake(uint64_t now_ns, int64_t wall_ns)

@@ -51,6 +51,7 @@ typedef struct Supervisor {
         Hook hook;
         Upgrade upgrade;
         int signals; /* signalfd */
+        int clock_watch; /* -1: none */
         int report; /* to the process that the user started; -1: it isn't there (any more) */
         bool is_background;
         bool is_kept; /* by the service manager */
@@ -107,7 +108,7 @@ static void say_alive(Supervisor *supervisor)
         timers_set(&supervisor->timers, TIMER_ALIVE, sdnotify_watchdog_ns() / 2);
 }
 
-/* The kernel may hold answers of before the SIGHUP. */
+/* The kernel may hold answers that it must ask for again. */
 static void notify_kernel(Supervisor *supervisor)
 {
         if (supervisor->notifier)
@@ -117,6 +118,18 @@ static void notify_kernel(Supervisor *supervisor)
         if (r < 0)
                 log_error("can't tell the kernel to forget: %s: trying again", strerror(-r));
         timers_set(&supervisor->timers, TIMER_NOTIFIER, r < 0 ? NO_PROCESS_NS : NOTIFIER_NS);
+}
+
+/* The kernel counts the time-outs of its entries and attributes in jiffies, which stand still during suspend. */
+static void clock_was_set(Supervisor *supervisor)
+{
+        clock_watch_take(supervisor->clock_watch);
+        log_info("the machine was suspended, or its clock was set: the kernel asks again, and connections "
+                 "are renewed");
+        if (supervisor->workers.control >= 0)
+                control_send(supervisor->workers.control, CONTROL_RESUMED);
+        if (!supervisor->is_stopping)
+                notify_kernel(supervisor);
 }
 
 static void notifier_ended(Supervisor *supervisor)
@@ -226,7 +239,8 @@ static void start_worker(Supervisor *supervisor)
                 .detach = supervisor->is_background && !has_served,
                 .warm = supervisor->options->token_ids.count > 0 && !supervisor->is_announced &&
                         sdnotify_is_listening(),
-                .close_fds = {supervisor->signals, supervisor->report, supervisor->hook.line},
+                .close_fds = {supervisor->signals, supervisor->report, supervisor->hook.line,
+                        supervisor->clock_watch},
         };
         int line = -1;
         int r = workers_start(&supervisor->workers, &start, &line);
@@ -434,12 +448,15 @@ static void turn(Supervisor *supervisor)
                 {.fd = has_worker ? -1 : session_fd(supervisor->mount.session),
                         .events = workers_are_hopeless(&supervisor->workers) ? POLLIN : 0},
                 {.fd = supervisor->hook.line, .events = POLLIN},
+                {.fd = supervisor->clock_watch, .events = POLLIN},
         };
         if (poll(fds, ARRAY_LEN(fds), timers_wait_ms(&supervisor->timers)) > 0) {
                 if (fds[1].revents)
                         listen_to_worker(supervisor);
                 if (fds[3].revents)
                         hook_listen(&supervisor->hook);
+                if (fds[4].revents)
+                        clock_was_set(supervisor);
                 if (fds[0].revents)
                         take_signals(supervisor);
                 if (fds[2].revents & POLLERR)
@@ -490,6 +507,11 @@ static int prepare(Supervisor *supervisor)
                 log_error("can't serve: %s", strerror(-r));
                 return r;
         }
+        r = clock_watch_open(&supervisor->clock_watch);
+        if (r < 0)
+                log_warning("can't watch the clock: %s: after suspend old answers may be read until their "
+                            "time-outs end",
+                        strerror(-r));
         supervisor->is_kept =
                 mount->origin == MOUNT_PREPARED || mount->origin == MOUNT_REVIVED || mount->left.is_kept;
         workers_init(&supervisor->workers, supervisor->options, mount, &supervisor->timers);
@@ -522,6 +544,7 @@ static void supervisor_deinit(Supervisor *supervisor)
         hook_deinit(&supervisor->hook);
         workers_deinit(&supervisor->workers);
         mount_deinit(&supervisor->mount);
+        cleanup_close(&supervisor->clock_watch);
         cleanup_close(&supervisor->signals);
         cleanup_close(&supervisor->report);
 }
@@ -534,6 +557,7 @@ static int run(const Options *options, char **argv, Handover *handover)
                 .workers = {.control = -1},
                 .hook = {.line = -1},
                 .signals = -1,
+                .clock_watch = -1,
                 .report = -1,
                 .is_background = !options->foreground,
         };

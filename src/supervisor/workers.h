@@ -38,7 +38,7 @@ typedef enum WorkersEnd {
 typedef struct WorkersStart {
         bool detach; /* go to the background once ready */
         bool warm; /* fetch the tokens of the scopes, and say so */
-        int close_fds[3]; /* the supervisor's own; -1: none */
+        int close_fds[4]; /* the supervisor's own; -1: none */
 } WorkersStart;
 
 /* Borrows all; takes over the worker of the mount. */

@@ -206,6 +206,11 @@ CacheSource backend_source(Backend *backend)
         return (CacheSource){source_start, api_cancel, source_health, backend};
 }
 
+void backend_forget_connections(Backend *backend)
+{
+        http_forget_connections(backend->http);
+}
+
 AwsConfig *backend_take_config(Backend *backend)
 {
         return TAKE(backend->config);

@@ -74,6 +74,8 @@ static void worker_control(int fd, short revents, void *userdata)
         ssize_t len = recv(fd, &message, 1, MSG_DONTWAIT);
         if (len == 1 && message == CONTROL_PING)
                 control_send(fd, CONTROL_PONG);
+        if (len == 1 && message == CONTROL_RESUMED) /* timers are set again by this turn of the loop */
+                backend_forget_connections(worker->backend);
         if (len == 0 || (len < 0 && errno == ECONNRESET)) {
                 log_warning("the supervisor is gone: serving on without it (umount ends it)");
                 worker->is_orphan = true;

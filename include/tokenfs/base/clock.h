@@ -19,6 +19,12 @@ int clock_format_utc(int64_t wall_ns, char ret_text[static 32]);
 /* a + b, CLOCK_NEVER where it would overflow. */
 uint64_t clock_add_ns(uint64_t a_ns, uint64_t b_ns);
 
+/* A descriptor that polls as readable when CLOCK_REALTIME is set, which a resume after suspend does as well. Close-on-exec;
+ * nothing wakes at rest. 0 or a negative errno. */
+int clock_watch_open(int *ret_fd);
+/* Takes such an event: the descriptor is readable again at the next. */
+void clock_watch_take(int fd);
+
 /* Tests: from the first call on both clocks stand still and show what they were told. */
 void clock_set_fake(uint64_t now_ns, int64_t wall_ns);
 /* Tests: moves both fake clocks. */

@@ -29,6 +29,9 @@ CacheSource backend_source(Backend *backend);
  * credentials read the files themselves). NULL the second time. */
 AwsConfig *backend_take_config(Backend *backend);
 
+/* The next calls look names up and connect again; calls under way go on. */
+void backend_forget_connections(Backend *backend);
+
 /* For status and metrics. Borrowed. */
 const AwsEndpoint *backend_endpoint(const Backend *backend);
 void backend_credentials(const Backend *backend, CredentialStatus *ret_status);

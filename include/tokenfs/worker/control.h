@@ -6,6 +6,7 @@ typedef enum ControlMessage {
         CONTROL_READY = 'r', /* worker: requests are answered from now on */
         CONTROL_WARM = 'w', /* worker: the tokens of the scopes have been fetched, or tried */
         CONTROL_OUTDATED = 'o', /* worker: its sandbox no longer fits the host */
+        CONTROL_RESUMED = 's', /* supervisor: the machine was suspended, or its clock set */
         CONTROL_PING = 'p', /* supervisor: are you there? */
         CONTROL_PONG = 'q', /* worker: yes */
 } ControlMessage;
