@@ -70,6 +70,7 @@ static void be_worker(const Workers *workers, const WorkersStart *start, int con
                 .options = workers->options,
                 .session = workers->mount->session,
                 .slots = workers->mount->slots,
+                .mountpoint = workers->mount->path,
                 .control = control,
                 .watch = line,
                 .is_replacement = workers->has_served,

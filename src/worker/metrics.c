@@ -301,7 +301,7 @@ static void write_tokens(const Exposition *out, const StatusSources *sources)
 void metrics_write(Buf *out, void *userdata)
 {
         const StatusSources *sources = userdata;
-        const Exposition exposition = {out, sources->options->mountpoint ? sources->options->mountpoint : ""};
+        const Exposition exposition = {out, sources->mountpoint};
         write_service(&exposition, sources);
         write_requests(&exposition, sources);
         write_reads(&exposition, sources);

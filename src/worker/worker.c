@@ -124,6 +124,7 @@ static int worker_build_fs(Worker *worker)
         int r = fs_new(&fs, &worker->fs);
         worker->sources = (StatusSources){
                 .options = options,
+                .mountpoint = worker->settings->mountpoint,
                 .backend = worker->backend,
                 .tokens = worker->cache->tokens,
                 .listing = worker->cache->listing,

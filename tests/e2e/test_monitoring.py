@@ -101,6 +101,17 @@ def test_refused_keys(mount, resolver, token):
     assert token_ok(fs, token["id"]) == (0, "credentials_rejected")
 
 
+def test_mountpoint_is_absolute(mount, directory):
+    """The label says which mount it is, however that was named."""
+    fs = mount(start=False)
+    fs.run(fs.command({})[0], "-o", "ttl=30", "m0/mnt", env=fs.environ, cwd=directory)
+    try:
+        assert fs.metrics()["tokenfs_start_time_seconds"][0][0] == {"mountpoint": fs.path}
+    finally:
+        fs.run("umount", fs.path)
+        fs.ended = True
+
+
 def test_stale(mount, resolver, token):
     """A token that is served from an old copy is readable, and shows the reason."""
     fs = mount(ttl=0.1)

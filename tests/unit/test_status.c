@@ -117,14 +117,12 @@ void listing_status(const Listing *which, ListingStatus *ret_status)
         *ret_status = listing;
 }
 
-static char mountpoint[] = "/run/a \"b\\";
-static Options options = {
-        .ttl_ns = 60 * NS_PER_S, .stale_ns = 3600 * NS_PER_S, .max_tokens = 10000, .mountpoint = mountpoint};
+static Options options = {.ttl_ns = 60 * NS_PER_S, .stale_ns = 3600 * NS_PER_S, .max_tokens = 10000};
 static NodesShared shared;
 
 static StatusSources sources(void)
 {
-        return (StatusSources){.options = &options, .shared = &shared};
+        return (StatusSources){.options = &options, .mountpoint = "/run/a \"b\\", .shared = &shared};
 }
 
 static cJSON *write_and_parse(Buf *text)

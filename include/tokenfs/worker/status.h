@@ -16,6 +16,7 @@
 /* Where the figures come from. All borrowed. */
 typedef struct StatusSources {
         const Options *options;
+        const char *mountpoint; /* absolute */
         const Backend *backend;
         Tokens *tokens;
         Listing *listing;

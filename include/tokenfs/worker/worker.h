@@ -18,6 +18,7 @@ typedef struct WorkerSettings {
         const Options *options;
         Session *session;
         Nodes *slots;
+        const char *mountpoint; /* absolute, without links */
         int control; /* our end of the control socket */
         int watch; /* our end of the line for watched names; -1: none */
         bool is_replacement; /* another worker was there before: take up what it left */
