@@ -26,6 +26,7 @@ INSTALLED = {
     "usr/local/lib/systemd/system/tokenfs-repair.service", "usr/local/lib/systemd/system/tokenfs-repair.timer",
     "usr/local/libexec/tokenfs/instances", "usr/local/lib/systemd/system/tokenfs@.service", "usr/local/lib/sysusers.d/tokenfs.conf",
     "usr/local/lib/tmpfiles.d/tokenfs.conf", "usr/local/share/doc/tokenfs/README.md",
+    "usr/local/share/doc/tokenfs/session.svg", "usr/local/share/doc/tokenfs/ratios.svg",
 }
 
 
@@ -146,21 +147,53 @@ def test_page_has_the_rest():
         assert name in text, name
 
 
-def test_readme_has_the_options():
-    """The README's table: names and defaults."""
+SECTIONS = ["Try it, test it", "What you need", "Install", "The first mount", "Which way of mounting", "Names and rotation",
+            "Monitoring", "Operating", "When it doesn't work", "Fleets", "Security", "Figures", "Building from source"]
+
+
+def test_readme():
+    """Short, in the order in which people need it; what it says of options and of messages is so."""
     text = (TREE / "README.md").read_text()
-    table = text.split("<!-- options -->")[1].split("<!-- /options -->")[0]
-    found = {}
-    for line in table.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if len(cells) == 3 and "`" in cells[0]:
-            for name in re.findall(r"`([a-z_]+)=?`", cells[0]):
-                found[name] = cells[1]
-    there = options_of_help()
-    assert found.keys() == there.keys()
-    for name, (_, default) in there.items():
-        if default and re.fullmatch(r"\d+|on|info|tokenfs", default):
-            assert found[name] == default, name
+    assert text.count("\n") <= 250
+    assert re.findall("(?m)^## (.*)$", text) == SECTIONS
+    options = options_of_help()
+    for name in re.findall(r"`([a-z_]+)=[^`]*`", text):
+        assert name in options or name in ("After", "Requires"), name
+    for words in re.findall(r"-o ([a-z_]+=[^ `]+)", text):
+        for name in re.findall(r"(?:^|,)([a-z_]+)", words):
+            assert name in options, words
+    trouble = text.split("## When it doesn't work")[1].split("## ")[0]
+    messages = {os.strerror(number) for number in errno.errorcode}
+    said = [message for line in re.findall(r"(?m)^\| (`.*?`) \|", trouble) for message in re.findall("`(.*?)`", line)]
+    assert len(said) >= 8
+    assert set(said) - messages == {"unknown filesystem type 'tokenfs'"}
+
+
+def test_readme_by_hand(directory):
+    """What it says to type, as it stands: a token's value is what comes out, and nothing is left."""
+    text = (TREE / "README.md").read_text()
+    block = re.search(r"(?s)\n(tests/resolver.py --environ.*?)```", text)[1]
+    block = block.replace("build/src/tokenfs", BINARY).replace("/tmp/tokens", f"{directory}/tokens")
+    block = block.replace("/tmp/standin", f"{directory}/standin")
+    done = run("bash", "-c", block, cwd=TREE, env={"PATH": os.environ["PATH"], "HOME": str(directory), "LC_ALL": "C.UTF-8"})
+    made, _, value = done.stdout.strip().rpartition("\n")
+    assert json.loads(made)["value"] == value
+    assert f"{directory}/tokens" not in pathlib.Path("/proc/self/mountinfo").read_text()
+
+
+def test_readme_as_installed(directory):
+    """Nothing of it needs the source, and the files that it names are there."""
+    run("meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", directory)
+    place = directory / "usr/local/share/doc/tokenfs"
+    text = (place / "README.md").read_text()
+    assert not re.search(r"(?<![\w/])(src|tests)/", text) and "<!--" not in text
+    assert [re.fullmatch("## (.*)", line)[1] for line in text.splitlines() if line.startswith("## ")] == SECTIONS[1:-1]
+    named = re.findall(r"/usr/local/share/doc/tokenfs/[\w./-]*\w", text)
+    assert len(named) >= 3
+    for name in named:
+        assert (directory / name[1:]).exists(), name
+    for name in re.findall(r"]\(([^)]*)\)", text):
+        assert (place / name).is_file(), name
 
 
 # The completion.
