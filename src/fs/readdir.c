@@ -134,11 +134,20 @@ static bool root_shows(Fs *fs, uint32_t index, const Slot *slot)
         return mark != 0 && (mark == fs->root_mark || mark == fs->marking.mark);
 }
 
-/* Where list calls are denied, or the API can't be reached, what is known is shown, and the log says why. A listing that
- * takes too long, or is too long, is an error: an empty directory would be taken for an empty account. */
+/* Where list calls fail, what is known is shown, and the log says why. A listing that takes too long, or is too long, is an
+ * error. */
 static int check_listing(ApiError error)
 {
         return error == API_E_TIMEOUT || error == API_E_TOO_MANY ? fs_errno(error) : 0;
+}
+
+/* Why there is nothing to show: an empty directory would be taken for an empty account. A denied listing is no error:
+ * tokens are reached by their ids, and shown from then on. 0: there was a listing. */
+static int error_of_nothing(Fs *fs)
+{
+        ListingAnswer answer;
+        listing_peek(fs->settings.cache->listing, &answer);
+        return answer.items || answer.error == API_E_ACCESS_DENIED ? 0 : fs_errno(answer.error);
 }
 
 /* A reader goes on with the listing that was there when it began, or one that others have asked for since: the end of a
@@ -162,13 +171,16 @@ static int fill_root(Request *request, Entries *entries)
         (void)entries_add(entries, 3, ".by_name", node_directory(SLOT_BY_NAME), S_IFDIR);
         (void)entries_add(entries, 4, ".service_status", node_directory(SLOT_STATUS), S_IFREG);
         (void)entries_add(entries, 5, ".service_metrics", node_directory(SLOT_METRICS), S_IFREG);
+        bool is_empty = true;
         for (uint32_t i = first_slot(entries); i < nodes_end(fs->settings.slots); i++) {
                 const Slot *slot = nodes_get(fs->settings.slots, i);
-                if (slot && root_shows(fs, i, slot) &&
-                        !entries_add(entries, (off_t)i + OFFSET_BASE, slot->key, node_directory(i), S_IFDIR))
+                if (!slot || !root_shows(fs, i, slot))
+                        continue;
+                is_empty = false;
+                if (!entries_add(entries, (off_t)i + OFFSET_BASE, slot->key, node_directory(i), S_IFDIR))
                         break;
         }
-        return 0;
+        return is_empty && entries->after == 0 ? error_of_nothing(fs) : 0;
 }
 
 typedef struct NameMarks {
@@ -226,15 +238,18 @@ static int fill_by_name(Request *request, Entries *entries)
                         return r;
         }
         add_dots(entries, SLOT_BY_NAME, SLOT_ROOT);
+        bool is_empty = true;
         for (uint32_t i = first_slot(entries); i < nodes_end(fs->settings.slots); i++) {
                 const Slot *slot = nodes_get(fs->settings.slots, i);
                 char encoded[FS_NAME_MAX + 1];
-                if (slot && slot->kind == SLOT_NAME && names_show(fs, i) &&
-                        name_encode(slot->key, encoded) == 0 &&
-                        !entries_add(entries, (off_t)i + OFFSET_BASE, encoded, node_directory(i), S_IFDIR))
+                if (!slot || slot->kind != SLOT_NAME || !names_show(fs, i) ||
+                        name_encode(slot->key, encoded) < 0)
+                        continue;
+                is_empty = false;
+                if (!entries_add(entries, (off_t)i + OFFSET_BASE, encoded, node_directory(i), S_IFDIR))
                         break;
         }
-        return 0;
+        return is_empty && entries->after == 0 ? error_of_nothing(fs) : 0;
 }
 
 /* The id that a directory means; for a name, the one that it is given to now. */
