@@ -134,7 +134,7 @@ static int walk_add(Listing *listing, ApiOperation operation, const char *id)
         return 0;
 }
 
-static void listing_log_outcome(Listing *listing)
+static void listing_log_outcome(Listing *listing, size_t skipped_before)
 {
         const Walk *walk = &listing->walk;
         ApiError error = walk->denied;
@@ -145,7 +145,7 @@ static void listing_log_outcome(Listing *listing)
         else if (error == API_OK && listing->logged_error != API_OK)
                 log_info("listing: complete again, %zu tokens", items_count(listing->items));
         listing->logged_error = error;
-        if (walk->skipped != listing->skipped && walk->skipped != 0)
+        if (walk->skipped != skipped_before && walk->skipped != 0)
                 log_warning("listing: %zu malformed items are left out", walk->skipped);
 }
 
@@ -198,6 +198,7 @@ static void walk_finish(Listing *listing)
 {
         Walk *walk = &listing->walk;
         bool has_changed = items_have_changed(walk->items);
+        size_t skipped_before = listing->skipped;
         items_free(listing->items);
         listing->items = TAKE(walk->items);
         listing->complete = walk->denied == API_OK && walk->skipped == 0;
@@ -209,7 +210,7 @@ static void walk_finish(Listing *listing)
                 listing->version++;
         copy_learn(&listing->copy, walk->started_ns, INT64_MAX);
         listing_outlive_walk(listing);
-        listing_log_outcome(listing);
+        listing_log_outcome(listing, skipped_before);
         walk_clear(walk);
 }
 

@@ -117,6 +117,7 @@ static void write_listing(JsonWriter *json, const StatusSources *sources)
         json_write_uint(json, "tokens", status.tokens);
         json_write_uint(json, "resolvers", status.resolvers);
         json_write_uint(json, "dnsViews", status.dns_views);
+        json_write_uint(json, "malformed", status.skipped);
         json_write_bool(json, "complete", status.complete);
         json_write_seconds(json, "ageSeconds", status.age_ns);
         json_write_string(json, "error", error_or_null(status.error));

@@ -25,8 +25,9 @@ def test_listing_that_never_was(mount, resolver, token, fault, error):
         with pytest.raises(OSError) as failure:
             os.listdir(path)
         assert errno.errorcode[failure.value.errno] == error
-    assert fs.text(token["id"], "value") == token["value"]
-    assert fs.tokens() == [token["id"]]
+    if error in ("EBADMSG", "EBADRQC"):     # after the others all calls pause
+        assert fs.text(token["id"], "value") == token["value"]
+        assert fs.tokens() == [token["id"]]
 
 
 @pytest.mark.parametrize("operation", LISTS)
@@ -102,4 +103,4 @@ def test_malformed_items(mount, resolver):
     assert fs.tokens() == sorted([tokens[0]["id"], tokens[2]["id"]])
     until(lambda: fs.ls() and resolver.count("ListAccessTokens") > 3, "further listings")
     assert len([line for line in fs.log().splitlines() if "malformed" in line]) == 1, fs.log()
-    assert not fs.status()["listing"]["complete"]
+    assert not fs.status()["listing"]["complete"] and fs.status()["listing"]["malformed"] == 1
