@@ -14,7 +14,7 @@
 
 #include "tokenfs/base/clock.h"
 
-#define NAMES_VISIT_MAX 2000 /* in one go: no request waits longer for that */
+#define NAMES_VISIT_MAX 1000 /* in one go: no request waits longer for that */
 
 typedef struct Rejected {
         char id[TOKEN_ID_MAX + 1];

@@ -20,6 +20,7 @@ typedef struct Marking {
         uint32_t mark; /* 0: not under way */
         uint64_t version; /* of the listing */
         size_t position; /* in it */
+        uint32_t count; /* slots that were marked */
         bool changed;
         bool is_mixed; /* the listing was replaced meanwhile */
 } Marking;
@@ -37,10 +38,8 @@ struct Fs {
         uint32_t *marks;
         uint32_t root_mark, names_mark, last_mark;
         uint64_t root_listing_version;
-        Marking marking; /* of the root; what it has marked so far is shown as well */
+        Marking marking, names_marking; /* what they have marked so far is shown as well */
         NamesCursor names_cursor;
-        uint32_t names_marking; /* the mark of the visit under way; 0: none is */
-        bool names_are_mixed;
         bool root_is_whole; /* what that listing lacks isn't there */
         int64_t changed_wall_ns; /* the root's and .by_name's mtime: when what they show changed */
 

@@ -17,7 +17,7 @@
 #define READDIR_SIZE_MAX ((size_t)1024 * 1024)
 /* Offsets: "." is 1, ".." 2, control entries 3 and up; slots or fields follow from here. */
 #define OFFSET_BASE 16
-#define MARKS_MAX 2000 /* in one go */
+#define MARKS_MAX 1000 /* in one go */
 
 typedef struct Entries {
         fuse_req_t fuse;
@@ -61,16 +61,33 @@ static uint32_t next_mark(Fs *fs)
         return ++fs->last_mark;
 }
 
-/* 0, or an errno: the table of directories is full. */
-static int mark_slot(Fs *fs, SlotKind kind, const char *key, uint32_t mark, bool *changed)
+/* Marks a key, each once. 0, or an errno: the table of directories is full. */
+static int mark_slot(Fs *fs, SlotKind kind, const char *key, Marking *marking)
 {
         uint32_t slot, before = kind == SLOT_TOKEN ? fs->root_mark : fs->names_mark;
         int r = tree_take_slot(&fs->tree, kind, key, &slot);
         if (r < 0)
                 return r == -ENOSPC ? EFBIG : -r;
-        *changed |= fs->marks[slot] != before || before == 0;
-        fs->marks[slot] = mark;
+        uint32_t mark = fs->marks[slot];
+        marking->changed |= mark != before || before == 0;
+        /* A slot of the other directory was taken over, so that one is marked again for its next reader. */
+        if (mark != 0 && kind == SLOT_TOKEN && mark == fs->names_mark)
+                fs->names_cursor = (NamesCursor){0};
+        else if (mark != 0 && kind == SLOT_NAME && mark == fs->root_mark)
+                fs->root_listing_version = 0;
+        fs->marks[slot] = marking->mark;
+        marking->count++;
         return 0;
+}
+
+/* Has each slot that was marked still its mark? The table is full otherwise: the last ones took the place of the
+ * first. */
+static bool marks_are_whole(const Fs *fs, const Marking *marking)
+{
+        uint32_t count = 0;
+        for (uint32_t i = SLOT_FIXED_COUNT; i < nodes_end(fs->settings.slots); i++)
+                count += fs->marks[i] == marking->mark;
+        return count == marking->count;
 }
 
 /* Marks the slots of all tokens that the listing shows, some a turn: no request waits longer for that. 0,
@@ -82,6 +99,8 @@ static int mark_root(Request *request, const ListingAnswer *answer)
         fs->root_is_whole = answer->complete && answer->error == API_OK;
         if (fs->root_mark && fs->root_listing_version == answer->version)
                 return 0;
+        if (items_count(answer->items) > nodes_capacity(fs->settings.slots) - SLOT_FIXED_COUNT)
+                return EFBIG;
         if (marking->mark == 0) {
                 *marking = (Marking){.mark = next_mark(fs), .version = answer->version};
         } else if (marking->version != answer->version) {
@@ -92,13 +111,18 @@ static int mark_root(Request *request, const ListingAnswer *answer)
         size_t count = items_count(answer->items);
         int r = 0;
         for (size_t left = MARKS_MAX; marking->position < count && left > 0 && r == 0; left--)
-                r = mark_slot(fs, SLOT_TOKEN, items_id(answer->items, marking->position++), marking->mark,
-                        &marking->changed);
+                r = mark_slot(fs, SLOT_TOKEN, items_id(answer->items, marking->position++), marking);
         if (r == 0 && marking->position < count)
                 return request_wait_until(request, clock_now_ns());
         const ScopeIds scopes = scopes_ids(fs->settings.cache->scopes);
-        for (size_t i = 0; i < scopes.token_id_count && r == 0; i++)
-                r = mark_slot(fs, SLOT_TOKEN, scopes.token_ids[i], marking->mark, &marking->changed);
+        for (size_t i = 0; i < scopes.token_id_count && r == 0; i++) {
+                size_t ignored;
+                bool is_repeated = i > 0 && strcmp(scopes.token_ids[i], scopes.token_ids[i - 1]) == 0;
+                if (!is_repeated && items_find(answer->items, scopes.token_ids[i], &ignored) < 0)
+                        r = mark_slot(fs, SLOT_TOKEN, scopes.token_ids[i], marking);
+        }
+        if (r == 0 && !marks_are_whole(fs, marking))
+                r = EFBIG;
         uint32_t mark = marking->mark;
         marking->mark = 0;
         if (r != 0) {
@@ -185,27 +209,28 @@ static int fill_root(Request *request, Entries *entries)
 
 typedef struct NameMarks {
         Fs *fs;
-        bool changed;
         int error; /* an errno */
 } NameMarks;
 
 static void mark_name(const char *name, void *userdata)
 {
         NameMarks *marks = userdata;
-        Fs *fs = marks->fs;
-        if (!name && fs->names_marking != 0)
-                fs->names_are_mixed = true;
+        Marking *marking = &marks->fs->names_marking;
+        if (!name && marking->mark != 0)
+                marking->is_mixed = true;
         else if (!name)
-                fs->names_marking = next_mark(fs);
+                *marking = (Marking){.mark = next_mark(marks->fs)};
         else if (marks->error == 0)
-                marks->error = mark_slot(fs, SLOT_NAME, name, fs->names_marking, &marks->changed);
+                marks->error = mark_slot(marks->fs, SLOT_NAME, name, marking);
 }
 
+/* As mark_root, for names. */
 static int mark_names(Request *request)
 {
         Fs *fs = request->fs;
         const NamesReader reader = {request->came_ns, request->give_up, &request->wait};
         NameMarks marks = {.fs = fs};
+        Marking *marking = &fs->names_marking;
         ApiError error;
         int r = names_visit(fs->settings.cache->names, &reader, &fs->names_cursor, mark_name, &marks, &error);
         if (r == -EAGAIN && marks.error == 0)
@@ -214,19 +239,22 @@ static int mark_names(Request *request)
                 return r;
         if (marks.error == 0)
                 marks.error = check_listing(error);
-        if (marks.error != 0 || fs->names_are_mixed)
+        if (marks.error == 0 && marking->mark != 0 && !marks_are_whole(fs, marking))
+                marks.error = EFBIG;
+        if (marks.error != 0 || marking->is_mixed)
                 fs->names_cursor = (NamesCursor){0}; /* the next reader begins again */
-        if (fs->names_marking != 0)
-                fs->names_mark = marks.error ? 0 : fs->names_marking;
-        fs->names_marking = 0;
-        fs->names_are_mixed = false;
+        if (marks.error != 0)
+                fs->names_mark = 0;
+        else if (marking->mark != 0)
+                fs->names_mark = marking->mark;
+        *marking = (Marking){0};
         return marks.error;
 }
 
 static bool names_show(const Fs *fs, uint32_t index)
 {
         uint32_t mark = fs->marks[index]; /* 0: none */
-        return mark != 0 && (mark == fs->names_mark || mark == fs->names_marking);
+        return mark != 0 && (mark == fs->names_mark || mark == fs->names_marking.mark);
 }
 
 static int fill_by_name(Request *request, Entries *entries)
