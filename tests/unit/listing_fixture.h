@@ -15,15 +15,20 @@ static inline int set_up_listing(void **state)
         return set_up(state);
 }
 
-static inline int tear_down_listing(void **state)
+static inline void drop_listing(void)
 {
         cache.names = names_free(cache.names);
         listing = listing_free(listing);
         cache.scopes = scopes_free(cache.scopes);
+}
+
+static inline int tear_down_listing(void **state)
+{
+        drop_listing();
         return tear_down(state);
 }
 
-/* A test says what is in scope. */
+/* A test says what is in scope; a listing that it made before goes. */
 static inline void make_listing(ScopeIds ids)
 {
         const CachePolicy policy = {
@@ -33,6 +38,7 @@ static inline void make_listing(ScopeIds ids)
                 .stale_ns = STALE_NS,
                 .timeout_ns = TIMEOUT_NS,
         };
+        drop_listing();
         cache.tokens = tokens;
         assert_int_equal(scopes_new(&ids, &cache.scopes), 0);
         assert_int_equal(listing_new(&(ListingSettings){loop, policy, cache.scopes}, &listing), 0);

@@ -93,7 +93,6 @@ static void test_rules(void **state)
                 items[count++] = (FakeToken){.id = "zz", .name = "webb", .created_s = -1};
                 list(items, count);
                 assert_means("web", rows[i].chosen);
-                listing = listing_free(listing);
         }
 }
 
