@@ -34,6 +34,7 @@
 
 static LogLevel current_level = LOG_LEVEL_INFO;
 static bool use_syslog, is_silent, has_prefix;
+static bool is_trying; /* the caller tries again: a slow reader gets no moment */
 static unsigned lost_lines; /* since the last one that was taken */
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
@@ -115,7 +116,8 @@ static bool write_to_stderr(LogLevel level, const char *message)
                 (void)snprintf(prefix, sizeof prefix, "<%d>", priorities[level]);
         int len = snprintf(line, sizeof line, "%stokenfs: %s: %s\n", prefix, level_names[level], message);
         struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
-        if (len < 0 || poll(&room, 1, lost_lines > 0 ? 0 : PATIENCE_MS) <= 0 || !(room.revents & POLLOUT))
+        if (len < 0 || poll(&room, 1, lost_lines > 0 || is_trying ? 0 : PATIENCE_MS) <= 0 ||
+                !(room.revents & POLLOUT))
                 return false;
         ssize_t written = send(STDERR_FILENO, line, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (written >= 0 || errno != ENOTSOCK)
@@ -144,6 +146,26 @@ static bool tell_lost_lines(void)
         return write_message(LOG_LEVEL_WARNING, message);
 }
 
+static void format_message(char ret_message[static MESSAGE_MAX], const char *format, va_list args)
+{
+        int len = vsnprintf(ret_message, MESSAGE_MAX, format, args);
+        if (len < 0)
+                ret_message[0] = '\0';
+        if (len >= MESSAGE_MAX)
+                memcpy(ret_message + MESSAGE_MAX - 4, "...", 4);
+        for (char *c = ret_message; *c; c++)
+                if ((unsigned char)*c < 0x20 || *c == 0x7f)
+                        *c = '?';
+}
+
+/* After the count of lines that were lost before. */
+static bool deliver(LogLevel level, const char *message)
+{
+        if (lost_lines > 0 && tell_lost_lines())
+                lost_lines = 0;
+        return lost_lines == 0 && write_message(level, message);
+}
+
 void log_write(LogLevel level, const char *format, ...)
 {
         if (is_silent || level > current_level)
@@ -152,18 +174,26 @@ void log_write(LogLevel level, const char *format, ...)
         char message[MESSAGE_MAX];
         va_list args;
         va_start(args, format);
-        int len = vsnprintf(message, sizeof message, format, args);
+        format_message(message, format, args);
         va_end(args);
-        if (len < 0)
-                message[0] = '\0';
-        if (len >= (int)sizeof message)
-                memcpy(message + sizeof message - 4, "...", 4);
-        for (char *c = message; *c; c++)
-                if ((unsigned char)*c < 0x20 || *c == 0x7f)
-                        *c = '?';
-        if (lost_lines > 0 && tell_lost_lines())
-                lost_lines = 0;
-        if (lost_lines > 0 || !write_message(level, message))
+        if (!deliver(level, message))
                 lost_lines++;
         errno = saved_errno;
+}
+
+bool log_try(const char *format, ...)
+{
+        if (is_silent)
+                return true;
+        int saved_errno = errno;
+        char message[MESSAGE_MAX];
+        va_list args;
+        va_start(args, format);
+        format_message(message, format, args);
+        va_end(args);
+        is_trying = true;
+        bool is_taken = deliver(LOG_LEVEL_INFO, message);
+        is_trying = false;
+        errno = saved_errno;
+        return is_taken;
 }

@@ -43,6 +43,8 @@ struct Fs {
         bool root_is_whole; /* what that listing lacks isn't there */
         int64_t changed_wall_ns; /* the root's and .by_name's mtime: when what they show changed */
 
+        uint64_t audit_retry_ns; /* no line of the audit is tried before: the last one wasn't taken */
+
         FsCounters counters;
 };
 
@@ -82,6 +84,11 @@ void request_run(Request *request);
 int request_wait_until(Request *request, uint64_t at_ns);
 /* Answers everything that waits with EINTR, or drops it without an answer. */
 void requests_end(Fs *fs, bool answer);
+
+/* audit.c */
+/* Logs the open that the request asks for. 0, -EINPROGRESS (nobody takes the line now), or EBUSY (nobody took it in time).
+ */
+int audit_open(Request *request, const Slot *slot);
 
 /* content.c */
 /* Brings the content of a token's, a name's or a service slot up to date. 0, -EINPROGRESS, or an errno. */

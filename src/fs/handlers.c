@@ -17,7 +17,6 @@
 #include <sys/statvfs.h>
 
 #include "tokenfs/base/clock.h"
-#include "tokenfs/base/log.h"
 
 /* Opcodes of the kernel's protocol, for the counters. */
 enum {
@@ -142,23 +141,6 @@ static void handle_readdir(
         request_run(request);
 }
 
-static void audit_open(const Request *request, const Slot *slot)
-{
-        const struct fuse_ctx *context = fuse_req_ctx(request->fuse);
-        char path[64], command[64] = "?";
-        (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)context->pid);
-        FILE *file = fopen(path, "re");
-        if (file) {
-                if (fgets(command, sizeof command, file))
-                        command[strcspn(command, "\n")] = '\0';
-                (void)fclose(file);
-        }
-        log_info("audit: open of %s%s/%s by uid %u gid %u pid %d (%s)",
-                slot_kind_is_name((SlotKind)slot->kind) ? ".by_name/" : "", slot->key,
-                field_file_name(request->node.field), (unsigned)context->uid, (unsigned)context->gid,
-                (int)context->pid, command);
-}
-
 /* With `audit` every open comes here: its version is kept until the release. */
 static int step_open(Request *request)
 {
@@ -174,8 +156,9 @@ static int step_open(Request *request)
                 return r;
         if (!version_has_field(version, node.field))
                 return ENOENT;
-        if (field_is_secret(node.field))
-                audit_open(request, slot);
+        r = field_is_secret(node.field) ? audit_open(request, slot) : 0;
+        if (r != 0)
+                return r;
         struct fuse_file_info file = {.fh = version->generation, .direct_io = 1};
         version_open(version);
         if (version->generation != tree_told_generation(&fs->tree, node))

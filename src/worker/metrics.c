@@ -92,6 +92,9 @@ static void write_requests(const Exposition *out, const StatusSources *sources)
                 (double)fs->interrupted);
         exposition_counter(out, "requests_timed_out_total", "Waiting requests that met their deadline.",
                 (double)fs->deadlines);
+        exposition_counter(out, "audit_refused_total",
+                "Opens that were refused, as nobody took their line of the audit.",
+                (double)fs->audit_refused);
         exposition_gauge(out, "requests_waiting", "Requests that wait for the API now.", fs->waiting);
         exposition_gauge(out, "requests_waiting_max", "The most that have waited at once.", fs->waiting_max);
         exposition_gauge(out, "directories", "Directories that the kernel may know.", fs->nodes_used);

@@ -231,6 +231,36 @@ static void test_syslog_that_takes_nothing(void **state)
         }
 }
 
+/* A line that must be taken: nothing is said of one that isn't, and nothing is lost; the level doesn't count. */
+static void test_try(void **state)
+{
+        (void)state;
+        int ends[2];
+        char line[256];
+        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+        assert_in_range(fcntl(ends[1], F_SETPIPE_SZ, PIPE_BYTES), 1, 2 * PIPE_BYTES);
+        assert_int_equal(dup2(ends[1], 2), 2);
+        log_open(LOG_LEVEL_ERROR, false);
+        int taken = 0;
+        while (log_try("%d", taken))
+                taken++;
+        assert_in_range(taken, 1, MANY);
+        assert_false(log_try("refused"));
+
+        FILE *lines = fdopen(ends[0], "r");
+        assert_non_null(lines);
+        assert_non_null(
+                fgets(line, sizeof line, lines)); /* the stream takes more than a line: there is room */
+        assert_string_equal(line, "tokenfs: info: 0\n");
+        assert_true(log_try("the next\n"));
+        for (int i = 1; i < taken; i++)
+                assert_non_null(fgets(line, sizeof line, lines));
+        assert_non_null(fgets(line, sizeof line, lines));
+        assert_string_equal(line, "tokenfs: info: the next?\n");
+        assert_int_equal(fclose(lines), 0);
+        (void)close(ends[1]);
+}
+
 static void test_silence(void **state)
 {
         (void)state;
@@ -273,6 +303,7 @@ int main(void)
                 log_test(test_levels_for_the_journal),
                 log_test(test_pipe_that_nobody_reads),
                 log_test(test_syslog_that_takes_nothing),
+                log_test(test_try),
                 log_test(test_silence),
                 cmocka_unit_test(test_parse),
         };

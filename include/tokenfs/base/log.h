@@ -16,6 +16,10 @@ int log_level_parse(const char *name, LogLevel *ret_level);
 
 void log_write(LogLevel level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Logs at LOG_LEVEL_INFO whatever the level is, but only if the line is taken now. False: it isn't, and nothing is lost but
+ * the line; the caller tries again or fails. */
+bool log_try(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
