@@ -16,10 +16,15 @@ void exposition_begin(const Exposition *exposition, const char *name, const char
 static void add_label(const Exposition *exposition, const char *name, const char *value)
 {
         (void)buf_appendf(exposition->out, "%s=\"", name);
-        for (; *value; value++) {
-                if (*value == '"' || *value == '\\')
-                        (void)buf_append_char(exposition->out, '\\');
-                (void)buf_append_str(exposition->out, *value == '\n' ? "\\n" : (char[]){*value, '\0'});
+        for (;;) {
+                size_t plain = strcspn(value, "\"\\\n");
+                (void)buf_append(exposition->out, value, plain);
+                value += plain;
+                if (!*value)
+                        break;
+                (void)buf_append_char(exposition->out, '\\');
+                (void)buf_append_char(exposition->out, *value == '\n' ? 'n' : *value);
+                value++;
         }
         (void)buf_append_char(exposition->out, '"');
 }
