@@ -1,4 +1,4 @@
-/* The errno table of the README, in its one place. */
+/* The errno table of tokenfs(8), in its one place. */
 
 #include "tokenfs/fs/errno.h"
 
