@@ -36,7 +36,7 @@ static bool write_line(const Request *request, const Slot *slot)
         read_command(context->pid, command, sizeof command);
         return log_try("audit: open of %s%s/%s by uid %u gid %u pid %d (%s)",
                 slot_kind_is_name((SlotKind)slot->kind) ? ".by_name/" : "", slot->key,
-                field_file_name(request->node.field), (unsigned)context->uid, (unsigned)context->gid,
+                node_file_name(request->node.field), (unsigned)context->uid, (unsigned)context->gid,
                 (int)context->pid, command);
 }
 

@@ -15,7 +15,8 @@
 #include "tokenfs/base/log.h"
 #include "tokenfs/fs/errno.h"
 
-#define CONTENT_SERVICE_MAX ((size_t)16 * 1024 * 1024)
+/* How long the kernel may keep a snapshot's attributes: a slow reader has as long, and the grace, to read it whole. */
+#define FS_SERVICE_KEEP_NS (15 * NS_PER_S)
 
 /* When a request waits no longer for the listing: an access is several requests, and list calls that hang leave most of
  * the time to GetAccessToken. */
@@ -27,7 +28,7 @@ static uint64_t listing_deadline_ns(const Request *request)
 static ResolveReader reader_of(Request *request)
 {
         return (ResolveReader){
-                .since_ns = request->came_ns,
+                .since_ns = request->since_ns,
                 .gives_up = request->give_up,
                 .is_late = clock_now_ns() >= listing_deadline_ns(request),
                 .wait = &request->wait,
@@ -76,7 +77,7 @@ static int get_url(Request *request, uint32_t index, const TokenAnswer *token, V
         TokenItem item;
         ResolverAnswer resolver;
         token_item_from_doc(token->doc, &item);
-        int r = resolvers_get(fs->settings.cache->resolvers, item.global_resolver_id, request->came_ns,
+        int r = resolvers_get(fs->settings.cache->resolvers, item.global_resolver_id, request->since_ns,
                 request->give_up, &request->wait, &resolver);
         if (r < 0)
                 return r;
@@ -84,20 +85,25 @@ static int get_url(Request *request, uint32_t index, const TokenAnswer *token, V
                 return fs_errno(resolver.error);
         if (resolver.keep_ns < *ret_keep_ns)
                 *ret_keep_ns = resolver.keep_ns;
-        uint64_t due_ns = token->due_ns < resolver.due_ns ? token->due_ns : resolver.due_ns;
-        return tree_set_url(&fs->tree, index, token->doc, resolver.dns_name, due_ns, ret_version);
+        return versions_set_url(&fs->versions, index, token->doc, resolver.dns_name, ret_version);
 }
 
+/* A service file is a snapshot, made once a second at most, for all readers. */
 static int get_service(Fs *fs, uint32_t slot, Version **ret_version)
 {
-        Buf text = BUF_INIT(CONTENT_SERVICE_MAX);
+        bool is_status = slot == SLOT_STATUS;
+        uint64_t *made_ns = &fs->service_made_ns[is_status], now_ns = clock_now_ns();
+        *ret_version = versions_current(&fs->versions, slot);
+        if (*ret_version && now_ns < *made_ns + FS_SERVICE_NS)
+                return 0;
+        Buf text = BUF_INIT(FS_SERVICE_MAX);
         fs->counters.nodes_used = nodes_used(fs->settings.slots);
-        fs->counters.versions = fs->tree.superseded_count;
-        FsServiceWriter *writer =
-                slot == SLOT_STATUS ? fs->settings.write_status : fs->settings.write_metrics;
+        fs->counters.versions = fs->versions.superseded_count;
+        FsServiceWriter *writer = is_status ? fs->settings.write_status : fs->settings.write_metrics;
         writer(&text, fs->settings.writer_userdata);
-        int r = text.error ? text.error : tree_set_text(&fs->tree, slot, &text, ret_version);
+        int r = text.error ? text.error : versions_set_text(&fs->versions, slot, &text, ret_version);
         buf_deinit(&text);
+        *made_ns = now_ns;
         return r;
 }
 
@@ -108,7 +114,7 @@ int content_get(Request *request, uint32_t index, Version **ret_version, uint64_
         if (!slot)
                 return ESTALE;
         if (index == SLOT_STATUS || index == SLOT_METRICS) {
-                *ret_keep_ns = 0;
+                *ret_keep_ns = FS_SERVICE_KEEP_NS;
                 return get_service(fs, index, ret_version);
         }
         if (slot->kind == SLOT_FIXED)
@@ -119,52 +125,88 @@ int content_get(Request *request, uint32_t index, Version **ret_version, uint64_
         if (r == 0) {
                 *ret_keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
                 r = is_url ? get_url(request, index, &answer, ret_version, ret_keep_ns)
-                           : tree_set_doc(&fs->tree, index, answer.doc, answer.due_ns, ret_version);
+                           : versions_set_doc(&fs->versions, index, answer.doc, ret_version);
         }
         /* What the API has refused must not live on here. */
         if (r == ENOENT || r == EACCES || r == EKEYREJECTED)
-                tree_drop_current(&fs->tree, index);
+                versions_drop_current(&fs->versions, index);
         return r;
 }
 
-int url_slot_of(Tree *tree, uint32_t directory, uint32_t *ret_slot)
+int content_show(Request *request, bool is_asked, Version **ret_version, uint64_t *ret_keep_ns)
 {
-        const Slot *slot = nodes_get(tree->slots, directory);
-        return tree_take_slot(
-                tree, slot->kind == SLOT_NAME ? SLOT_NAME_URL : SLOT_TOKEN_URL, slot->key, ret_slot);
+        Versions *versions = &request->fs->versions;
+        Node node = request->node;
+        uint64_t keep_ns = 0;
+        *ret_keep_ns = 0;
+        int r = versions_show(versions, node, ret_version);
+        bool is_current = r == 0 && !(*ret_version)->is_superseded;
+        if (r == -EAGAIN || (is_asked && (r == -ESTALE || is_current))) {
+                Version *current;
+                r = content_get(request, node.slot, &current, &keep_ns);
+                if (r == 0 && is_asked && current->generation != node.generation && !is_current)
+                        versions_follow(versions, node);
+                if (r == 0)
+                        r = versions_show(versions, node, ret_version);
+        }
+        if (r == 0 && (*ret_version)->generation == node.generation && !(*ret_version)->is_superseded) {
+                versions_extend(versions, *ret_version, keep_ns);
+                *ret_keep_ns = keep_ns;
+        }
+        if (r == 0 && !version_has_field(*ret_version, node.field))
+                r = ENOENT;
+        return r;
 }
 
-void fs_set_name(Fs *fs, const char *name, TokenDoc *doc, uint64_t due_ns)
+int content_take_slot(Fs *fs, SlotKind kind, const char *key, uint32_t *ret_slot)
+{
+        Nodes *nodes = fs->settings.slots;
+        if (nodes_find(nodes, kind, key, ret_slot) == 0)
+                return 0;
+        int r = nodes_take(nodes, kind, key, ret_slot);
+        if (r < 0)
+                return r;
+        /* A slot that is taken over from another key holds nothing of that one's. The directory that showed it is marked
+         * again for its next reader. */
+        uint32_t *mark = &fs->marks[*ret_slot];
+        versions_clear(&fs->versions, *ret_slot);
+        if (*mark != 0 && *mark == fs->root_mark)
+                fs->root_listing_version = 0;
+        if (*mark != 0 && *mark == fs->names_mark)
+                fs->names_cursor = (NamesCursor){0};
+        *mark = 0;
+        return 0;
+}
+
+int content_take_url_slot(Fs *fs, uint32_t directory, uint32_t *ret_slot)
+{
+        const Slot *slot = nodes_get(fs->settings.slots, directory);
+        return content_take_slot(
+                fs, slot->kind == SLOT_NAME ? SLOT_NAME_URL : SLOT_TOKEN_URL, slot->key, ret_slot);
+}
+
+/* Sets the content of a slot of a name, if it has one. From when on its files are those. */
+static uint64_t set_name(Fs *fs, SlotKind kind, const char *name, TokenDoc *doc, const char *dns_name)
 {
         uint32_t slot;
         Version *version;
+        if (nodes_find(fs->settings.slots, kind, name, &slot) < 0)
+                return 0;
+        if (versions_current(&fs->versions, slot) && kind == SLOT_NAME)
+                (void)versions_set_doc(&fs->versions, slot, doc, &version);
+        else if (versions_current(&fs->versions, slot) && dns_name)
+                (void)versions_set_url(&fs->versions, slot, doc, dns_name, &version);
+        return versions_settled_ns(&fs->versions, slot);
+}
+
+uint64_t fs_set_name(Fs *fs, const char *name, TokenDoc *doc)
+{
         TokenItem item;
         token_item_from_doc(doc, &item);
         const char *dns_name = resolvers_peek(fs->settings.cache->resolvers, item.global_resolver_id);
-        if (nodes_find(fs->settings.slots, SLOT_NAME, name, &slot) == 0 && tree_current(&fs->tree, slot))
-                (void)tree_set_doc(&fs->tree, slot, doc, due_ns, &version);
-        if (nodes_find(fs->settings.slots, SLOT_NAME_URL, name, &slot) == 0 &&
-                tree_current(&fs->tree, slot) && dns_name)
-                (void)tree_set_url(&fs->tree, slot, doc, dns_name, due_ns, &version);
-}
-
-Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns)
-{
-        Version *version = tree_current(&fs->tree, index);
-        uint64_t now = clock_now_ns();
-        *ret_keep_ns = 0;
-        if (!version || !version->doc || fs->settings.audit || now >= version->due_ns)
-                return version;
-        size_t len;
-        TokenAnswer answer;
-        const char *id = token_doc_field(version->doc, TOKEN_ID, &len);
-        char key[TOKEN_ID_MAX + 1] = {0};
-        memcpy(key, id, len < sizeof key ? len : sizeof key - 1);
-        if (tokens_peek(fs->settings.cache->tokens, key, &answer) == 0 && answer.doc == version->doc) {
-                uint64_t left = version->due_ns - now;
-                *ret_keep_ns = answer.keep_ns < left ? answer.keep_ns : left;
-        }
-        return version;
+        uint64_t files_ns = set_name(fs, SLOT_NAME, name, doc, NULL);
+        uint64_t url_ns = set_name(fs, SLOT_NAME_URL, name, doc, dns_name);
+        return files_ns > url_ns ? files_ns : url_ns;
 }
 
 ContentItem content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns)
@@ -196,14 +238,14 @@ void content_on_change(const char *id, const TokenDoc *doc, void *userdata)
         bool is_known = nodes_find(fs->settings.slots, SLOT_TOKEN, id, &slot) == 0;
         uint32_t url_slot;
         if (is_known && !doc)
-                tree_drop_current(&fs->tree, slot);
+                versions_drop_current(&fs->versions, slot);
         if (!doc && nodes_find(fs->settings.slots, SLOT_TOKEN_URL, id, &url_slot) == 0)
-                tree_drop_current(&fs->tree, url_slot);
+                versions_drop_current(&fs->versions, url_slot);
         /* A token that the listing doesn't show comes to the root, or goes from it. */
         if (!is_known || fs->marks[slot] != fs->root_mark) {
                 fs->changed_wall_ns = clock_wall_ns();
         }
         /* Names that meant it hold its document no longer than the cache. */
         if (!doc)
-                tree_drop_names_of(&fs->tree, id);
+                versions_drop_token(&fs->versions, id);
 }

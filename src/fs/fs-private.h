@@ -3,7 +3,6 @@
 
 #include <fuse_lowlevel.h>
 
-#include "access.h"
 #include "tokenfs/fuse/nodes.h"
 #include "tokenfs/fuse/session.h"
 #include "tokenfs/base/clock.h"
@@ -27,12 +26,10 @@ typedef struct Marking {
 
 struct Fs {
         FsSettings settings;
-        Tree tree;
+        Versions versions;
         LoopFd *source;
         ListLink requests; /* parked */
         Prefetch prefetch;
-        Accesses accesses; /* to files */
-        Accesses entered; /* to directories, which a long `ls -l` has many of */
 
         /* Which slots the root and .by_name show: marks[slot] equals the mark of its directory. */
         uint32_t *marks;
@@ -45,6 +42,7 @@ struct Fs {
 
         uint64_t audit_retry_ns; /* no line of the audit is tried before: the last one wasn't taken */
 
+        uint64_t service_made_ns[2]; /* when .service_metrics and .service_status were made last */
         FsCounters counters;
 };
 
@@ -60,6 +58,7 @@ struct Request {
         uint64_t unique; /* its number, once it waits */
         RequestStep *step;
         uint64_t came_ns;
+        uint64_t since_ns; /* an answer of the API from then on is fresh enough, even with ttl 0 */
         bool give_up; /* its deadline has passed: answer with what there is */
         bool is_parked;
         CacheWait wait;
@@ -69,10 +68,6 @@ struct Request {
         char name[FS_NAME_MAX + 1]; /* lookup */
         size_t size; /* read, readdir */
         off_t offset;
-        bool for_read; /* getattr: a read is about to use the answer */
-        bool joins_read; /* getattr for stat, while a read of the same node waits: see read_waits_for */
-        uint32_t read_generation; /* read with `audit`: the version that was opened; 0: none */
-        uint32_t first_generation; /* read: the slot's when the request came, if it had to wait; else 0 */
 };
 
 /* request.c */
@@ -80,6 +75,8 @@ struct Request {
  * node of a slot that is no more). */
 Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step);
 void request_run(Request *request);
+/* The request belongs to an access that a look-up began: what answered that is fresh enough for it. */
+void request_join_access(Request *request);
 /* Runs the step again at `at_ns`. */
 int request_wait_until(Request *request, uint64_t at_ns);
 /* Answers everything that waits with EINTR, or drops it without an answer. */
@@ -93,15 +90,18 @@ int audit_open(Request *request, const Slot *slot);
 /* content.c */
 /* Brings the content of a token's, a name's or a service slot up to date. 0, -EINPROGRESS, or an errno. */
 int content_get(Request *request, uint32_t index, Version **ret_version, uint64_t *ret_keep_ns);
+/* What a file node shows. `is_asked`: the current content is brought up to date first. Returns as content_get; then the
+ * kernel may keep its attributes for *ret_keep_ns. */
+int content_show(Request *request, bool is_asked, Version **ret_version, uint64_t *ret_keep_ns);
 /* Is a token within the scopes, as far as can be told without its document? 0 (yes, or perhaps), -EINPROGRESS, or an
  * errno. */
 int content_admit(Request *request, const char *id);
 /* The token that a name means now. 0, -EINPROGRESS, or an errno. */
 int content_choose(Request *request, const char *name, NameAnswer *ret_chosen);
-/* The content of a slot as it is held now, without the network; NULL if none is. */
-Version *content_peek(Fs *fs, uint32_t index, uint64_t *ret_keep_ns);
+/* Finds or adds the slot of a token or a name. Errors as nodes_take. */
+int content_take_slot(Fs *fs, SlotKind kind, const char *key, uint32_t *ret_slot);
 /* The slot of the .doh_url in the directory of a token or a name. Errors as nodes_take. */
-int url_slot_of(Tree *tree, uint32_t directory, uint32_t *ret_slot);
+int content_take_url_slot(Fs *fs, uint32_t directory, uint32_t *ret_slot);
 /* What is known of a token without GetAccessToken: from its document, or from the listing. */
 typedef enum ContentItem {
         CONTENT_UNKNOWN, /* nothing */
@@ -118,20 +118,14 @@ int name_decode(const char *encoded, char ret_name[static TOKEN_NAME_MAX + 1]);
 /* attributes.c */
 void attributes_of_directory(const Fs *fs, uint32_t slot, int64_t mtime_ns, struct stat *ret_stat);
 void attributes_of_file(const Fs *fs, Node node, const Version *version, struct stat *ret_stat);
-/* The file name of a field, or NULL. */
-const char *field_file_name(uint8_t field);
-/* The field of a file name in a token's directory; 0 if there is none. */
-uint8_t field_from_file_name(const char *name);
 /* A file that `secret_mode` is for, and whose opens `audit` logs. */
 bool field_is_secret(uint8_t field);
 /* How long the kernel may keep the attributes of the root and of .by_name. They are looked at on each way to a file,
  * so that a short time would cost warm reads; what the directories show is asked for each time, whatever they say. */
 #define FS_DIRECTORY_KEEP_NS (60 * NS_PER_S)
 double timeout_s(uint64_t keep_ns);
-/* What a directory's mtime is while nothing of its token is known. */
-int64_t unknown_mtime_ns(const Fs *fs);
-/* A token's or a name's directory's mtime. */
-int64_t item_mtime_ns(Fs *fs, uint32_t slot, const TokenItem *item);
+/* The mtime of a token's or a name's directory. `item` NULL: nothing is known of its token now. */
+int64_t directory_mtime_ns(const Fs *fs, uint32_t index, const TokenItem *item);
 
 /* readdir.c */
 int step_readdir(Request *request);

@@ -42,7 +42,7 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
         fs->root_listing_version = UINT64_MAX;
         list_init(&fs->requests);
         int fd = session_fd(settings->session);
-        int r = tree_init(&fs->tree, settings->loop, settings->slots, settings->newline);
+        int r = versions_init(&fs->versions, settings->loop, settings->slots, settings->newline);
         if (r == 0) {
                 fs->marks = calloc(nodes_capacity(settings->slots), sizeof *fs->marks);
                 r = fs->marks ? 0 : -ENOMEM;
@@ -70,17 +70,10 @@ Fs *fs_free(Fs *fs, bool answer_waiting)
                 tokens_on_change(fs->settings.cache->tokens, NULL, NULL);
         session_serve(fs->settings.session, NULL, NULL);
         loop_fd_free(fs->source);
-        tree_deinit(&fs->tree);
+        versions_deinit(&fs->versions);
         free(fs->marks);
         free(fs);
         return NULL;
-}
-
-void fs_forget(Fs *fs)
-{
-        tree_forget(&fs->tree);
-        access_cut_all(&fs->accesses);
-        fs->prefetch = (Prefetch){0};
 }
 
 const FsCounters *fs_counters(const Fs *fs)

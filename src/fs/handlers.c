@@ -43,11 +43,15 @@ static void count(fuse_req_t fuse, unsigned opcode)
 static void handle_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 {
         count(fuse, OP_LOOKUP);
+        if (strlen(name) > NAME_MAX) {
+                (void)fuse_reply_err(fuse, ENAMETOOLONG);
+                return;
+        }
         Request *request = request_new(fuse, parent, step_lookup);
         if (!request)
                 return;
         /* Nothing here has a longer name; a cut one would be another's. */
-        size_t len = strnlen(name, sizeof request->name);
+        size_t len = strlen(name);
         if (len < sizeof request->name)
                 memcpy(request->name, name, len + 1);
         request_run(request);
@@ -55,23 +59,21 @@ static void handle_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 
 static void handle_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)
 {
+        (void)file;
         count(fuse, OP_GETATTR);
         Request *request = request_new(fuse, ino, step_getattr);
         if (!request)
                 return;
-        request->for_read = file; /* the kernel names the file when a read asks, and not for stat */
+        request_join_access(request);
         request_run(request);
 }
 
 static int reply_bytes(Request *request, const Version *version)
 {
         Fs *fs = request->fs;
-        uint8_t field = request->node.field;
-        if (!version_has_field(version, field))
-                return ENOENT;
         size_t len;
         bool newline;
-        const char *data = version_bytes(&fs->tree, version, field, &len, &newline);
+        const char *data = version_bytes(&fs->versions, version, request->node.field, &len, &newline);
         size_t offset = (size_t)request->offset;
         char last[] = "\n";
         struct iovec parts[2] = {
@@ -88,43 +90,27 @@ static int reply_bytes(Request *request, const Version *version)
         return 0;
 }
 
-/* The bytes of the version whose attributes the node was told last. Where that isn't held (another worker told it, or
- * memory was short), it is had again; if it has changed since, no bytes would fit the attributes. */
 static int step_read(Request *request)
 {
-        Fs *fs = request->fs;
-        Node node = request->node;
-        const Slot *slot = nodes_get(fs->settings.slots, node.slot);
-        if (!slot || !node_is_file(node))
-                return slot ? EISDIR : ESTALE;
-        Version *version = request->read_generation
-                                   ? tree_find_version(&fs->tree, node.slot, request->read_generation)
-                                   : tree_told(&fs->tree, node);
-        if (version)
-                return reply_bytes(request, version);
-        if (request->first_generation == 0)
-                request->first_generation = slot->generation;
+        Version *version;
         uint64_t keep_ns;
-        int r = content_get(request, node.slot, &version, &keep_ns);
-        if (r != 0)
-                return r;
-        bool was_told = request->read_generation
-                                ? version->generation == request->read_generation
-                                : version->generation == request->first_generation &&
-                                          tree_was_told(&fs->tree, node, version->generation);
-        return was_told ? reply_bytes(request, version) : ESTALE;
+        if (!node_is_file(request->node))
+                return EISDIR;
+        int r = content_show(request, false, &version, &keep_ns);
+        return r != 0 ? r : reply_bytes(request, version);
 }
 
 static void handle_read(
         fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *file)
 {
+        (void)file;
         count(fuse, OP_READ);
         Request *request = request_new(fuse, ino, step_read);
         if (!request)
                 return;
         request->size = size;
         request->offset = offset;
-        request->read_generation = request->fs->settings.audit && file ? (uint32_t)file->fh : 0;
+        request_join_access(request);
         request_run(request);
 }
 
@@ -141,30 +127,21 @@ static void handle_readdir(
         request_run(request);
 }
 
-/* With `audit` every open comes here: its version is kept until the release. */
+/* With `audit` every open comes here. */
 static int step_open(Request *request)
 {
-        Fs *fs = request->fs;
-        Node node = request->node;
-        const Slot *slot = nodes_get(fs->settings.slots, node.slot);
-        if (!slot || !node_is_file(node))
-                return ESTALE;
         Version *version;
         uint64_t keep_ns;
-        int r = content_get(request, node.slot, &version, &keep_ns);
+        if (!node_is_file(request->node))
+                return EISDIR;
+        int r = content_show(request, true, &version, &keep_ns);
         if (r != 0)
                 return r;
-        if (!version_has_field(version, node.field))
-                return ENOENT;
-        r = field_is_secret(node.field) ? audit_open(request, slot) : 0;
+        if (field_is_secret(request->node.field))
+                r = audit_open(request, nodes_get(request->fs->settings.slots, request->node.slot));
         if (r != 0)
                 return r;
-        struct fuse_file_info file = {.fh = version->generation, .direct_io = 1};
-        version_open(version);
-        if (version->generation != tree_told_generation(&fs->tree, node))
-                (void)tree_note_told(&fs->tree, node, version, 0);
-        if (fuse_reply_open(request->fuse, &file) < 0)
-                version_close(version);
+        (void)fuse_reply_open(request->fuse, &(struct fuse_file_info){.direct_io = 1});
         return 0;
 }
 
@@ -177,8 +154,10 @@ static void handle_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *
                 (void)fuse_reply_err(fuse, EROFS);
         } else if (fs && fs->settings.audit) {
                 Request *request = request_new(fuse, ino, step_open);
-                if (request)
-                        request_run(request);
+                if (!request)
+                        return;
+                request_join_access(request);
+                request_run(request);
         } else if (session_may_skip_open(session)) {
                 (void)fuse_reply_err(fuse, ENOSYS);
         } else {
@@ -189,15 +168,8 @@ static void handle_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *
 
 static void handle_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *file)
 {
+        (void)ino, (void)file;
         count(fuse, OP_RELEASE);
-        const Session *session = fuse_req_userdata(fuse);
-        Fs *fs = session_userdata(session);
-        Node node = node_from_id(ino);
-        Version *version = fs && fs->settings.audit && nodes_get(fs->settings.slots, node.slot)
-                                   ? tree_find_version(&fs->tree, node.slot, (uint32_t)file->fh)
-                                   : NULL;
-        if (version && version->opens > 0)
-                version_close(version);
         (void)fuse_reply_err(fuse, 0);
 }
 
@@ -212,12 +184,9 @@ static void handle_opendir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_inf
 
 static void forget_one(Fs *fs, uint64_t ino, uint64_t lookups)
 {
-        Node node = node_from_id(ino);
-        if (!nodes_get(fs->settings.slots, node.slot))
-                return;
-        nodes_drop_lookups(fs->settings.slots, node.slot, lookups);
-        if (node_is_file(node))
-                tree_forget_node(&fs->tree, node);
+        uint32_t slot = node_from_id(ino).slot;
+        if (nodes_get(fs->settings.slots, slot))
+                nodes_drop_lookups(fs->settings.slots, slot, lookups);
 }
 
 static void handle_forget(fuse_req_t fuse, fuse_ino_t ino, uint64_t lookups)

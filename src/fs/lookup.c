@@ -20,7 +20,9 @@ static int reply_entry(Request *request, Node node, const struct stat *stat, uin
                 .generation = 1,
                 .attr = *stat,
                 .attr_timeout = timeout_s(keep_ns),
-                .entry_timeout = timeout_s(keep_ns),
+                .entry_timeout = node.field == NODE_TEXT
+                                         ? 0
+                                         : timeout_s(keep_ns), /* each opening gets a new snapshot */
         };
         nodes_add_lookup(fs->settings.slots, node.slot, node.field);
         if (fuse_reply_entry(request->fuse, &entry) < 0)
@@ -28,15 +30,9 @@ static int reply_entry(Request *request, Node node, const struct stat *stat, uin
         return 0;
 }
 
-static pid_t task_of(const Request *request)
-{
-        return fuse_req_ctx(request->fuse)->pid;
-}
-
 static int reply_directory(Request *request, uint32_t slot, int64_t mtime_ns, uint64_t keep_ns)
 {
         struct stat stat;
-        access_enter(&request->fs->entered, node_directory(slot), task_of(request), request->came_ns);
         attributes_of_directory(request->fs, slot, mtime_ns, &stat);
         return reply_entry(request, (Node){slot, 0, NODE_DIRECTORY}, &stat, keep_ns);
 }
@@ -48,10 +44,10 @@ static int reply_file(Request *request, uint32_t slot, uint8_t field, Version *v
         if (!version_has_field(version, field))
                 return ENOENT;
         Node node = {slot, version->generation, field};
-        access_begin(&fs->accesses, node_id(node), task_of(request), version->generation, true);
         struct stat stat;
         attributes_of_file(fs, node, version, &stat);
-        return reply_entry(request, node, &stat, tree_note_told(&fs->tree, node, version, keep_ns));
+        versions_extend(&fs->versions, version, keep_ns);
+        return reply_entry(request, node, &stat, keep_ns);
 }
 
 /* MNT/<id>: there if its document is held or the listing has it; else the API is asked. */
@@ -68,7 +64,7 @@ static int lookup_token(Request *request, const char *id)
         uint32_t slot;
         if (content_peek_item(fs, id, &item, &keep_ns) != CONTENT_KNOWN) {
                 TokenAnswer answer;
-                r = tokens_get(fs->settings.cache->tokens, id, request->came_ns, request->give_up,
+                r = tokens_get(fs->settings.cache->tokens, id, request->since_ns, request->give_up,
                         &request->wait, &answer);
                 if (r < 0)
                         return r;
@@ -79,8 +75,8 @@ static int lookup_token(Request *request, const char *id)
                 token_item_from_doc(answer.doc, &item);
                 keep_ns = fs->settings.audit ? 0 : answer.keep_ns;
         }
-        r = tree_take_slot(&fs->tree, SLOT_TOKEN, id, &slot);
-        return r < 0 ? r : reply_directory(request, slot, item_mtime_ns(fs, slot, &item), keep_ns);
+        r = content_take_slot(fs, SLOT_TOKEN, id, &slot);
+        return r < 0 ? r : reply_directory(request, slot, directory_mtime_ns(fs, slot, &item), keep_ns);
 }
 
 /* MNT/.by_name/<name>: there if the listing gives the name to a token. */
@@ -98,11 +94,11 @@ static int lookup_name(Request *request, const char *encoded)
         TokenItem item;
         uint64_t ignored_ns;
         bool is_told = content_peek_item(fs, chosen.id, &item, &ignored_ns) != CONTENT_UNKNOWN;
-        r = tree_take_slot(&fs->tree, SLOT_NAME, name, &slot);
+        r = content_take_slot(fs, SLOT_NAME, name, &slot);
         uint64_t keep_ns = fs->settings.audit ? 0 : chosen.keep_ns;
         return r < 0 ? r
                      : reply_directory(
-                               request, slot, item_mtime_ns(fs, slot, is_told ? &item : NULL), keep_ns);
+                               request, slot, directory_mtime_ns(fs, slot, is_told ? &item : NULL), keep_ns);
 }
 
 static int lookup_in_root(Request *request)
@@ -132,17 +128,14 @@ int step_lookup(Request *request)
                 return lookup_in_root(request);
         if (parent.slot == SLOT_BY_NAME)
                 return lookup_name(request, request->name);
-        uint8_t field = field_from_file_name(request->name);
+        uint8_t field = node_field_of(request->name);
         if (field == 0)
                 return ENOENT;
-        uint64_t entered_ns =
-                request->is_parked ? 0 : access_entered_ns(&fs->entered, node_id(parent), task_of(request));
-        if (entered_ns)
-                request->came_ns = entered_ns;
+        request_join_access(request);
         Version *version;
         uint64_t keep_ns;
         uint32_t slot = parent.slot;
-        int r = field == NODE_DOH_URL ? url_slot_of(&fs->tree, parent.slot, &slot) : 0;
+        int r = field == NODE_DOH_URL ? content_take_url_slot(fs, parent.slot, &slot) : 0;
         if (r == 0)
                 r = content_get(request, slot, &version, &keep_ns);
         return r != 0 ? r : reply_file(request, slot, field, version, keep_ns);

@@ -65,16 +65,10 @@ static uint32_t next_mark(Fs *fs)
 static int mark_slot(Fs *fs, SlotKind kind, const char *key, Marking *marking)
 {
         uint32_t slot, before = kind == SLOT_TOKEN ? fs->root_mark : fs->names_mark;
-        int r = tree_take_slot(&fs->tree, kind, key, &slot);
+        int r = content_take_slot(fs, kind, key, &slot);
         if (r < 0)
                 return r == -ENOSPC ? EFBIG : -r;
-        uint32_t mark = fs->marks[slot];
-        marking->changed |= mark != before || before == 0;
-        /* A slot of the other directory was taken over, so that one is marked again for its next reader. */
-        if (mark != 0 && kind == SLOT_TOKEN && mark == fs->names_mark)
-                fs->names_cursor = (NamesCursor){0};
-        else if (mark != 0 && kind == SLOT_NAME && mark == fs->root_mark)
-                fs->root_listing_version = 0;
+        marking->changed |= fs->marks[slot] != before || before == 0;
         fs->marks[slot] = marking->mark;
         marking->count++;
         return 0;
@@ -302,11 +296,11 @@ static void add_url(Request *request, Entries *entries, const TokenItem *item)
         Fs *fs = request->fs;
         uint32_t slot;
         if (!resolvers_peek(fs->settings.cache->resolvers, item->global_resolver_id) ||
-                url_slot_of(&fs->tree, request->node.slot, &slot) < 0)
+                content_take_url_slot(fs, request->node.slot, &slot) < 0)
                 return;
         Node node = {slot, nodes_get(fs->settings.slots, slot)->generation, NODE_DOH_URL};
         (void)entries_add(
-                entries, NODE_DOH_URL + OFFSET_BASE, field_file_name(NODE_DOH_URL), node_id(node), S_IFREG);
+                entries, NODE_DOH_URL + OFFSET_BASE, node_file_name(NODE_DOH_URL), node_id(node), S_IFREG);
 }
 
 /* The files of a token: exactly those of its document, if it is held; else those that the listing promises. The
@@ -344,7 +338,7 @@ static int fill_token(Request *request, Entries *entries)
                         has = false;
                 uint64_t ino = node_id((Node){slot, entry->generation, field});
                 if (has && !entries_add(
-                                   entries, (off_t)field + OFFSET_BASE, field_file_name(field), ino, S_IFREG))
+                                   entries, (off_t)field + OFFSET_BASE, node_file_name(field), ino, S_IFREG))
                         break;
         }
         if (doc)

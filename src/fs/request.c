@@ -13,6 +13,10 @@
 
 #include "tokenfs/base/clock.h"
 
+/* One access is several requests: look-ups, the question for attributes that an opening asks, those of reads. They follow
+ * each other within this time, unless the machine is very busy; then the API is asked again. */
+#define ACCESS_NS (NS_PER_S / 10)
+
 static void request_free(Request *request)
 {
         Fs *fs = request->fs;
@@ -79,7 +83,7 @@ Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step)
         request->fuse = fuse;
         request->step = step;
         request->node = node_from_id(id);
-        request->came_ns = clock_now_ns();
+        request->came_ns = request->since_ns = clock_now_ns();
         list_init(&request->link);
         cache_wait_init(&request->wait, on_wait);
         loop_timer_init(&request->deadline, fs->settings.loop, on_deadline, request);
@@ -90,6 +94,11 @@ Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step)
                 return NULL;
         }
         return request;
+}
+
+void request_join_access(Request *request)
+{
+        request->since_ns = request->came_ns > ACCESS_NS ? request->came_ns - ACCESS_NS : 0;
 }
 
 int request_wait_until(Request *request, uint64_t at_ns)

@@ -1,144 +1,173 @@
-/* Versions, and what each file node was told of them.
+/* Versions: which bytes a file shows.
  *
- * Why: the kernel asks for attributes and for bytes separately, and several tasks do so at once. If a file's length
- * changed under a stable node, one task would copy new bytes with the old size. How: changed bytes get a new
- * generation, so new node ids, as a rename over the files would give; a node of an old generation goes on showing its
- * own version for a second, and from then on the current one. Whoever opened just before a change reads the old file
- * whole; a file bound into a container follows the change. What a node of an old generation was last told is noted in
- * its directory, so that the bytes of a read are those of the attributes before it.
+ * The kernel asks for a file's attributes and for its bytes separately, and keeps both. If a file's length changed under
+ * a stable node, a reader would get new bytes with the old length. So a node id names one version: changed bytes get a
+ * new generation, and with it new node ids, as rename(2) over the files would give. A look-up by path finds the new node.
  *
- * A read that comes with an old node whose version isn't promised any more waits for the end of that second, rather
- * than be given an old value: see tree_tell.
+ * A node whose version was superseded shows
  *
- * The kernel ignores an answer about attributes if it took in another about the same node after it had asked. So
- * whoever asked before the node was last told something is told the same, nobody is told the old version while
- * somebody waits for the new one, and when a node is told another version, one task alone is told at first: should the
- * kernel ignore it, that task reads the old file whole, while nobody changes it under its hands. */
+ *   1. its own version, while the kernel may use attributes that it was given as those of the current version, and
+ *      VERSIONS_GRACE_NS longer, so that a read that has begun ends with the bytes that it began with;
+ *   2. from then on the current version. Its attributes have a time-out of 0 for ever: the kernel asks at each read.
+ *
+ * So a path, or a bind mount of a directory, gives one whole version. A bind mount of a single file stays on its node: it
+ * follows, and at that instant it behaves like a file that is overwritten in place. The kernel ignores attributes if
+ * others of the same node came in after it had asked; the next read corrects that, since it asks again.
+ *
+ * The list of a directory holds its current version, and superseded ones exactly as long as rule 1 lasts. Until when the
+ * kernel may use attributes is in the table of nodes, which outlives a worker. A new worker lacks the bytes of rule 1: it
+ * answers a read of them with ESTALE, since no others fit the attributes that the kernel has. Once the kernel has asked it
+ * for the node's attributes, the node follows.
+ *
+ * Times: mtime is the token's updatedAt when the mount sees it first. When the mount sees bytes change, it is the later of
+ * updatedAt and that moment, so that "newer than" holds for a name that falls back to an older token as well. ctime is
+ * when the mount first held the bytes. Both are in the table of nodes, and stay with the bytes. */
 
 #include "versions.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tokenfs/base/clock.h"
 #include "tokenfs/fs/fs.h"
 
-#define TREE_GRACE_NS FS_GRACE_NS
-/* At the end of the grace nobody is told the old version for this long, so that no task still
- * copies it then: one that was preempted in the middle may be late. With 100 ms, and ten tasks a processor, 1 read
- * in 40,000 was torn. */
-#define TREE_QUIET_NS (NS_PER_S / 2)
-/* After a node was told another version, others wait this long, or until the first has asked for bytes. */
-#define TREE_SETTLE_NS (NS_PER_S / 10)
-/* An answer that was given this short a time before may not have been taken in by the kernel yet. That matters while
- * nobody has asked for bytes: there may be none in the page cache then. */
-#define TREE_RACE_NS (NS_PER_S / 50)
-/* A version is kept for a while after its attributes have run out: a task that was given them may still have to
- * wait for a processor before it reads. */
-#define TREE_SLACK_NS (5 * NS_PER_S)
-/* Each look at a service file makes a version, and each is held for seconds: whoever looks all the time may not fill the
- * memory with them. */
-#define TREE_TEXT_HELD_MAX ((size_t)8 * 1024 * 1024)
-#define TREE_URL_MAX 4096
+/* Service files are made again and again, and each is held for seconds. */
+#define TEXT_HELD_MAX ((size_t)8 * 1024 * 1024)
+#define URL_MAX 4096
+/* Bind mounts of one file, made at different versions. Where there are more, some ask for attributes twice. */
+#define FOLLOWED_MAX 4
 
-/* A node of an old generation that was told a later version. */
-typedef struct OldNode {
-        uint32_t generation, told;
-        uint32_t before; /* what it was told before that */
-        uint64_t told_ns; /* when it was told that last */
-        uint64_t switched_ns; /* when it was told that first */
-        uint8_t field;
-        bool is_read; /* bytes were asked for since: the kernel has taken it in */
-} OldNode;
+/* The names whose content is one token's. */
+typedef struct TokenNames {
+        char id[TOKEN_ID_MAX + 1]; /* first: the tree is searched by an id */
+        ListLink directories;
+} TokenNames;
 
-struct Dir {
-        ListLink link; /* in tree->name_dirs, if it is a name's */
-        Tree *tree;
+struct Directory {
+        Versions *versions;
         uint32_t slot;
-        ListLink versions;
-        OldNode *old_nodes;
-        size_t old_count, old_capacity;
+        uint32_t known_from; /* the bytes of older generations were never here, or are lost */
+        uint32_t followed[FOLLOWED_MAX]; /* those of them whose nodes follow */
+        size_t followed_count;
+        ListLink list;
+        TokenNames *names; /* NULL: it isn't a name's, or has no content */
+        ListLink names_link;
 };
 
-int tree_init(Tree *tree, Loop *loop, Nodes *slots, bool newline)
+int versions_init(Versions *versions, Loop *loop, Nodes *nodes, bool newline)
 {
-        *tree = (Tree){.loop = loop, .slots = slots, .newline = newline};
-        list_init(&tree->name_dirs);
-        tree->dirs = calloc(nodes_capacity(slots), sizeof(Dir *));
-        return tree->dirs ? 0 : -ENOMEM;
+        *versions = (Versions){.loop = loop, .nodes = nodes, .newline = newline};
+        versions->directories = calloc(nodes_capacity(nodes), sizeof(Directory *));
+        return versions->directories ? 0 : -ENOMEM;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+        return strcmp(a, b);
+}
+
+static void directory_unlink_names(Directory *directory)
+{
+        TokenNames *names = directory->names;
+        list_unlink(&directory->names_link);
+        directory->names = NULL;
+        if (!names || !list_is_empty(&names->directories))
+                return;
+        (void)tdelete(names, &directory->versions->by_token, compare_ids);
+        free(names);
+}
+
+/* A name's content is the token of `doc`. */
+static int directory_link_names(Directory *directory, const TokenDoc *doc)
+{
+        Versions *versions = directory->versions;
+        TokenItem item;
+        token_item_from_doc(doc, &item);
+        if (directory->names && strcmp(directory->names->id, item.id) == 0)
+                return 0;
+        directory_unlink_names(directory);
+        TokenNames **found = tfind(item.id, &versions->by_token, compare_ids);
+        TokenNames *names = found ? *found : calloc(1, sizeof *names);
+        if (!names)
+                return -ENOMEM;
+        if (!found) {
+                memcpy(names->id, item.id, sizeof names->id);
+                list_init(&names->directories);
+                if (!tsearch(names, &versions->by_token, compare_ids)) {
+                        free(names);
+                        return -ENOMEM;
+                }
+        }
+        directory->names = names;
+        list_append(&names->directories, &directory->names_link);
+        return 0;
 }
 
 static void version_free(Version *version)
 {
-        if (version->superseded_ns) {
-                version->dir->tree->superseded_count--;
-                version->dir->tree->text_held -= version->text.len;
+        if (version->is_superseded) {
+                version->directory->versions->superseded_count--;
+                version->directory->versions->text_held -= version->text.len;
         }
-        loop_timer_cancel(&version->drop);
+        loop_timer_cancel(&version->end);
         list_unlink(&version->link);
         token_doc_unref(version->doc);
         buf_deinit(&version->text);
         free(version);
 }
 
-static void dir_free(Dir *dir)
+static void directory_free(Directory *directory)
 {
         Version *version;
-        while ((version = list_first(&dir->versions, Version, link)))
+        while ((version = list_first(&directory->list, Version, link)))
                 version_free(version);
-        list_unlink(&dir->link);
-        dir->tree->dirs[dir->slot] = NULL;
-        free(dir->old_nodes);
-        free(dir);
+        directory_unlink_names(directory);
+        directory->versions->directories[directory->slot] = NULL;
+        free(directory);
 }
 
-static void dir_free_if_empty(Dir *dir)
+static void directory_free_if_empty(Directory *directory)
 {
-        if (list_is_empty(&dir->versions) && dir->old_count == 0)
-                dir_free(dir);
+        if (list_is_empty(&directory->list))
+                directory_free(directory);
 }
 
-void tree_deinit(Tree *tree)
+void versions_clear(Versions *versions, uint32_t slot)
 {
-        for (uint32_t i = 0; tree->dirs && i < nodes_end(tree->slots); i++)
-                if (tree->dirs[i])
-                        dir_free(tree->dirs[i]);
-        free(tree->dirs);
-        *tree = (Tree){0};
+        if (versions->directories[slot])
+                directory_free(versions->directories[slot]);
 }
 
-static Dir *tree_take_dir(Tree *tree, uint32_t slot)
+void versions_deinit(Versions *versions)
 {
-        Dir *dir = tree->dirs[slot];
-        if (dir)
-                return dir;
-        dir = calloc(1, sizeof *dir);
-        if (!dir)
+        for (uint32_t i = 0; versions->directories && i < nodes_end(versions->nodes); i++)
+                versions_clear(versions, i);
+        free(versions->directories);
+        *versions = (Versions){0};
+}
+
+static Directory *versions_take_directory(Versions *versions, uint32_t slot)
+{
+        Directory *directory = versions->directories[slot];
+        if (directory)
+                return directory;
+        directory = calloc(1, sizeof *directory);
+        if (!directory)
                 return NULL;
-        dir->tree = tree;
-        dir->slot = slot;
-        list_init(&dir->versions);
-        list_init(&dir->link);
-        if (slot_kind_is_name((SlotKind)nodes_get(tree->slots, slot)->kind))
-                list_append(&tree->name_dirs, &dir->link);
-        tree->dirs[slot] = dir;
-        return dir;
+        directory->versions = versions;
+        directory->slot = slot;
+        directory->known_from = nodes_get(versions->nodes, slot)->generation;
+        list_init(&directory->list);
+        list_init(&directory->names_link);
+        versions->directories[slot] = directory;
+        return directory;
 }
 
-Version *tree_current(const Tree *tree, uint32_t slot)
+static Version *directory_find(const Directory *directory, uint32_t generation)
 {
-        const Dir *dir = tree->dirs[slot];
-        Version *version = dir ? list_first(&dir->versions, Version, link) : NULL;
-        return version && !version->superseded_ns ? version : NULL;
-}
-
-Version *tree_find_version(const Tree *tree, uint32_t slot, uint32_t generation)
-{
-        const Dir *dir = tree->dirs[slot];
-        if (!dir)
-                return NULL;
-        for (ListLink *link = dir->versions.next; link != &dir->versions; link = link->next) {
+        for (ListLink *link = directory->list.next; link != &directory->list; link = link->next) {
                 Version *version = list_entry(link, Version, link);
                 if (version->generation == generation)
                         return version;
@@ -146,95 +175,138 @@ Version *tree_find_version(const Tree *tree, uint32_t slot, uint32_t generation)
         return NULL;
 }
 
-/* A superseded version goes when its grace and the kernel's attributes of it are over, and nobody has it open. */
-static void version_plan_drop(Version *version)
+static Version *directory_current(const Directory *directory)
 {
-        uint64_t at = version->superseded_ns + TREE_GRACE_NS;
-        if (version->told_until_ns > at)
-                at = version->told_until_ns;
-        if (version->opens == 0 && loop_timer_set(&version->drop, clock_add_ns(at, TREE_SLACK_NS)) < 0)
-                version_free(version);
+        Version *version = list_first(&directory->list, Version, link);
+        return version && !version->is_superseded ? version : NULL;
 }
 
-static void version_on_drop(LoopTimer *timer, void *userdata)
+Version *versions_current(const Versions *versions, uint32_t slot)
+{
+        const Directory *directory = versions->directories[slot];
+        return directory ? directory_current(directory) : NULL;
+}
+
+static void on_end(LoopTimer *timer, void *userdata)
 {
         (void)timer;
         Version *version = userdata;
-        Dir *dir = version->dir;
+        Directory *directory = version->directory;
         version_free(version);
-        dir_free_if_empty(dir);
+        directory_free_if_empty(directory);
 }
 
-/* A new current version, without content, in front of the others. */
-static Version *dir_add_version(Dir *dir, uint64_t fingerprint)
+/* From now on it is shown by its own nodes alone, until its grace is over. False: there is no memory to hold it so long. */
+static bool version_supersede(Version *version)
 {
-        Tree *tree = dir->tree;
-        Version *version = calloc(1, sizeof *version);
-        if (!version)
-                return NULL;
-        Version *before = tree_current(tree, dir->slot);
-        const Slot *slot = nodes_get(tree->slots, dir->slot);
-        version->dir = dir;
-        version->fingerprint = fingerprint;
-        version->text = BUF_INIT(SIZE_MAX / 2);
-        /* The same bytes as the kernel may still know (another worker, or this one before it dropped them) keep
-         * their nodes. */
-        if (slot->generation == 0 || slot->fingerprint != fingerprint)
-                version->generation = nodes_next_generation(tree->slots, dir->slot, fingerprint);
-        else
-                version->generation = slot->generation;
-        loop_timer_init(&version->drop, tree->loop, version_on_drop, version);
-        list_append(dir->versions.next, &version->link); /* before the first */
-        if (before) {
-                before->superseded_ns = clock_now_ns();
-                tree->superseded_count++;
-                tree->text_held += before->text.len;
-                version_plan_drop(before);
+        Versions *versions = version->directory->versions;
+        const Slot *slot = nodes_get(versions->nodes, version->directory->slot);
+        uint64_t end_ns = clock_add_ns(slot->valid_until_ns, VERSIONS_GRACE_NS);
+        bool is_over = end_ns <= clock_now_ns();
+        version->is_superseded = true;
+        versions->superseded_count++;
+        versions->text_held += version->text.len;
+        if (!is_over && loop_timer_set(&version->end, end_ns) == 0)
+                return true;
+        version_free(version);
+        return is_over;
+}
+
+/* The times of new content: `updated_ns`, or `first_ns` where the slot had none before. */
+typedef struct Times {
+        int64_t first_ns, updated_ns;
+} Times;
+
+/* The next generation; the one before ends. */
+static void directory_begin_generation(Directory *directory, uint64_t fingerprint, Times times)
+{
+        Nodes *nodes = directory->versions->nodes;
+        const Slot *slot = nodes_get(nodes, directory->slot);
+        Version *before = directory_current(directory);
+        int64_t now_ns = clock_wall_ns();
+        int64_t mtime_ns = times.first_ns <= now_ns ? times.first_ns : times.updated_ns;
+        if (slot->ctime_ns != 0) {
+                mtime_ns = times.updated_ns > now_ns ? times.updated_ns : now_ns;
+                if (mtime_ns <= slot->mtime_ns)
+                        mtime_ns = slot->mtime_ns + 1;
         }
-        return version;
+        bool is_held = before && version_supersede(before);
+        uint32_t generation = nodes_begin_generation(nodes, directory->slot, fingerprint, mtime_ns, now_ns);
+        if (!is_held)
+                directory->known_from = generation;
 }
 
-int tree_take_slot(Tree *tree, SlotKind kind, const char *key, uint32_t *ret_slot)
+/* The current version with these bytes, to which `doc` and `text` are given: a new one, or the one that is held. */
+static int versions_set(Versions *versions, uint32_t index, uint64_t fingerprint, Times times, TokenDoc *doc,
+        Buf *text, Version **ret_version)
 {
-        if (nodes_find(tree->slots, kind, key, ret_slot) == 0)
-                return 0;
-        int r = nodes_take(tree->slots, kind, key, ret_slot);
-        /* A slot that was taken over from another key holds nothing of the old one's. */
-        if (r == 0 && tree->dirs[*ret_slot])
-                dir_free(tree->dirs[*ret_slot]);
-        return r;
-}
-
-static int set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t fingerprint, uint64_t due_ns,
-        Version **ret_version)
-{
-        Dir *dir = tree_take_dir(tree, slot);
-        if (!dir)
+        const Slot *slot = nodes_get(versions->nodes, index);
+        Directory *directory = versions_take_directory(versions, index);
+        bool is_same = slot->ctime_ns != 0 && slot->fingerprint == fingerprint;
+        Version *version = directory && is_same ? directory_current(directory) : NULL;
+        Version *added = directory && !version ? calloc(1, sizeof *version) : NULL;
+        if (!version && !added) {
+                if (directory)
+                        directory_free_if_empty(directory);
                 return -ENOMEM;
-        Version *version = tree_current(tree, slot);
-        if (!version || nodes_get(tree->slots, slot)->fingerprint != fingerprint) {
-                version = dir_add_version(dir, fingerprint);
-                if (!version) {
-                        dir_free_if_empty(dir);
-                        return -ENOMEM;
-                }
+        }
+        if (added) {
+                /* The same bytes as the kernel may still know (another worker held them, or this one before it dropped
+                 * them) keep their nodes. */
+                if (!is_same)
+                        directory_begin_generation(directory, fingerprint, times);
+                version = added;
+                version->directory = directory;
+                version->generation = slot->generation;
+                version->mtime_ns = slot->mtime_ns;
+                version->ctime_ns = slot->ctime_ns;
+                version->text = BUF_INIT(SIZE_MAX / 2);
+                loop_timer_init(&version->end, versions->loop, on_end, version);
+                list_append(directory->list.next, &version->link); /* before the first */
         }
         if (version->doc != doc) {
                 token_doc_unref(version->doc);
                 version->doc = token_doc_ref(doc);
         }
-        version->due_ns = due_ns;
-        version->is_dropped = false;
+        if (text) {
+                buf_deinit(&version->text);
+                version->text = *text;
+                *text = BUF_INIT(0); /* it is the version's now */
+        }
         *ret_version = version;
         return 0;
 }
 
-int tree_set_doc(Tree *tree, uint32_t slot, TokenDoc *doc, uint64_t due_ns, Version **ret_version)
+static int versions_set_token(Versions *versions, uint32_t slot, uint64_t fingerprint, TokenDoc *doc,
+        Buf *text, Version **ret_version)
 {
-        return set_doc(tree, slot, doc, token_doc_fingerprint(doc), due_ns, ret_version);
+        const int64_t second = (int64_t)NS_PER_S;
+        int64_t updated_ns = token_doc_updated_wall_ns(doc);
+        const Times times = {
+                /* In its nanoseconds it differs when the bytes do. */
+                .first_ns = updated_ns - updated_ns % second + (int64_t)(fingerprint % NS_PER_S),
+                .updated_ns = updated_ns,
+        };
+        Version *version;
+        int r = versions_set(versions, slot, fingerprint, times, doc, text, &version);
+        if (r < 0)
+                return r;
+        if (slot_kind_is_name((SlotKind)nodes_get(versions->nodes, slot)->kind))
+                r = directory_link_names(version->directory, doc);
+        if (r < 0) {
+                versions_drop_current(versions, slot);
+                return r;
+        }
+        *ret_version = version;
+        return 0;
 }
 
-/* FNV-1a. Not of secrets: the table of slots, which holds the result, is shared. */
+int versions_set_doc(Versions *versions, uint32_t slot, TokenDoc *doc, Version **ret_version)
+{
+        return versions_set_token(versions, slot, token_doc_fingerprint(doc), doc, NULL, ret_version);
+}
+
+/* FNV-1a. Not of secrets: the table of nodes, which holds the result, is shared. */
 static uint64_t fingerprint_of(uint64_t start, const char *data, size_t len)
 {
         uint64_t hash = start ^ UINT64_C(0xcbf29ce484222325);
@@ -252,237 +324,97 @@ static int write_url(const TokenDoc *doc, const char *dns_name, Buf *out)
         return out->error;
 }
 
-int tree_set_url(Tree *tree, uint32_t slot, TokenDoc *doc, const char *dns_name, uint64_t due_ns,
-        Version **ret_version)
+int versions_set_url(
+        Versions *versions, uint32_t slot, TokenDoc *doc, const char *dns_name, Version **ret_version)
 {
-        Version *version = NULL;
-        Buf url = BUF_INIT(TREE_URL_MAX);
+        Buf url = BUF_INIT(URL_MAX);
         int r = write_url(doc, dns_name, &url);
         uint64_t fingerprint = fingerprint_of(token_doc_fingerprint(doc), dns_name, strlen(dns_name));
         if (r == 0)
-                r = set_doc(tree, slot, doc, fingerprint, due_ns, &version);
-        if (r != 0) {
-                buf_deinit(&url);
-                return r;
-        }
-        buf_deinit(&version->text);
-        version->text = url;
-        *ret_version = version;
-        return 0;
+                r = versions_set_token(versions, slot, fingerprint, doc, &url, ret_version);
+        buf_deinit(&url);
+        return r;
 }
 
-int tree_set_text(Tree *tree, uint32_t slot, const Buf *text, Version **ret_version)
+int versions_set_text(Versions *versions, uint32_t slot, Buf *text, Version **ret_version)
 {
-        Dir *dir = tree_take_dir(tree, slot);
-        if (!dir)
-                return -ENOMEM;
+        *ret_version = versions_current(versions, slot);
+        if (*ret_version && versions->text_held > TEXT_HELD_MAX)
+                return 0;
         uint64_t fingerprint = fingerprint_of(0, buf_str(text), text->len);
-        Version *version = tree_current(tree, slot);
-        bool is_new = !version || nodes_get(tree->slots, slot)->fingerprint != fingerprint;
-        if (is_new && !(version && tree->text_held > TREE_TEXT_HELD_MAX)) {
-                Buf copy = BUF_INIT(SIZE_MAX / 2);
-                version = buf_append(&copy, buf_str(text), text->len) == 0 ? dir_add_version(dir, fingerprint)
-                                                                           : NULL;
-                if (!version) {
-                        buf_deinit(&copy);
-                        dir_free_if_empty(dir);
-                        return -ENOMEM;
+        const Times now = {clock_wall_ns(), clock_wall_ns()};
+        return versions_set(versions, slot, fingerprint, now, NULL, text, ret_version);
+}
+
+/* What became of that generation's bytes, or that its nodes follow. Generations are compared as serial numbers: they begin
+ * again after the greatest. */
+static bool directory_knows(const Directory *directory, uint32_t generation)
+{
+        if (!directory)
+                return false;
+        for (size_t i = 0; i < FOLLOWED_MAX && i < directory->followed_count; i++)
+                if (directory->followed[i] == generation)
+                        return true;
+        return (int32_t)(generation - directory->known_from) >= 0;
+}
+
+void versions_follow(Versions *versions, Node node)
+{
+        Directory *directory = versions->directories[node.slot];
+        if (directory && !directory_knows(directory, node.generation))
+                directory->followed[directory->followed_count++ % FOLLOWED_MAX] = node.generation;
+}
+
+int versions_show(const Versions *versions, Node node, Version **ret_version)
+{
+        const Slot *slot = nodes_get(versions->nodes, node.slot);
+        const Directory *directory = versions->directories[node.slot];
+        if (!slot)
+                return -ESTALE;
+        if (node.generation != slot->generation) {
+                Version *own = directory ? directory_find(directory, node.generation) : NULL;
+                if (own) {
+                        *ret_version = own;
+                        return 0;
                 }
-                version->text = copy;
-                version->text_wall_ns = clock_wall_ns();
-                version->due_ns = CLOCK_NEVER;
+                if (!directory_knows(directory, node.generation) &&
+                        clock_now_ns() < clock_add_ns(slot->old_valid_until_ns, VERSIONS_GRACE_NS))
+                        return -ESTALE;
         }
-        *ret_version = version;
-        return 0;
+        *ret_version = directory ? directory_current(directory) : NULL;
+        return *ret_version ? 0 : -EAGAIN;
 }
 
-void tree_drop_current(Tree *tree, uint32_t slot)
+void versions_extend(Versions *versions, const Version *version, uint64_t keep_ns)
 {
-        Version *version = tree_current(tree, slot);
-        if (version && version->opens > 0)
-                version->is_dropped = true;
-        if (!version || version->opens > 0)
-                return;
-        Dir *dir = version->dir;
-        version_free(version);
-        dir_free_if_empty(dir);
+        nodes_extend(versions->nodes, version->directory->slot, clock_add_ns(clock_now_ns(), keep_ns));
 }
 
-void tree_drop_names_of(Tree *tree, const char *id)
+uint64_t versions_settled_ns(const Versions *versions, uint32_t slot)
 {
-        size_t len = strlen(id);
-        for (ListLink *link = tree->name_dirs.next, *next; link != &tree->name_dirs; link = next) {
-                next = link->next;
-                uint32_t slot = list_entry(link, Dir, link)->slot;
-                const Version *version = tree_current(tree, slot);
-                size_t version_len;
-                const char *version_id =
-                        version ? token_doc_field(version->doc, TOKEN_ID, &version_len) : NULL;
-                if (version_id && version_len == len && memcmp(version_id, id, len) == 0)
-                        tree_drop_current(tree, slot);
-        }
+        return clock_add_ns(nodes_get(versions->nodes, slot)->old_valid_until_ns, VERSIONS_GRACE_NS);
 }
 
-void tree_forget(Tree *tree)
+void versions_drop_current(Versions *versions, uint32_t slot)
 {
-        for (uint32_t i = SLOT_FIXED_COUNT; i < nodes_end(tree->slots); i++)
-                if (tree->dirs[i])
-                        dir_free(tree->dirs[i]);
-}
-
-static OldNode *dir_find_old(Dir *dir, Node node)
-{
-        for (size_t i = 0; dir && i < dir->old_count; i++)
-                if (dir->old_nodes[i].generation == node.generation && dir->old_nodes[i].field == node.field)
-                        return &dir->old_nodes[i];
-        return NULL;
-}
-
-static uint32_t told_generation(Dir *dir, Node node)
-{
-        const OldNode *old = dir_find_old(dir, node);
-        return old ? old->told : node.generation;
-}
-
-/* Whether the end of a superseded version's grace is waited for: it isn't promised any more, or the end is near. */
-static bool version_is_ending(const Version *version, uint64_t now)
-{
-        return now >= version->due_ns || now >= version->superseded_ns + TREE_GRACE_NS - TREE_QUIET_NS;
-}
-
-uint32_t tree_told_generation(const Tree *tree, Node node)
-{
-        return told_generation(tree->dirs[node.slot], node);
-}
-
-uint32_t tree_followed_generation(const Tree *tree, Node node, uint32_t begun)
-{
-        const OldNode *old = dir_find_old(tree->dirs[node.slot], node);
-        if (!old)
-                return begun == node.generation ? begun : 0;
-        if (begun != old->told)
-                return 0;
-        return old->is_read ? begun : old->before;
-}
-
-TreeTell tree_tell_known(
-        Tree *tree, Node node, uint64_t came_ns, Version **ret_version, uint64_t *ret_until_ns)
-{
-        const OldNode *old = dir_find_old(tree->dirs[node.slot], node);
-        Version *version = old ? tree_find_version(tree, node.slot, old->told) : NULL;
-        *ret_version = version;
+        Version *version = versions_current(versions, slot);
         if (!version)
-                return TREE_LEARN;
-        *ret_until_ns = old->switched_ns + TREE_SETTLE_NS;
-        if (!old->is_read && clock_now_ns() < *ret_until_ns)
-                return TREE_WAIT;
-        return came_ns <= old->told_ns + (old->is_read ? 0 : TREE_RACE_NS) ? TREE_TELL : TREE_LEARN;
-}
-
-TreeTell tree_tell(Tree *tree, Node node, Version **ret_version, uint64_t *ret_until_ns)
-{
-        Version *current = tree_current(tree, node.slot);
-        Version *version = tree_find_version(tree, node.slot, told_generation(tree->dirs[node.slot], node));
-        uint64_t now = clock_now_ns();
-        if (version && version->superseded_ns && now < version->superseded_ns + TREE_GRACE_NS) {
-                *ret_version = version;
-                *ret_until_ns = version->superseded_ns + TREE_GRACE_NS;
-                return version_is_ending(version, now) ? TREE_WAIT : TREE_TELL;
-        }
-        *ret_version = current;
-        return current ? TREE_TELL : TREE_LEARN;
-}
-
-bool tree_was_told(Tree *tree, Node node, uint32_t generation)
-{
-        const OldNode *old = dir_find_old(tree->dirs[node.slot], node);
-        if (old)
-                return old->told == generation;
-        return node.generation == generation ||
-               slot_is_old(nodes_get(tree->slots, node.slot), node.generation);
-}
-
-Version *tree_told(Tree *tree, Node node)
-{
-        OldNode *old = dir_find_old(tree->dirs[node.slot], node);
-        if (old)
-                old->is_read = true;
-        return tree_find_version(tree, node.slot, told_generation(tree->dirs[node.slot], node));
-}
-
-/* Notes in the directory that an old node was told a later version. */
-static int dir_note_old(Dir *dir, Node node, uint32_t told)
-{
-        OldNode *old = dir_find_old(dir, node);
-        if (old) {
-                if (old->told != told) {
-                        old->switched_ns = clock_now_ns();
-                        old->is_read = false;
-                        old->before = old->told;
-                }
-                old->told = told;
-                old->told_ns = clock_now_ns();
-                return 0;
-        }
-        if (dir->old_count == dir->old_capacity) {
-                size_t capacity = dir->old_capacity ? dir->old_capacity * 2 : 4;
-                OldNode *nodes = realloc(dir->old_nodes, capacity * sizeof *nodes);
-                if (!nodes)
-                        return -ENOMEM;
-                dir->old_nodes = nodes;
-                dir->old_capacity = capacity;
-        }
-        uint64_t now = clock_now_ns();
-        dir->old_nodes[dir->old_count++] = (OldNode){
-                .generation = node.generation,
-                .told = told,
-                .before = node.generation,
-                .told_ns = now,
-                .switched_ns = now,
-                .field = node.field,
-        };
-        return 0;
-}
-
-uint64_t tree_note_told(Tree *tree, Node node, Version *version, uint64_t keep_ns)
-{
-        if (version->superseded_ns)
-                keep_ns = 0;
-        if (version->generation != node.generation || dir_find_old(version->dir, node)) {
-                if (dir_note_old(version->dir, node, version->generation) < 0 ||
-                        !nodes_note_old(tree->slots, node.slot, node.generation))
-                        keep_ns = 0;
-        }
-        uint64_t until = clock_add_ns(clock_now_ns(), keep_ns);
-        if (until > version->told_until_ns)
-                version->told_until_ns = until;
-        return keep_ns;
-}
-
-void tree_forget_node(Tree *tree, Node node)
-{
-        Dir *dir = tree->dirs[node.slot];
-        OldNode *old = dir_find_old(dir, node);
-        if (!old)
                 return;
-        *old = dir->old_nodes[--dir->old_count];
-        dir_free_if_empty(dir);
+        Directory *directory = version->directory;
+        version_free(version);
+        directory_free_if_empty(directory);
 }
 
-void version_open(Version *version)
+void versions_drop_token(Versions *versions, const char *id)
 {
-        version->opens++;
-        loop_timer_cancel(&version->drop);
-}
-
-void version_close(Version *version)
-{
-        if (--version->opens > 0)
-                return;
-        if (version->superseded_ns)
-                version_plan_drop(version);
-        else if (version->is_dropped)
-                version_on_drop(&version->drop, version);
+        TokenNames **found = tfind(id, &versions->by_token, compare_ids);
+        TokenNames *names = found ? *found : NULL;
+        for (bool is_last = !names; !is_last;) { /* the tree's node goes with its last name */
+                Directory *directory = list_first(&names->directories, Directory, names_link);
+                is_last = directory->names_link.next == &names->directories;
+                directory_unlink_names(directory);
+                versions_drop_current(versions, directory->slot);
+        }
 }
 
 static const char *doc_bytes(const Version *version, uint8_t field, size_t *ret_len)
@@ -506,7 +438,7 @@ bool version_has_field(const Version *version, uint8_t field)
 }
 
 const char *version_bytes(
-        const Tree *tree, const Version *version, uint8_t field, size_t *ret_len, bool *ret_newline)
+        const Versions *versions, const Version *version, uint8_t field, size_t *ret_len, bool *ret_newline)
 {
         *ret_newline = false;
         if (!version->doc) {
@@ -514,23 +446,14 @@ const char *version_bytes(
                 return buf_str(&version->text);
         }
         const char *data = doc_bytes(version, field, ret_len);
-        *ret_newline = tree->newline && (*ret_len == 0 || data[*ret_len - 1] != '\n');
+        *ret_newline = versions->newline && (*ret_len == 0 || data[*ret_len - 1] != '\n');
         return data;
 }
 
-uint64_t version_size(const Tree *tree, const Version *version, uint8_t field)
+uint64_t version_size(const Versions *versions, const Version *version, uint8_t field)
 {
         size_t len;
         bool newline;
-        (void)version_bytes(tree, version, field, &len, &newline);
+        (void)version_bytes(versions, version, field, &len, &newline);
         return len + newline;
-}
-
-int64_t version_mtime_ns(const Version *version)
-{
-        const int64_t second = (int64_t)NS_PER_S;
-        if (!version->doc)
-                return version->text_wall_ns;
-        int64_t updated = token_doc_updated_wall_ns(version->doc);
-        return updated - updated % second + (int64_t)(version->fingerprint % NS_PER_S);
 }

@@ -1,7 +1,7 @@
-/* The table of directory slots, in memory that outlives a worker.
+/* The table of directory nodes, in memory that outlives a worker.
  *
  * Why: the kernel, and a container's bind mount, hold node ids for as long as they like; a new worker must know what
- * they mean. How: a memfd holds a header and an array of fixed-size slots, each with a checksum. A worker may have
+ * they mean. How: a memfd holds a header and an array of fixed-size nodes, each with a checksum. A worker may have
  * died in the middle of a change, or have been taken over by an attacker, so the next one checks every slot and drops
  * what is damaged: the kernel is then told ESTALE for such a node, and looks its path up anew. Its size is sealed: in
  * one that was cut, the supervisor would die of its next look. The index by key is this process's own, made from the
@@ -20,7 +20,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define NODES_MAGIC UINT64_C(0x34736c6f74736674) /* changes with the layout */
+#define NODES_MAGIC UINT64_C(0x35736c6f74736674) /* changes with the layout */
 #define NODES_CAPACITY (UINT32_C(1) << 18)
 #define NODES_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -65,8 +65,9 @@ static uint32_t slot_check(const Slot *slot)
                 {&slot->kind, sizeof slot->kind},
                 {&slot->fields_looked_up, sizeof slot->fields_looked_up},
                 {&slot->generation, sizeof slot->generation},
-                {slot->old_generations, sizeof slot->old_generations},
                 {&slot->fingerprint, sizeof slot->fingerprint},
+                {&slot->mtime_ns, sizeof slot->mtime_ns},
+                {&slot->ctime_ns, sizeof slot->ctime_ns},
         };
         uint32_t check = 2166136261u;
         for (size_t i = 0; i < ARRAY_LEN(parts); i++)
@@ -80,50 +81,50 @@ static void slot_seal(Slot *slot)
         slot->check = slot_check(slot);
 }
 
-static void set_end(Nodes *slots, uint32_t end)
+static void set_end(Nodes *nodes, uint32_t end)
 {
-        slots->header->end = end;
-        slots->header->end_check = ~end;
+        nodes->header->end = end;
+        nodes->header->end_check = ~end;
 }
 
-static int nodes_map(int fd, Nodes **ret_slots)
+static int nodes_map(int fd, Nodes **ret_nodes)
 {
-        Nodes *slots = calloc(1, sizeof *slots);
-        if (!slots)
+        Nodes *nodes = calloc(1, sizeof *nodes);
+        if (!nodes)
                 return -ENOMEM;
         void *memory = mmap(NULL, table_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (memory == MAP_FAILED) {
                 int r = -errno;
-                free(slots);
+                free(nodes);
                 return r;
         }
-        slots->fd = fd;
-        slots->header = memory;
-        slots->slots = (Slot *)(slots->header + 1);
-        slots->hand = SLOT_FIXED_COUNT;
-        *ret_slots = slots;
+        nodes->fd = fd;
+        nodes->header = memory;
+        nodes->slots = (Slot *)(nodes->header + 1);
+        nodes->hand = SLOT_FIXED_COUNT;
+        *ret_nodes = nodes;
         return 0;
 }
 
-int nodes_new(Nodes **ret_slots)
+int nodes_new(Nodes **ret_nodes)
 {
         int fd CLEANUP(cleanup_close) = memfd_create("tokenfs-slots", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0 || ftruncate(fd, (off_t)table_bytes()) < 0 || fcntl(fd, F_ADD_SEALS, NODES_SEALS) < 0)
                 return -errno;
-        int r = nodes_map(fd, ret_slots);
+        int r = nodes_map(fd, ret_nodes);
         if (r < 0)
                 return r;
         fd = -1;
-        Nodes *slots = *ret_slots;
-        slots->header->magic = NODES_MAGIC;
-        slots->header->slot_size = sizeof(Slot);
-        slots->header->capacity = NODES_CAPACITY;
-        set_end(slots, SLOT_FIXED_COUNT);
-        slots->header->shared.started_wall_ns = clock_wall_ns();
+        Nodes *nodes = *ret_nodes;
+        nodes->header->magic = NODES_MAGIC;
+        nodes->header->slot_size = sizeof(Slot);
+        nodes->header->capacity = NODES_CAPACITY;
+        set_end(nodes, SLOT_FIXED_COUNT);
+        nodes->header->shared.started_wall_ns = clock_wall_ns();
         return 0;
 }
 
-int nodes_adopt(int fd, Nodes **ret_slots)
+int nodes_adopt(int fd, Nodes **ret_nodes)
 {
         struct stat status;
         if (fstat(fd, &status) < 0)
@@ -131,14 +132,14 @@ int nodes_adopt(int fd, Nodes **ret_slots)
         int seals = fcntl(fd, F_GET_SEALS);
         if (status.st_size != (off_t)table_bytes() || seals < 0 || (seals & NODES_SEALS) != NODES_SEALS)
                 return -EINVAL;
-        int r = nodes_map(fd, ret_slots);
+        int r = nodes_map(fd, ret_nodes);
         if (r < 0)
                 return r;
-        const NodesHeader *header = (*ret_slots)->header;
+        const NodesHeader *header = (*ret_nodes)->header;
         if (header->magic != NODES_MAGIC || header->slot_size != sizeof(Slot) ||
                 header->capacity != NODES_CAPACITY) {
-                (*ret_slots)->fd = -1;
-                *ret_slots = nodes_free(*ret_slots);
+                (*ret_nodes)->fd = -1;
+                *ret_nodes = nodes_free(*ret_nodes);
                 return -EINVAL;
         }
         return 0;
@@ -149,25 +150,25 @@ static void index_keeps_nothing(void *slot)
         (void)slot;
 }
 
-Nodes *nodes_free(Nodes *slots)
+Nodes *nodes_free(Nodes *nodes)
 {
-        if (!slots)
+        if (!nodes)
                 return NULL;
-        tdestroy(slots->index, index_keeps_nothing);
-        (void)munmap(slots->header, table_bytes());
-        cleanup_close(&slots->fd);
-        free(slots);
+        tdestroy(nodes->index, index_keeps_nothing);
+        (void)munmap(nodes->header, table_bytes());
+        cleanup_close(&nodes->fd);
+        free(nodes);
         return NULL;
 }
 
-int nodes_fd(const Nodes *slots)
+int nodes_fd(const Nodes *nodes)
 {
-        return slots->fd;
+        return nodes->fd;
 }
 
-NodesShared *nodes_shared(Nodes *slots)
+NodesShared *nodes_shared(Nodes *nodes)
 {
-        return &slots->header->shared;
+        return &nodes->header->shared;
 }
 
 static bool fixed_is_sound(const Slot *slot)
@@ -200,19 +201,36 @@ static void slot_clear(Slot *slot)
         slot->lookups = lookups;
 }
 
-unsigned nodes_repair(Nodes *slots)
+void nodes_index(Nodes *nodes)
+{
+        for (uint32_t i = SLOT_FIXED_COUNT; i < nodes_end(nodes); i++)
+                if (slot_is_sound(&nodes->slots[i]))
+                        (void)tsearch(&nodes->slots[i], &nodes->index, compare_slots);
+}
+
+/* Not in the checksum, since they change with each answer. Too late a time would make old files unreadable. */
+static void slot_bound_times(Slot *slot)
+{
+        uint64_t most = clock_add_ns(clock_now_ns(), NODES_VALID_MAX_NS);
+        if (slot->valid_until_ns > most)
+                slot->valid_until_ns = most;
+        if (slot->old_valid_until_ns > most)
+                slot->old_valid_until_ns = most;
+}
+
+unsigned nodes_repair(Nodes *nodes)
 {
         unsigned dropped = 0;
-        tdestroy(slots->index, index_keeps_nothing);
-        slots->index = NULL;
-        slots->used = 0;
-        slots->nothing_to_reclaim = false;
-        uint32_t end = slots->header->end;
-        if (end < SLOT_FIXED_COUNT || end > NODES_CAPACITY || slots->header->end_check != ~end)
+        tdestroy(nodes->index, index_keeps_nothing);
+        nodes->index = NULL;
+        nodes->used = 0;
+        nodes->nothing_to_reclaim = false;
+        uint32_t end = nodes->header->end;
+        if (end < SLOT_FIXED_COUNT || end > NODES_CAPACITY || nodes->header->end_check != ~end)
                 end = NODES_CAPACITY;
-        set_end(slots, end);
+        set_end(nodes, end);
         for (uint32_t i = 0; i < SLOT_FIXED_COUNT; i++) {
-                Slot *slot = &slots->slots[i];
+                Slot *slot = &nodes->slots[i];
                 if (fixed_is_sound(slot))
                         continue;
                 dropped += slot->kind != SLOT_FREE;
@@ -221,12 +239,13 @@ unsigned nodes_repair(Nodes *slots)
                 slot_seal(slot);
         }
         for (uint32_t i = SLOT_FIXED_COUNT; i < end; i++) {
-                Slot *slot = &slots->slots[i];
+                Slot *slot = &nodes->slots[i];
                 if (slot->kind == SLOT_FREE)
                         continue;
-                Slot **found = slot_is_sound(slot) ? tsearch(slot, &slots->index, compare_slots) : NULL;
+                Slot **found = slot_is_sound(slot) ? tsearch(slot, &nodes->index, compare_slots) : NULL;
                 if (found && *found == slot) {
-                        slots->used++;
+                        nodes->used++;
+                        slot_bound_times(slot);
                         continue;
                 }
                 slot_clear(slot);
@@ -235,52 +254,52 @@ unsigned nodes_repair(Nodes *slots)
         return dropped;
 }
 
-uint32_t nodes_capacity(const Nodes *slots)
+uint32_t nodes_capacity(const Nodes *nodes)
 {
-        (void)slots;
+        (void)nodes;
         return NODES_CAPACITY;
 }
 
-uint32_t nodes_end(const Nodes *slots)
+uint32_t nodes_end(const Nodes *nodes)
 {
-        return slots->header->end < NODES_CAPACITY ? slots->header->end : NODES_CAPACITY;
+        return nodes->header->end < NODES_CAPACITY ? nodes->header->end : NODES_CAPACITY;
 }
 
-uint32_t nodes_used(const Nodes *slots)
+uint32_t nodes_used(const Nodes *nodes)
 {
-        return slots->used;
+        return nodes->used;
 }
 
-const Slot *nodes_get(const Nodes *slots, uint32_t index)
+const Slot *nodes_get(const Nodes *nodes, uint32_t index)
 {
-        if (index >= nodes_end(slots) || slots->slots[index].kind == SLOT_FREE)
+        if (index >= nodes_end(nodes) || nodes->slots[index].kind == SLOT_FREE)
                 return NULL;
-        return &slots->slots[index];
+        return &nodes->slots[index];
 }
 
-int nodes_find(const Nodes *slots, SlotKind kind, const char *key, uint32_t *ret_index)
+int nodes_find(const Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index)
 {
         Slot wanted = {.kind = (uint8_t)kind};
         size_t len = strnlen(key, sizeof wanted.key);
         if (len == sizeof wanted.key)
                 return -ENOENT;
         memcpy(wanted.key, key, len);
-        void *found = tfind(&wanted, &slots->index, compare_slots);
+        void *found = tfind(&wanted, &nodes->index, compare_slots);
         if (!found)
                 return -ENOENT;
-        *ret_index = (uint32_t)(*(Slot **)found - slots->slots);
+        *ret_index = (uint32_t)(*(Slot **)found - nodes->slots);
         return 0;
 }
 
 /* A slot of which the kernel knows nothing, or, if `even_damaged`, one that was dropped in a repair; 0 if there is
  * none. */
-static uint32_t nodes_search(Nodes *slots, bool even_damaged)
+static uint32_t nodes_search(Nodes *nodes, bool even_damaged)
 {
         for (uint32_t tried = 0; tried < NODES_CAPACITY - SLOT_FIXED_COUNT; tried++) {
-                if (slots->hand >= NODES_CAPACITY)
-                        slots->hand = SLOT_FIXED_COUNT;
-                uint32_t index = slots->hand++;
-                const Slot *slot = &slots->slots[index];
+                if (nodes->hand >= NODES_CAPACITY)
+                        nodes->hand = SLOT_FIXED_COUNT;
+                uint32_t index = nodes->hand++;
+                const Slot *slot = &nodes->slots[index];
                 if (slot->lookups == 0 || (even_damaged && slot->kind == SLOT_FREE))
                         return index;
         }
@@ -288,65 +307,78 @@ static uint32_t nodes_search(Nodes *slots, bool even_damaged)
 }
 
 /* Empties a slot for another key; 0 if there is none. */
-static uint32_t nodes_reclaim(Nodes *slots)
+static uint32_t nodes_reclaim(Nodes *nodes)
 {
-        if (slots->nothing_to_reclaim)
+        if (nodes->nothing_to_reclaim)
                 return 0;
-        uint32_t index = nodes_search(slots, false);
+        uint32_t index = nodes_search(nodes, false);
         if (index == 0)
-                index = nodes_search(slots, true);
-        slots->nothing_to_reclaim = index == 0;
+                index = nodes_search(nodes, true);
+        nodes->nothing_to_reclaim = index == 0;
         if (index == 0)
                 return 0;
-        Slot *slot = &slots->slots[index];
+        Slot *slot = &nodes->slots[index];
         if (slot->kind != SLOT_FREE) {
-                tdelete(slot, &slots->index, compare_slots);
-                slots->used--;
+                tdelete(slot, &nodes->index, compare_slots);
+                nodes->used--;
         }
         slot_clear(slot);
         slot->lookups = 0;
         return index;
 }
 
-int nodes_take(Nodes *slots, SlotKind kind, const char *key, uint32_t *ret_index)
+int nodes_take(Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index)
 {
-        if (nodes_find(slots, kind, key, ret_index) == 0)
+        if (nodes_find(nodes, kind, key, ret_index) == 0)
                 return 0;
         size_t len = strnlen(key, TOKEN_ID_MAX + 1);
         if (len > TOKEN_ID_MAX)
                 return -ENAMETOOLONG;
-        uint32_t index = nodes_end(slots);
+        uint32_t index = nodes_end(nodes);
         if (index == NODES_CAPACITY)
-                index = nodes_reclaim(slots);
+                index = nodes_reclaim(nodes);
         if (index == 0)
                 return -ENOSPC;
-        Slot *slot = &slots->slots[index];
+        Slot *slot = &nodes->slots[index];
         slot->kind = (uint8_t)kind;
         memcpy(slot->key, key, len + 1);
-        if (!tsearch(slot, &slots->index, compare_slots)) {
+        if (!tsearch(slot, &nodes->index, compare_slots)) {
                 slot_clear(slot);
                 return -ENOMEM;
         }
         slot_seal(slot);
-        slots->used++;
-        if (index == nodes_end(slots))
-                set_end(slots, index + 1);
+        nodes->used++;
+        if (index == nodes_end(nodes))
+                set_end(nodes, index + 1);
         *ret_index = index;
         return 0;
 }
 
-uint32_t nodes_next_generation(Nodes *slots, uint32_t index, uint64_t fingerprint)
+uint32_t nodes_begin_generation(
+        Nodes *nodes, uint32_t index, uint64_t fingerprint, int64_t mtime_ns, int64_t ctime_ns)
 {
-        Slot *slot = &slots->slots[index];
+        Slot *slot = &nodes->slots[index];
+        if (slot->valid_until_ns > slot->old_valid_until_ns)
+                slot->old_valid_until_ns = slot->valid_until_ns;
+        slot->valid_until_ns = 0;
         slot->generation = generation_after(slot->generation);
         slot->fingerprint = fingerprint;
+        slot->mtime_ns = mtime_ns;
+        slot->ctime_ns = ctime_ns;
         slot_seal(slot);
         return slot->generation;
 }
 
-void nodes_add_lookup(Nodes *slots, uint32_t index, uint8_t field)
+void nodes_extend(Nodes *nodes, uint32_t index, uint64_t until_ns)
 {
-        Slot *slot = &slots->slots[index];
+        Slot *slot = &nodes->slots[index];
+        if (until_ns > slot->valid_until_ns)
+                slot->valid_until_ns = until_ns;
+}
+
+void nodes_add_lookup(Nodes *nodes, uint32_t index, uint8_t field)
+{
+        Slot *slot = &nodes->slots[index];
         if (field >= NODE_FIELD && !(slot->fields_looked_up & 1u << (field - NODE_FIELD))) {
                 slot->fields_looked_up = (uint16_t)(slot->fields_looked_up | 1u << (field - NODE_FIELD));
                 slot_seal(slot);
@@ -355,80 +387,80 @@ void nodes_add_lookup(Nodes *slots, uint32_t index, uint8_t field)
                 slot->lookups++;
 }
 
-void nodes_drop_lookups(Nodes *slots, uint32_t index, uint64_t count)
+void nodes_drop_lookups(Nodes *nodes, uint32_t index, uint64_t count)
 {
-        Slot *slot = &slots->slots[index];
+        Slot *slot = &nodes->slots[index];
         if (slot->lookups == UINT32_MAX)
                 return; /* more than were counted */
         slot->lookups = count < slot->lookups ? slot->lookups - (uint32_t)count : 0;
-        slots->nothing_to_reclaim = slots->nothing_to_reclaim && slot->lookups > 0;
+        nodes->nothing_to_reclaim = nodes->nothing_to_reclaim && slot->lookups > 0;
         if (slot->lookups == 0 && slot->kind != SLOT_FREE) {
                 slot->fields_looked_up = 0;
-                memset(slot->old_generations, 0, sizeof slot->old_generations);
                 slot_seal(slot);
         }
 }
 
-bool slot_is_old(const Slot *slot, uint32_t generation)
+/* The slot of the directory that shows a slot's files. */
+static uint32_t directory_of(const Nodes *nodes, uint32_t index)
 {
-        for (size_t i = 0; i < SLOT_OLD_MAX; i++)
-                if (generation && slot->old_generations[i] == generation)
-                        return true;
-        return false;
+        const Slot *slot = &nodes->slots[index];
+        uint32_t directory = index;
+        if (slot->kind == SLOT_TOKEN_URL || slot->kind == SLOT_NAME_URL)
+                (void)nodes_find(
+                        nodes, slot->kind == SLOT_NAME_URL ? SLOT_NAME : SLOT_TOKEN, slot->key, &directory);
+        return directory;
 }
 
-bool nodes_note_old(Nodes *slots, uint32_t index, uint32_t generation)
+/* Older generations than this many are long past the times of their attributes, where the kernel still has them. */
+#define GENERATIONS_MAX 8
+
+/* The files of the current generation, and of older ones whose attributes the kernel may use. */
+static void visit_files(const Nodes *nodes, uint32_t index, NodesVisitor *visitor, void *userdata)
 {
-        Slot *slot = &slots->slots[index];
-        for (size_t i = 0; i < SLOT_OLD_MAX; i++) {
-                if (slot->old_generations[i] == generation)
-                        return true;
-                if (slot->old_generations[i] == 0) {
-                        slot->old_generations[i] = generation;
-                        slot_seal(slot);
-                        return true;
-                }
-        }
-        return false;
+        const Slot *slot = &nodes->slots[index];
+        uint32_t count = clock_now_ns() < slot->old_valid_until_ns ? GENERATIONS_MAX : 1;
+        for (uint32_t k = 0; k < count && k < slot->generation; k++)
+                for (unsigned field = NODE_FIELD; field < NODE_KIND_COUNT; field++)
+                        if (slot->fields_looked_up & 1u << (field - NODE_FIELD))
+                                visitor((Node){index, slot->generation - k, (uint8_t)field},
+                                        directory_of(nodes, index), userdata);
 }
 
-static void visit_files(
-        const Slot *slot, uint32_t index, uint32_t generation, NodesVisitor *visitor, void *userdata)
+/* What was valid until `seen_ns` is void now. Where more was given meanwhile, that stays. */
+static void void_validity(uint64_t *until_ns, uint64_t seen_ns)
 {
-        for (unsigned field = NODE_FIELD; field < NODE_KIND_COUNT; field++)
-                if (slot->fields_looked_up & 1u << (field - NODE_FIELD))
-                        visitor(node_id((Node){index, generation, (uint8_t)field}), userdata);
+        uint64_t now = clock_now_ns();
+        if (seen_ns > now)
+                (void)__atomic_compare_exchange_n(
+                        until_ns, &seen_ns, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
-void nodes_visit_nodes(const Nodes *slots, NodesVisitor *visitor, void *userdata)
+static void invalidate_slot(Nodes *nodes, uint32_t index, NodesVisitor *visitor, void *userdata)
 {
-        for (uint32_t i = 0; i < nodes_end(slots); i++) {
-                const Slot *slot = &slots->slots[i];
+        Slot *slot = &nodes->slots[index];
+        uint64_t valid_until_ns = slot->valid_until_ns, old_valid_until_ns = slot->old_valid_until_ns;
+        visit_files(nodes, index, visitor, userdata);
+        void_validity(&slot->valid_until_ns, valid_until_ns);
+        void_validity(&slot->old_valid_until_ns, old_valid_until_ns);
+}
+
+void nodes_invalidate(Nodes *nodes, NodesVisitor *visitor, void *userdata)
+{
+        for (uint32_t i = 0; i < nodes_end(nodes); i++) {
+                const Slot *slot = &nodes->slots[i];
                 if (i >= SLOT_FIXED_COUNT && (slot->kind == SLOT_FREE || slot->lookups == 0))
                         continue;
                 if (i != SLOT_STATUS && i != SLOT_METRICS)
-                        visitor(node_directory(i), userdata);
-                visit_files(slot, i, slot->generation, visitor, userdata);
-                for (size_t k = 0; k < SLOT_OLD_MAX; k++)
-                        if (slot->old_generations[k])
-                                visit_files(slot, i, slot->old_generations[k], visitor, userdata);
+                        visitor((Node){i, 0, NODE_DIRECTORY}, i, userdata);
+                invalidate_slot(nodes, i, visitor, userdata);
         }
 }
 
-/* The kernel may hold files of generations that were followed by others before it was told. */
-#define LATELY 8
-
-void nodes_visit_name(const Nodes *slots, const char *name, NodesVisitor *visitor, void *userdata)
+void nodes_invalidate_name(Nodes *nodes, const char *name, NodesVisitor *visitor, void *userdata)
 {
-        for (uint32_t i = SLOT_FIXED_COUNT; i < nodes_end(slots); i++) {
-                const Slot *slot = &slots->slots[i];
-                if (!slot_kind_is_name((SlotKind)slot->kind) ||
-                        strncmp(slot->key, name, sizeof slot->key) != 0)
-                        continue;
-                for (uint32_t k = 0; k < LATELY && k < slot->generation; k++)
-                        visit_files(slot, i, slot->generation - k, visitor, userdata);
-                for (size_t k = 0; k < SLOT_OLD_MAX; k++)
-                        if (slot->old_generations[k])
-                                visit_files(slot, i, slot->old_generations[k], visitor, userdata);
-        }
+        static const SlotKind kinds[] = {SLOT_NAME, SLOT_NAME_URL};
+        uint32_t index;
+        for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+                if (nodes_find(nodes, kinds[i], name, &index) == 0)
+                        invalidate_slot(nodes, index, visitor, userdata);
 }

@@ -457,3 +457,9 @@ int session_invalidate(Session *session, uint64_t node_id)
         int r = fuse_lowlevel_notify_inval_inode(session->fuse, node_id, -1, 0);
         return r == -ENOENT ? 0 : r;
 }
+
+int session_invalidate_entry(Session *session, uint64_t directory_id, const char *name)
+{
+        int r = fuse_lowlevel_notify_inval_entry(session->fuse, directory_id, name, strlen(name));
+        return r == -ENOENT ? 0 : r;
+}

@@ -38,7 +38,7 @@
 static void make_kernel_forget(const Hook *hook, const char *name)
 {
         pid_t pid = 0;
-        if (notify_start_name(hook->mount->session, hook->mount->slots, name, &pid) < 0)
+        if (notify_start(hook->mount->session, hook->mount->slots, name, &pid) < 0)
                 return;
         int fd CLEANUP(cleanup_close) = pidfd_get(pid);
         struct pollfd ended = {.fd = fd, .events = POLLIN};

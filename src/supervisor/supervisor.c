@@ -114,7 +114,7 @@ static void notify_kernel(Supervisor *supervisor)
         if (supervisor->notifier)
                 (void)kill(supervisor->notifier, SIGKILL);
         supervisor->notifier = 0;
-        int r = notify_start(supervisor->mount.session, supervisor->mount.slots, &supervisor->notifier);
+        int r = notify_start(supervisor->mount.session, supervisor->mount.slots, NULL, &supervisor->notifier);
         if (r < 0)
                 log_error("can't tell the kernel to forget: %s: trying again", strerror(-r));
         timers_set(&supervisor->timers, TIMER_NOTIFIER, r < 0 ? NO_PROCESS_NS : NOTIFIER_NS);

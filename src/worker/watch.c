@@ -19,7 +19,8 @@
 #include "tokenfs/base/log.h"
 #include "tokenfs/cache/resolve.h"
 
-#define SETTLE_NS (FS_GRACE_NS + NS_PER_S / 10)
+/* Timers of the same time run in any order. */
+#define SETTLE_SLACK_NS (10 * NS_PER_MS)
 /* Not more often than this, whatever the ttl. */
 #define CHECK_MIN_NS NS_PER_S
 #define RETRY_NS (5 * NS_PER_S)
@@ -104,8 +105,8 @@ static void item_report(const Item *item)
                 (void)send(item->watch->settings.line, &report, sizeof report, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* Takes in what the name means now. True: the files are being changed, look again when that is done. */
-static bool item_learn(Item *item, const TokenAnswer *token)
+/* Takes in what the name means now. Returns from when on all of its files are those of that token. */
+static uint64_t item_learn(Item *item, const TokenAnswer *token)
 {
         TokenItem now = {0};
         if (token->doc)
@@ -113,9 +114,7 @@ static bool item_learn(Item *item, const TokenAnswer *token)
         bool is_change = item->is_known && strcmp(item->id, now.id) != 0;
         memcpy(item->id, now.id, sizeof item->id);
         item->is_known = true;
-        if (is_change && token->doc)
-                fs_set_name(item->watch->settings.fs, item->name, token->doc, token->due_ns);
-        return is_change;
+        return is_change && token->doc ? fs_set_name(item->watch->settings.fs, item->name, token->doc) : 0;
 }
 
 static void item_check(Item *item)
@@ -133,8 +132,9 @@ static void item_check(Item *item)
                 item_plan(item, RETRY_NS);
                 return;
         }
-        if (*item->name && item_learn(item, &token)) {
-                item_plan(item, SETTLE_NS);
+        uint64_t settled_ns = *item->name ? item_learn(item, &token) : 0, now_ns = clock_now_ns();
+        if (settled_ns > now_ns) {
+                item_plan(item, settled_ns - now_ns + SETTLE_SLACK_NS);
                 return;
         }
         if (*item->name)

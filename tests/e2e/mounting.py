@@ -161,6 +161,7 @@ class Mount:
         self.may_restart = False
         self.may_fail = False
         self._binds = []
+        self._looked = {}       # service file -> when it was looked at
         self.environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": self.home, "LC_ALL": "C.UTF-8",
                         "AWS_EC2_METADATA_DISABLED": "true", **resolver.environ(), **(environ or {})}
         self.environ = {name: value for name, value in self.environ.items() if value is not None}
@@ -325,14 +326,21 @@ class Mount:
 
     # What it says of itself
 
+    def service(self, name):
+        """A service file as it is now: they are snapshots, made once a second at most."""
+        time.sleep(max(0, self._looked.get(name, 0) + 1.01 - time.monotonic()))
+        text = self.text(name)
+        self._looked[name] = time.monotonic()
+        return text
+
     def status(self):
         """.service_status"""
-        return self.json(".service_status")
+        return json.loads(self.service(".service_status"))
 
     def metrics(self):
         """.service_metrics: {name: [(labels, value)]}"""
         found = {}
-        for family in text_string_to_metric_families(self.text(".service_metrics")):
+        for family in text_string_to_metric_families(self.service(".service_metrics")):
             for sample in family.samples:
                 found.setdefault(sample.name, []).append((sample.labels, sample.value))
         return found

@@ -9,7 +9,7 @@ import stat
 import time
 
 import pytest
-from mounting import CONTROL, FIELDS, bounded, error_of, read_file
+from mounting import CONTROL, FIELDS, bounded, error_of, kill, read_file, until
 
 pytestmark = pytest.mark.core
 NOBODY = 65534
@@ -72,33 +72,86 @@ def test_optional_fields_have_no_file(mount, resolver):
     assert fs.json(token["id"], ".json") == token
 
 
-def test_times_are_updated_at(mount, resolver):
-    """mtime (and ctime) is updatedAt; what doesn't change keeps mtime and inode."""
+def test_times_of_unchanged_bytes(mount, resolver):
+    """mtime is updatedAt, ctime when the mount first held the bytes; what doesn't change keeps both, and its inode."""
     token = resolver.add_token(name="old", created_at="2024-02-29T12:34:56.789Z", updated_at="2025-01-02T03:04:05Z")
+    before_ns = time.time_ns()
     fs = mount(ttl=1)
+    fs.may_restart = True
+
+    def kill_worker():
+        old = fs.worker
+        kill(old)
+        until(lambda: fs.worker not in (None, old), "the next worker")
+
     first = fs.stat(token["id"], "value")
     assert first.st_mtime_ns // 10**9 == wall_ns(token["updatedAt"]) // 10**9
+    assert before_ns <= first.st_ctime_ns <= time.time_ns()
     assert fs.stat(token["id"]).st_mtime_ns // 10**9 == wall_ns(token["updatedAt"]) // 10**9
-    for _ in range(2):
-        fs.forget()
+    for change in (fs.forget, kill_worker, fs.forget):
+        change()
         again = fs.stat(token["id"], "value")
         assert fs.text(token["id"], "value") == token["value"]
-        assert (again.st_mtime_ns, again.st_ino, again.st_size) == (first.st_mtime_ns, first.st_ino, first.st_size)
+        assert (again.st_mtime_ns, again.st_ctime_ns, again.st_ino, again.st_size) == \
+            (first.st_mtime_ns, first.st_ctime_ns, first.st_ino, first.st_size)
     assert resolver.count("GetAccessToken") >= 2
 
 
-def test_changed_bytes_change_mtime(mount, resolver, token):
-    """Even if updatedAt does not move: whoever compares size and mtime (rsync, make) must see it."""
+def test_changed_bytes_are_newer(mount, resolver, token):
+    """Whatever updatedAt says: make, cp -u, rsync -u, find -newer and test -nt must see a change that the mount saw."""
     fs = mount()
     seen = None
     for value in ("A" * 40, "B" * 40, "C" * 40, "A" * 40):
+        before_ns = time.time_ns()
         resolver.update_token(token["id"], value=value, updatedAt=token["updatedAt"])
         fs.forget()
         assert fs.text(token["id"], "value") == value
         info = fs.stat(token["id"], "value")
-        assert info.st_mtime_ns // 10**9 == wall_ns(token["updatedAt"]) // 10**9
-        assert info.st_mtime_ns != seen
-        seen = info.st_mtime_ns
+        if seen is None:
+            assert info.st_mtime_ns // 10**9 == wall_ns(token["updatedAt"]) // 10**9
+        else:
+            assert before_ns <= info.st_mtime_ns <= time.time_ns() and info.st_mtime_ns > seen.st_mtime_ns
+            assert info.st_ctime_ns > seen.st_ctime_ns
+        seen = info
+
+
+def test_updated_later_than_seen(mount, resolver, token):
+    """A clock that is behind the API's: updatedAt is the later time."""
+    fs = mount()
+    assert fs.text(token["id"], "value") == token["value"]
+    later = "2099-01-02T03:04:05Z"
+    resolver.update_token(token["id"], value="changed", updatedAt=later)
+    fs.forget()
+    assert fs.text(token["id"], "value") == "changed"
+    assert fs.stat(token["id"], "value").st_mtime_ns // 10**9 == wall_ns(later) // 10**9
+
+
+def test_name_that_falls_back_is_newer(mount, resolver, directory):
+    """A copy that was made of the newer token is older than the name's file, once that is the older token's again."""
+    old = resolver.add_token(name="web", value="the old one", created_at="2024-01-01T00:00:00Z",
+                             updated_at="2024-01-01T00:00:00Z")
+    new = resolver.add_token(name="web", value="the new one", created_at="2025-01-01T00:00:00Z",
+                             updated_at="2025-01-01T00:00:00Z")
+    fs = mount(ttl=1)
+    copy = directory / "copy"
+    path = fs.at(".by_name", "web", "value")
+
+    def update():
+        # It fails if the file is replaced between its stat and its open, as it does on any filesystem.
+        fs.run("cp", "-u", "--preserve=timestamps", path, str(copy), check=False)
+        return copy.read_text()
+
+    assert update() == new["value"]
+    resolver.delete_token(new["id"])
+    until(lambda: update() == old["value"], "the older token")
+    until(lambda: fs.stat(".by_name", "web").st_mtime_ns > wall_ns(new["updatedAt"]) + 10**9, "the directory's time")
+
+
+def test_long_names(mount):
+    """What can't be the name of a file is said to be too long, as other filesystems do."""
+    fs = mount()
+    assert fs.read_error("a" * 255, "value") == "ENOENT"
+    assert fs.read_error("a" * 256, "value") == "ENAMETOOLONG"
 
 
 def test_modes_and_owners(mount, token):

@@ -35,8 +35,8 @@ SLACK = 0.7
 RECOVERY = 5 + 1
 # Errors other than "no such token" are remembered for a second, so that a loop of readers is no storm of calls.
 HOLD = 1
-# An old file, once superseded, keeps telling its version for a second (whoever opened it reads it whole).
-GRACE = 1
+# A file that is bound by itself shows its version this much longer (a read that has begun ends whole).
+GRACE = 5
 API_ERRORS = {"EREMOTEIO", "EBUSY", "EHOSTUNREACH", "EBADMSG", "ETIMEDOUT"}
 EFFECTS = [("status", {"status": 500}), ("status", {"status": 503}), ("throttle", {}), ("reset", {}), ("close", {}),
            ("malformed", {})]

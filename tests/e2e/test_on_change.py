@@ -173,7 +173,7 @@ while not os.path.exists("{directory}/go"): time.sleep(0.05)
     for _ in range(3):
         ids.append(resolver.rotate_token(ids[-1])["id"])
         until(lambda: fs.text(".by_name", "web", "id") == ids[-1], "the change")
-        time.sleep(2.5)
+    time.sleep(8)       # the grace of a file that is bound by itself, and some checks
     assert len(command.runs()) == 1
     (directory / "go").touch()
     runs = command.wait(2)

@@ -1,5 +1,6 @@
 """A program that reads until the end of the file, in several reads, is given one version whole, whatever changes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,9 +8,11 @@ import time
 
 import pytest
 from hammer import value_of
-from mounting import until
+from mounting import HANG, until
 
-READER = os.path.join(os.path.dirname(__file__), "whole_reader.py")
+HERE = os.path.dirname(__file__)
+READER = os.path.join(HERE, "whole_reader.py")
+THREADS = 32
 
 
 @pytest.mark.parametrize("way", ["path", "name", "bind"])
@@ -36,3 +39,60 @@ def test_reads_until_the_end(mount, resolver, directory, way):
     print(*lines, sep="\n")
     assert not [line for line in lines if not line.startswith("whole ")], lines
     assert len(lines) > 2, "it saw the token change"
+
+
+@pytest.fixture(scope="module")
+def saturate(tmp_path_factory):
+    """The program that reads without a pause."""
+    program = tmp_path_factory.mktemp("saturate") / "saturate"
+    subprocess.run(["cc", "-O2", "-pthread", "-D_GNU_SOURCE", "-o", program, os.path.join(HERE, "saturate.c")],
+                   check=True, timeout=HANG)
+    return program
+
+
+def saturated(program, paths, change, seconds):
+    """What readers without a pause saw while `change` was called every second and a bit."""
+    reader = subprocess.Popen([program, str(THREADS), *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(1.3)
+            change()
+        found = json.loads(reader.communicate(timeout=HANG)[0])
+    finally:
+        reader.kill()
+        reader.wait(HANG)
+    print(paths, found)
+    return found
+
+
+@pytest.mark.parametrize("way, ttl", [("path", 1), ("path", 0), ("name", 1), ("directory", 1)])
+def test_saturating_readers(mount, resolver, directory, saturate, way, ttl):
+    """32 threads that read to the end without a pause, over changes of length: by path and by directory bind all whole."""
+    id = resolver.add_token(name="web", value=value_of(0))["id"]
+    fs = mount(ttl=ttl)
+    place = directory / "place"
+    place.mkdir()
+    path = {"path": lambda: fs.at(id, "value"), "name": lambda: fs.at(".by_name", "web", "value"),
+            "directory": lambda: os.path.join(fs.bind(id, place), "value")}[way]()
+    numbers = iter(range(1, 1000))
+    found = saturated(saturate, [path], lambda: resolver.update_token(id, value=value_of(next(numbers))), 7)
+    assert found["wrong"] == 0 and found["errors"] == 0, found
+    assert found["versions"] > 2 and found["reads"] > 1000, found
+
+
+def test_saturating_readers_of_a_bound_file(mount, resolver, directory, saturate):
+    """A file that is bound by itself behaves, at the instant of a change, as one that is overwritten in place: few reads are
+    wrong, and each is put right by the next."""
+    id = resolver.add_token(name="web", value=value_of(0))["id"]
+    target = directory / "file"
+    target.touch()
+    fs = mount(ttl=1)
+    path = fs.bind(f"{id}/value", target)
+    numbers = iter(range(1, 1000))
+    found = saturated(saturate, [path], lambda: resolver.update_token(id, value=value_of(next(numbers))), 16)
+    assert found["longest_run"] <= 1 and found["errors"] == 0, found
+    assert found["wrong"] <= 0.001 * found["reads"], found
+    assert found["versions"] > 4 and found["reads"] > 1000, found
+    last = next(numbers) - 1
+    until(lambda: open(path, encoding="ascii").read() == value_of(last), "the last version")

@@ -33,8 +33,8 @@ static void check_name(const char *text)
         }
         if (name_encode(text, encoded) == 0)
                 require(name_decode(encoded, name) == 0 && strcmp(name, text) == 0);
-        uint8_t field = field_from_file_name(text);
-        require(field == 0 || strcmp(field_file_name(field), text) == 0);
+        uint8_t field = node_field_of(text);
+        require(field == 0 || strcmp(node_file_name(field), text) == 0);
         if (token_id_is_valid(text))
                 require(strlen(text) <= TOKEN_ID_MAX && !strchr(text, '/') && !strchr(text, '_') &&
                         strcmp(text, ".") != 0 && strcmp(text, "..") != 0);
@@ -44,7 +44,7 @@ static void check_node(uint64_t id)
 {
         Node node = node_from_id(id);
         require(node_id(node) == id);
-        (void)field_file_name(node.field);
+        (void)node_file_name(node.field);
         (void)field_is_secret(node.field);
 }
 
@@ -64,10 +64,9 @@ static Nodes *table(uint8_t **ret_bytes)
         return slots;
 }
 
-static void visit(uint64_t id, void *userdata)
+static void visit(Node node, uint32_t directory, void *userdata)
 {
-        Node node = node_from_id(id);
-        require(node.slot < nodes_capacity(userdata));
+        require(node.slot < nodes_capacity(userdata) && directory < nodes_capacity(userdata));
 }
 
 /* Noise over a table in use: a look-up finds what it was asked for, and no key stands twice. */
@@ -81,7 +80,7 @@ static void check_table(const uint8_t *noise, size_t size, bool with_header)
         for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
                 require(nodes_take(slots, i % 2 ? SLOT_NAME : SLOT_TOKEN, keys[i], &index) == 0);
                 nodes_add_lookup(slots, index, NODE_FIELD + 1);
-                (void)nodes_next_generation(slots, index, i + 1);
+                (void)nodes_begin_generation(slots, index, i + 1, 1, 1);
         }
         for (size_t i = 0; i + 3 <= size; i += 3) /* where (2 bytes), and what */
                 bytes[(noise[i] | noise[i + 1] << 8) % 2048 + (with_header ? 0 : HEADER_BYTES)] ^=
@@ -101,7 +100,7 @@ static void check_table(const uint8_t *noise, size_t size, bool with_header)
                 int r = nodes_take(slots, i % 2 ? SLOT_NAME : SLOT_TOKEN, keys[i], &index);
                 require(r == 0 ? strcmp(nodes_get(slots, index)->key, keys[i]) == 0 : r < 0);
         }
-        nodes_visit_nodes(slots, visit, slots);
+        nodes_invalidate(slots, visit, slots);
 }
 
 static void check_handover(const char *text)

@@ -330,58 +330,61 @@ static bool scenario_names(void)
         return r == 0;
 }
 
-static int use_tree(Tree *tree)
+static int use_versions(Versions *versions)
 {
         uint32_t slot, name, url;
-        Version *versions[3];
-        int r = tree_take_slot(tree, SLOT_TOKEN, "at-1", &slot);
+        Version *set[3];
+        int r = nodes_take(versions->nodes, SLOT_TOKEN, "at-1", &slot);
         if (r == 0)
-                r = tree_take_slot(tree, SLOT_NAME, "web", &name);
-        if (r == 0)
-                r = tree_set_doc(tree, name, docs[0], CLOCK_NEVER, &versions[0]);
-        if (r == 0)
-                r = tree_take_slot(tree, SLOT_TOKEN_URL, "at-1", &url);
+                r = nodes_take(versions->nodes, SLOT_NAME, "web", &name);
         for (int i = 0; i < 2 && r == 0; i++)
-                r = tree_set_url(tree, url, docs[i], "a.example", CLOCK_NEVER, &versions[i]);
+                r = versions_set_doc(versions, name, docs[i], &set[i]);
+        if (r == 0)
+                r = nodes_take(versions->nodes, SLOT_TOKEN_URL, "at-1", &url);
         for (int i = 0; i < 2 && r == 0; i++)
-                r = tree_set_doc(tree, slot, docs[i], CLOCK_NEVER, &versions[i]);
+                r = versions_set_url(versions, url, docs[i], "a.example", &set[i]);
+        for (int i = 0; i < 2 && r == 0; i++) {
+                r = versions_set_doc(versions, slot, docs[i], &set[i]);
+                if (r == 0)
+                        versions_extend(versions, set[i], NS_PER_S);
+        }
         if (r < 0)
                 return r;
-        /* The one before may be gone for want of a timer; it is then not told any more. */
-        Node node = {slot, versions[1]->generation - 1, NODE_JSON};
-        assert_ptr_equal(tree_current(tree, slot), versions[1]);
-        clock_advance_fake(NS_PER_S);
-        (void)tree_note_told(tree, node, versions[1], NS_PER_S);
-        if (tree_told(tree, node) != versions[1])
-                r = -ENOMEM;
+        /* The one before may be gone for want of a timer; nothing else is shown in its place. */
+        Version *shown;
+        Node node = {slot, set[1]->generation - 1, NODE_JSON};
+        assert_ptr_equal(versions_current(versions, slot), set[1]);
+        r = versions_show(versions, node, &shown);
+        assert_true(r == -ESTALE || (r == 0 && shown == set[0]));
         Buf text = BUF_INIT(100);
-        if (buf_append_str(&text, "status") < 0 || tree_set_text(tree, SLOT_STATUS, &text, &versions[2]) < 0)
+        if (buf_append_str(&text, "status") < 0 ||
+                versions_set_text(versions, SLOT_STATUS, &text, &set[2]) < 0)
                 r = -ENOMEM;
         buf_deinit(&text);
-        tree_drop_names_of(tree, "at-1");
+        versions_drop_token(versions, "at-1");
         clock_advance_fake(60 * NS_PER_S);
-        (void)loop_turn(tree->loop, 0);
+        (void)loop_turn(versions->loop, 0);
         return r;
 }
 
-static bool scenario_tree(void)
+static bool scenario_versions(void)
 {
         Loop *loop = NULL;
         Nodes *slots = NULL;
-        Tree tree = {0};
+        Versions versions = {0};
         clock_set_fake(FAKE_NOW_NS, FAKE_WALL_NS);
         int r = loop_new(&loop);
         if (r == 0)
                 r = nodes_new(&slots);
         if (r == 0) {
                 (void)nodes_repair(slots);
-                r = tree_init(&tree, loop, slots, false);
+                r = versions_init(&versions, loop, slots, false);
         }
         if (r == 0) {
-                r = use_tree(&tree);
+                r = use_versions(&versions);
                 (void)nodes_repair(slots);
         }
-        tree_deinit(&tree);
+        versions_deinit(&versions);
         slots = nodes_free(slots);
         loop = loop_free(loop);
         clock_unset_fake();
@@ -442,10 +445,10 @@ static void test_names(void **state)
         alloc_failure_run(scenario_names);
 }
 
-static void test_tree(void **state)
+static void test_versions(void **state)
 {
         (void)state;
-        alloc_failure_run(scenario_tree);
+        alloc_failure_run(scenario_versions);
 }
 
 static void write_file(char *path, const char *text)
@@ -503,7 +506,7 @@ int main(void)
                 cmocka_unit_test(test_credentials),
                 cmocka_unit_test(test_cache),
                 cmocka_unit_test(test_names),
-                cmocka_unit_test(test_tree),
+                cmocka_unit_test(test_versions),
         };
         return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -156,18 +156,18 @@ static void test_file_names(void **state)
 {
         (void)state;
         for (uint8_t field = 0; field < UINT8_MAX; field++) {
-                const char *name = field_file_name(field);
+                const char *name = node_file_name(field);
                 assert_int_equal(
                         name != NULL, (field >= NODE_FIELD && field <= NODE_JSON) || field == NODE_DOH_URL);
                 if (name)
-                        assert_int_equal(field_from_file_name(name), field);
+                        assert_int_equal(node_field_of(name), field);
         }
-        assert_int_equal(field_from_file_name(".json"), NODE_JSON);
-        assert_int_equal(field_from_file_name(".doh_url"), NODE_DOH_URL);
-        assert_int_equal(field_from_file_name("value"), NODE_FIELD + TOKEN_VALUE);
+        assert_int_equal(node_field_of(".json"), NODE_JSON);
+        assert_int_equal(node_field_of(".doh_url"), NODE_DOH_URL);
+        assert_int_equal(node_field_of("value"), NODE_FIELD + TOKEN_VALUE);
         static const char *const none[] = {"", "Value", "values", "json", ".jsonx", "."};
         for (size_t i = 0; i < ARRAY_LEN(none); i++)
-                assert_int_equal(field_from_file_name(none[i]), 0);
+                assert_int_equal(node_field_of(none[i]), 0);
 }
 
 int main(void)

@@ -16,7 +16,10 @@ typedef struct Fs Fs;
 /* The handlers, for the session that is to be served (SessionSettings). */
 extern const struct fuse_lowlevel_ops fs_operations;
 
-/* Writes the text of a service file; must not touch the network. */
+/* Writes the text of a service file: at most FS_SERVICE_MAX bytes, in some milliseconds, without the network, since every
+ * reader waits. Called once in FS_SERVICE_NS at most, however many read; all of them get that text. */
+#define FS_SERVICE_MAX ((size_t)1024 * 1024)
+#define FS_SERVICE_NS NS_PER_S
 typedef void FsServiceWriter(Buf *out, void *userdata);
 
 typedef struct FsSettings {
@@ -37,13 +40,12 @@ int fs_new(const FsSettings *settings, Fs **ret_fs);
 /* Requests still waiting are answered with EINTR if `answer_waiting`, else left for the next worker. Returns NULL. */
 Fs *fs_free(Fs *fs, bool answer_waiting);
 
-/* SIGHUP: superseded versions are told no longer; cache and listing are forgotten by the caller. */
-void fs_forget(Fs *fs);
-
-/* A name means another token: its files are those of `doc` from now on (promised until `due_ns`), for those too who
- * have them open, once the time of grace has passed. Does nothing if nobody was told of the name's files. */
-#define FS_GRACE_NS NS_PER_S
-void fs_set_name(Fs *fs, const char *name, TokenDoc *doc, uint64_t due_ns);
+/* How long a file that is bound by itself, or held open, may show the version before, when the kernel may no longer use
+ * what it was given of that. */
+#define VERSIONS_GRACE_NS (5 * NS_PER_S)
+/* A name means another token: its files are those of `doc` from now on. Returns from when on (clock_now_ns) they are so for
+ * each node that the kernel may hold. Nothing changes where the kernel holds none. */
+uint64_t fs_set_name(Fs *fs, const char *name, TokenDoc *doc);
 
 #define FS_ERRNO_MAX 134
 typedef struct FsCounters {

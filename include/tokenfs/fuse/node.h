@@ -48,3 +48,8 @@ static inline bool node_is_file(Node node)
 {
         return node.field >= NODE_FIELD && node.field < NODE_KIND_COUNT;
 }
+
+/* The name of a file in a token's directory, by its field; NULL: it isn't one. */
+const char *node_file_name(uint8_t field);
+/* The field of such a name; 0: there is none. */
+uint8_t node_field_of(const char *file_name);

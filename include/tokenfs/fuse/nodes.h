@@ -6,29 +6,34 @@
 #include <stdint.h>
 
 #include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/clock.h"
 #include "tokenfs/fuse/node.h"
 
 typedef struct Nodes Nodes;
 
 /* Makes a table (a memfd of fixed size, close-on-exec). 0 or a negative errno. */
-int nodes_new(Nodes **ret_slots);
+int nodes_new(Nodes **ret_nodes);
 /* Maps the table of `fd` (taken over on success). -EINVAL if it is none, of another layout, or could be cut. */
-int nodes_adopt(int fd, Nodes **ret_slots);
+int nodes_adopt(int fd, Nodes **ret_nodes);
 /* Unmaps; the memory lives on while another process has it. Returns NULL. */
-Nodes *nodes_free(Nodes *slots);
+Nodes *nodes_free(Nodes *nodes);
 CLEANUP_DEFINE(Nodes *, nodes_free);
-int nodes_fd(const Nodes *slots);
+int nodes_fd(const Nodes *nodes);
 
 /* Checks every slot, dropping those that are damaged (a worker may have died in the middle of a change, or been taken
  * over): never trusted, never fatal. Returns how many were dropped. A worker calls it before it serves. */
-unsigned nodes_repair(Nodes *slots);
+unsigned nodes_repair(Nodes *nodes);
 
-/* Calls the visitor with the node id of each file that the kernel may hold (for invalidation). */
-typedef void NodesVisitor(uint64_t node_id, void *userdata);
-void nodes_visit_nodes(const Nodes *slots, NodesVisitor *visitor, void *userdata);
+/* Prepares for nodes_find in a process that takes no slots: damaged ones are left out. */
+void nodes_index(Nodes *nodes);
 
-/* The same for the files of a name alone, those that it had lately as well. */
-void nodes_visit_name(const Nodes *slots, const char *name, NodesVisitor *visitor, void *userdata);
+/* Calls the visitor, which invalidates it, with each node that the kernel may hold; then the kernel may use nothing that
+ * it was given of it before. `directory` is the slot of the directory itself, or of the one that shows the file. */
+typedef void NodesVisitor(Node node, uint32_t directory, void *userdata);
+void nodes_invalidate(Nodes *nodes, NodesVisitor *visitor, void *userdata);
+
+/* The same for the files of a name alone. */
+void nodes_invalidate_name(Nodes *nodes, const char *name, NodesVisitor *visitor, void *userdata);
 
 #define NODES_TAKEN_MAX 1024
 
@@ -42,7 +47,7 @@ typedef struct NodesShared {
         uint32_t crash_loop; /* 1 while restarts back off */
         uint64_t taken[NODES_TAKEN_MAX]; /* requests under way: fuse/inflight.h */
 } NodesShared;
-NodesShared *nodes_shared(Nodes *slots);
+NodesShared *nodes_shared(Nodes *nodes);
 
 /* One slot, as the filesystem needs it. */
 
@@ -61,7 +66,8 @@ static inline bool slot_kind_is_name(SlotKind kind)
         return kind == SLOT_NAME || kind == SLOT_NAME_URL;
 }
 
-#define SLOT_OLD_MAX 4
+/* No attributes are valid for longer. */
+#define NODES_VALID_MAX_NS (86400 * NS_PER_S)
 
 typedef struct Slot {
         char key[TOKEN_ID_MAX + 1]; /* a token's id, or a name as the API has it */
@@ -69,28 +75,30 @@ typedef struct Slot {
         uint16_t fields_looked_up; /* bit per field - NODE_FIELD: files that the kernel may hold */
         uint32_t generation; /* of the files */
         uint32_t lookups; /* that the kernel hasn't forgotten, of the directory and its files */
-        uint32_t old_generations[SLOT_OLD_MAX]; /* older files that were told what is current; 0: none */
-        uint64_t fingerprint; /* of the content that `generation` stands for; 0: none yet */
-        uint32_t check; /* over all of the above but `lookups` */
+        uint64_t fingerprint; /* of the content that `generation` stands for */
+        int64_t mtime_ns, ctime_ns; /* of that content, wall clock; ctime_ns 0: there is no content yet */
+        uint64_t valid_until_ns; /* the kernel may use attributes of `generation` until then (clock_now_ns) */
+        uint64_t old_valid_until_ns; /* the same of all older generations */
+        uint32_t
+                check; /* over all that damage would make wrong: not `lookups`, nor what is valid until when */
 } Slot;
 
-uint32_t nodes_capacity(const Nodes *slots);
+uint32_t nodes_capacity(const Nodes *nodes);
 /* One more than the highest slot ever used. */
-uint32_t nodes_end(const Nodes *slots);
-uint32_t nodes_used(const Nodes *slots);
+uint32_t nodes_end(const Nodes *nodes);
+uint32_t nodes_used(const Nodes *nodes);
 /* NULL if the index is out of range or the slot is free. The slot is read-only: changes go through the functions. */
-const Slot *nodes_get(const Nodes *slots, uint32_t index);
+const Slot *nodes_get(const Nodes *nodes, uint32_t index);
 /* The slot of a key. -ENOENT. */
-int nodes_find(const Nodes *slots, SlotKind kind, const char *key, uint32_t *ret_index);
+int nodes_find(const Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index);
 /* Finds or adds. When the table is full, a slot that the kernel knows nothing of is taken for the new key (its
  * generation goes on counting). -ENOSPC, -ENOMEM, -ENAMETOOLONG. */
-int nodes_take(Nodes *slots, SlotKind kind, const char *key, uint32_t *ret_index);
-/* The files of the slot have new content. Returns the new generation. */
-uint32_t nodes_next_generation(Nodes *slots, uint32_t index, uint64_t fingerprint);
+int nodes_take(Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index);
+/* The files of the slot have new content, with its times. Returns the new generation. */
+uint32_t nodes_begin_generation(
+        Nodes *nodes, uint32_t index, uint64_t fingerprint, int64_t mtime_ns, int64_t ctime_ns);
+/* The kernel may use attributes of the current generation until then. */
+void nodes_extend(Nodes *nodes, uint32_t index, uint64_t until_ns);
 /* The kernel was given an entry of the slot (field NODE_DIRECTORY or a file), or forgot some. */
-void nodes_add_lookup(Nodes *slots, uint32_t index, uint8_t field);
-void nodes_drop_lookups(Nodes *slots, uint32_t index, uint64_t count);
-/* True if nodes_note_old noted it. */
-bool slot_is_old(const Slot *slot, uint32_t generation);
-/* Notes that files of an old generation were told what is current. False if there is no room to note it. */
-bool nodes_note_old(Nodes *slots, uint32_t index, uint32_t generation);
+void nodes_add_lookup(Nodes *nodes, uint32_t index, uint8_t field);
+void nodes_drop_lookups(Nodes *nodes, uint32_t index, uint64_t count);

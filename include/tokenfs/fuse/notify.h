@@ -6,8 +6,6 @@
 #include "tokenfs/fuse/session.h"
 #include "tokenfs/fuse/nodes.h"
 
-/* Forks a process that does it, and ends; its pid is the caller's to wait for. It may hang for as long as readers
+/* Forks a process that does it, for the files of a name or (NULL) for all, and ends; its pid is the caller's to wait for. It may hang for as long as readers
  * wait: the caller kills it after a while. 0 or a negative errno. */
-int notify_start(Session *session, const Nodes *slots, pid_t *ret_pid);
-/* The same for the files of a name alone. */
-int notify_start_name(Session *session, const Nodes *slots, const char *name, pid_t *ret_pid);
+int notify_start(Session *session, Nodes *nodes, const char *name, pid_t *ret_pid);

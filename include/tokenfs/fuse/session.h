@@ -48,6 +48,8 @@ unsigned session_recover(Session *session, Nodes *slots, bool can_resend);
 /* Tells the kernel that a node's attributes are out of date. Blocks while that node's pages are locked: never call it
  * from the process that serves (fuse/notify has one of its own). */
 int session_invalidate(Session *session, uint64_t node_id);
+/* The same of a name in a directory; blocks while a look-up in that directory waits for its answer. */
+int session_invalidate_entry(Session *session, uint64_t directory_id, const char *name);
 
 /* Serving. */
 
