@@ -1,8 +1,8 @@
 /* .service_status: one JSON document.
  *
- * Why: the first questions of whoever wonders about a value are how old it is, whether the API answers, with whose
- * credentials, and until when. All of it is known here; nothing is fetched to tell it. Times are ISO 8601, durations
- * seconds, errors the names of api/errors. */
+ * Why: the first questions about a value are how old it is, whether the API answers, with whose credentials, and until
+ * when. The daemon knows all of it; a reader of the status causes no call. Times are ISO 8601, durations seconds, errors
+ * the names of api/errors. At most STATUS_TOKENS_MAX tokens are listed, so that a million cost what a thousand do. */
 
 #include "tokenfs/worker/status.h"
 

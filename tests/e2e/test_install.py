@@ -112,7 +112,7 @@ def test_page_has_the_options():
     for name, (argument, default) in there.items():
         assert here[name][0] == argument, name
         # The help has more in brackets than defaults; what is a number, an octal mode or a word of a set is one.
-        if default and re.fullmatch(r"\d+|on|info|who mounts|tokenfs", default):
+        if default and re.fullmatch(r"\d+|on|info|mounting user|tokenfs", default):
             assert here[name][1] == default, name
         else:
             assert here[name][1] is None, name

@@ -106,7 +106,7 @@ frontend web
 
 
 def test_haproxy(mount, resolver, token, directory, start):
-    """A map file that is written anew, and a reload of the master process."""
+    """A map file that is written again, and a reload of the master process."""
     program = need("haproxy")
     fs = mount(ttl=0.5)
     port = free_port()

@@ -10,7 +10,7 @@
 #include "tokenfs/fs/fs.h"
 #include "tokenfs/fuse/nodes.h"
 
-/* How many tokens are told of, each by itself: the failing ones first. */
+/* How many tokens the status and the metrics list at most: the failing ones first. */
 #define STATUS_TOKENS_MAX 1000
 
 /* Where the figures come from. All borrowed. */
