@@ -69,10 +69,16 @@ def command(directory):
     return Command(directory)
 
 
+def looked(resolver, times=2, operation="GetAccessToken"):
+    """Comes back when the daemon has looked so often since at what names mean: a change that there was, it has found."""
+    before = resolver.count(operation)
+    until(lambda: resolver.count(operation) >= before + times, f"{times} looks")
+
+
 def watching(fs, id, name="web"):
-    """The daemon knows what the name means: asked for by nobody."""
+    """The daemon knows what the name means, asked for by no reader, and has looked at it once more since."""
     until(lambda: any(id in str(token) for token in fs.status()["tokens"]), f"{name} to be watched")
-    time.sleep(0.5)
+    looked(fs.resolver, times=1)
 
 
 def test_rotation(mount, resolver, token, command):
@@ -88,7 +94,7 @@ def test_rotation(mount, resolver, token, command):
     assert run["TOKENFS_MOUNTPOINT"] == fs.path
     assert run["arguments"] == ["an argument", "two"]
     assert run["reads"] == second["id"]
-    time.sleep(3)
+    looked(resolver)
     assert len(command.runs()) == 1
 
 
@@ -121,8 +127,7 @@ def test_environment(mount, resolver, token, command):
 def test_appears_and_goes(mount, resolver, command):
     """A name that comes, goes, and comes again; nobody reads anything."""
     fs = mount(ttl=1, negative_ttl=1, watch="web", on_change=str(command.path))
-    until(lambda: resolver.count("ListGlobalResolvers") >= 1, "the first look")
-    time.sleep(1)
+    until(lambda: resolver.count("ListGlobalResolvers") >= 2, "the second look")
     first = resolver.add_token(name="web")
     assert change_of(command.wait(1)[0]) == ("appeared", "web", "", first["id"])
     resolver.delete_token(first["id"])
@@ -140,7 +145,7 @@ def test_names_of_scopes(mount, resolver, command):
     nameless = resolver.add_token(name=None)
     fs = mount(ttl=1, token=[old["id"], new["id"], nameless["id"]], on_change=str(command.path))
     watching(fs, new["id"])
-    time.sleep(1)
+    looked(resolver, times=3)
     resolver.update_token(new["id"], status="OPERATIONAL")
     run, = command.wait(1)
     assert change_of(run) == ("changed", "a/b", old["id"], new["id"])
@@ -157,7 +162,7 @@ def test_several_names(mount, resolver, command):
     runs = command.wait(3)
     assert {change_of(run) for run in runs} == {("changed", name, tokens[name]["id"], new[name])
                                                 for name in ("one", "two", "my token")}
-    time.sleep(3)
+    looked(resolver, times=2 * 3)
     assert len(command.runs()) == 3
 
 
@@ -173,12 +178,12 @@ while not os.path.exists("{directory}/go"): time.sleep(0.05)
     for _ in range(3):
         ids.append(resolver.rotate_token(ids[-1])["id"])
         until(lambda: fs.text(".by_name", "web", "id") == ids[-1], "the change")
-    time.sleep(8)       # the grace of a file that is bound by itself, and some checks
+    looked(resolver, times=3)
     assert len(command.runs()) == 1
     (directory / "go").touch()
     runs = command.wait(2)
     assert [change_of(run) for run in runs] == [("changed", "web", ids[0], ids[1]), ("changed", "web", ids[1], ids[-1])]
-    time.sleep(3)
+    looked(resolver)
     assert len(command.runs()) == 2
 
 
@@ -236,7 +241,7 @@ def test_over_the_death_of_workers(mount, resolver, token, command):
     calls = resolver.count("GetAccessToken")
     kill(fs.worker)
     until(lambda: resolver.count("GetAccessToken") > calls, "the new worker to look")
-    time.sleep(1)
+    looked(resolver)
     assert command.runs() == []
     worker = fs.worker
     os.kill(worker, signal.SIGSTOP)
@@ -246,7 +251,7 @@ def test_over_the_death_of_workers(mount, resolver, token, command):
     assert change_of(run) == ("changed", "web", token["id"], second["id"])
     assert run["reads"] == second["id"]
     kill(fs.worker)
-    time.sleep(3)
+    looked(resolver, times=3)
     assert len(command.runs()) == 1
 
 
@@ -264,13 +269,13 @@ while not os.path.exists("{directory}/go"): time.sleep(0.05)
     until(lambda: "took over the mount" in fs.log() and not is_alive(worker), "the upgrade")
     third = resolver.rotate_token(second["id"])
     until(lambda: fs.text(".by_name", "web", "id") == third["id"], "the rotation")
-    time.sleep(3)
+    looked(resolver)
     assert len(command.runs()) == 1
     (directory / "go").touch()
     runs = command.wait(2)
     assert [change_of(run) for run in runs] == [("changed", "web", token["id"], second["id"]),
                                                 ("changed", "web", second["id"], third["id"])]
-    time.sleep(2)
+    looked(resolver)
     assert len(command.runs()) == 2
 
 
@@ -288,14 +293,14 @@ def test_failing_api_is_no_change(mount, resolver, token, command):
     watching(fs, token["id"])
     fault = resolver.add_fault("status", status=503)
     until(lambda: fs.read_error(".by_name", "web", "id") != "OK", "the API to fail")
-    time.sleep(2)
+    looked(resolver, times=1, operation=None)
     resolver.remove_fault(fault)
     rule = resolver.deny(operation=["GetAccessToken", "ListGlobalResolvers"])
     until(lambda: fs.read_error(".by_name", "web", "id") == "EACCES", "the denial")
-    time.sleep(2)
+    looked(resolver, times=1, operation=None)
     resolver.allow(rule)
     until(lambda: fs.read_error(".by_name", "web", "id") == "OK", "the API to work")
-    time.sleep(2)
+    looked(resolver)
     assert command.runs() == []
     second = resolver.rotate_token(token["id"])
     assert change_of(command.wait(1)[0]) == ("changed", "web", token["id"], second["id"])
