@@ -56,11 +56,13 @@ struct Directory {
         ListLink names_link;
 };
 
-int versions_init(Versions *versions, Loop *loop, Nodes *nodes, bool newline)
+/* FNV-1a. Not of secrets: the table of nodes, which holds the result, is shared. */
+static uint64_t fingerprint_of(uint64_t start, const char *data, size_t len)
 {
-        *versions = (Versions){.loop = loop, .nodes = nodes, .newline = newline};
-        versions->directories = calloc(nodes_capacity(nodes), sizeof(Directory *));
-        return versions->directories ? 0 : -ENOMEM;
+        uint64_t hash = start ^ UINT64_C(0xcbf29ce484222325);
+        for (size_t i = 0; i < len; i++)
+                hash = (hash ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
+        return hash;
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -306,15 +308,6 @@ int versions_set_doc(Versions *versions, uint32_t slot, TokenDoc *doc, Version *
         return versions_set_token(versions, slot, token_doc_fingerprint(doc), doc, NULL, ret_version);
 }
 
-/* FNV-1a. Not of secrets: the table of nodes, which holds the result, is shared. */
-static uint64_t fingerprint_of(uint64_t start, const char *data, size_t len)
-{
-        uint64_t hash = start ^ UINT64_C(0xcbf29ce484222325);
-        for (size_t i = 0; i < len; i++)
-                hash = (hash ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
-        return hash;
-}
-
 static int write_url(const TokenDoc *doc, const char *dns_name, Buf *out)
 {
         size_t len;
@@ -336,6 +329,16 @@ int versions_set_url(
         return r;
 }
 
+static void keep_text(const Versions *versions, uint32_t slot, const Version *version)
+{
+        NodesText *kept = nodes_text(versions->nodes, slot);
+        bool fits = version->text.len <= NODES_TEXT_MAX;
+        kept->generation = 0;
+        kept->len = fits ? (uint32_t)version->text.len : 0;
+        memcpy(kept->data, buf_str(&version->text), kept->len);
+        kept->generation = fits ? version->generation : 0;
+}
+
 int versions_set_text(Versions *versions, uint32_t slot, Buf *text, Version **ret_version)
 {
         *ret_version = versions_current(versions, slot);
@@ -343,7 +346,36 @@ int versions_set_text(Versions *versions, uint32_t slot, Buf *text, Version **re
                 return 0;
         uint64_t fingerprint = fingerprint_of(0, buf_str(text), text->len);
         const Times now = {clock_wall_ns(), clock_wall_ns()};
-        return versions_set(versions, slot, fingerprint, now, NULL, text, ret_version);
+        int r = versions_set(versions, slot, fingerprint, now, NULL, text, ret_version);
+        if (r == 0)
+                keep_text(versions, slot, *ret_version);
+        return r;
+}
+
+/* The text that readers opened under the worker before, if it is whole. */
+static void versions_take_text(Versions *versions, uint32_t slot)
+{
+        const NodesText *kept = nodes_text(versions->nodes, slot);
+        const Slot *entry = nodes_get(versions->nodes, slot);
+        uint32_t len = kept->len;
+        Version *version;
+        Buf text = BUF_INIT(NODES_TEXT_MAX);
+        if (kept->generation != 0 && kept->generation == entry->generation && len <= NODES_TEXT_MAX &&
+                buf_append(&text, kept->data, len) == 0 &&
+                fingerprint_of(0, buf_str(&text), len) == entry->fingerprint)
+                (void)versions_set(versions, slot, entry->fingerprint, (Times){0}, NULL, &text, &version);
+        buf_deinit(&text);
+}
+
+int versions_init(Versions *versions, Loop *loop, Nodes *nodes, bool newline)
+{
+        *versions = (Versions){.loop = loop, .nodes = nodes, .newline = newline};
+        versions->directories = calloc(nodes_capacity(nodes), sizeof(Directory *));
+        if (!versions->directories)
+                return -ENOMEM;
+        versions_take_text(versions, SLOT_STATUS);
+        versions_take_text(versions, SLOT_METRICS);
+        return 0;
 }
 
 /* What became of that generation's bytes, or that its nodes follow. Generations are compared as serial numbers: they begin

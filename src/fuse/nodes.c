@@ -20,7 +20,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define NODES_MAGIC UINT64_C(0x35736c6f74736674) /* changes with the layout */
+#define NODES_MAGIC UINT64_C(0x36736c6f74736674) /* changes with the layout */
 #define NODES_CAPACITY (UINT32_C(1) << 18)
 #define NODES_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -29,6 +29,7 @@ typedef struct NodesHeader {
         uint32_t slot_size, capacity;
         uint32_t end, end_check; /* one more than the highest slot ever used, and its complement */
         NodesShared shared;
+        NodesText texts[2];
 } NodesHeader;
 
 struct Nodes {
@@ -169,6 +170,11 @@ int nodes_fd(const Nodes *nodes)
 NodesShared *nodes_shared(Nodes *nodes)
 {
         return &nodes->header->shared;
+}
+
+NodesText *nodes_text(Nodes *nodes, uint32_t slot)
+{
+        return &nodes->header->texts[slot == SLOT_METRICS];
 }
 
 static bool fixed_is_sound(const Slot *slot)

@@ -354,6 +354,33 @@ static void test_text(void **state)
         assert_int_equal(second->ctime_ns, second->mtime_ns);
 }
 
+/* A reader that opened one reads it whole, though its worker is replaced meanwhile. */
+static void test_text_outlives_a_worker(void **state)
+{
+        (void)state;
+        Version *version = set_text("one\n"), *shown;
+        Node node = {SLOT_STATUS, version->generation, NODE_TEXT};
+        int64_t ctime_ns = version->ctime_ns;
+        versions_extend(&versions, version, NS_PER_S);
+        pass(NS_PER_MS);
+        replace_worker();
+        assert_int_equal(versions_show(&versions, node, &shown), 0);
+        assert_string_equal(buf_str(&shown->text), "one\n");
+        assert_int_equal(shown->ctime_ns, ctime_ns);
+        (void)set_text("two\n");
+        assert_shows(node, shown);
+        /* What a worker that was taken over left there. */
+        node.generation = versions_current(&versions, SLOT_STATUS)->generation;
+        NodesText *kept = nodes_text(nodes, SLOT_STATUS);
+        kept->data[0]++;
+        replace_worker();
+        assert_fails_to_show(node, -EAGAIN);
+        kept->data[0]--;
+        kept->len = UINT32_MAX;
+        replace_worker();
+        assert_fails_to_show(node, -EAGAIN);
+}
+
 /* However often they are made while they are in use, they don't fill the memory. */
 static void test_text_is_bounded(void **state)
 {
@@ -528,6 +555,7 @@ int main(void)
                 TEST(test_names_of),
                 TEST(test_name_rotates),
                 TEST(test_text),
+                TEST(test_text_outlives_a_worker),
                 TEST(test_text_is_bounded),
                 TEST(test_url),
                 TEST(test_fields),

@@ -18,7 +18,7 @@ extern const struct fuse_lowlevel_ops fs_operations;
 
 /* Writes the text of a service file: at most FS_SERVICE_MAX bytes, in some milliseconds, without the network, since every
  * reader waits. Called once in FS_SERVICE_NS at most, however many read; all of them get that text. */
-#define FS_SERVICE_MAX ((size_t)1024 * 1024)
+#define FS_SERVICE_MAX NODES_TEXT_MAX
 #define FS_SERVICE_NS NS_PER_S
 typedef void FsServiceWriter(Buf *out, void *userdata);
 

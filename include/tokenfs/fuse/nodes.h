@@ -49,6 +49,16 @@ typedef struct NodesShared {
 } NodesShared;
 NodesShared *nodes_shared(Nodes *nodes);
 
+/* The current text of a service file, which holds no secrets, for readers that opened it under the worker before. */
+#define NODES_TEXT_MAX ((size_t)1024 * 1024)
+typedef struct NodesText {
+        uint32_t generation; /* 0: none */
+        uint32_t len;
+        char data[NODES_TEXT_MAX];
+} NodesText;
+/* Of SLOT_STATUS or SLOT_METRICS. What another worker left there is as untrustworthy as it is. */
+NodesText *nodes_text(Nodes *nodes, uint32_t slot);
+
 /* One slot, as the filesystem needs it. */
 
 typedef enum SlotKind {
