@@ -145,7 +145,7 @@ static const char *remedy(ApiError error, int status, bool is_skew)
         case API_E_CREDENTIALS_REJECTED:
                 return is_skew ? "the clock of this machine is off: set it right"
                                : "check the access key, its secret, its session token and the region signed "
-                                 "for";
+                                 "for (region=)";
         case API_E_REFUSED: return "check endpoint_url=, region= and the release of this program";
         case API_E_THROTTLED: return "fewer tokens or a longer ttl= mean fewer calls";
         case API_E_UNREACHABLE: return "check network, name service, proxy and endpoint_url=";

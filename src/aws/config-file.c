@@ -140,6 +140,27 @@ const char *config_file_get(
         return entry ? entry->value : NULL;
 }
 
+bool config_file_has_section(const ConfigFile *file, const char *section)
+{
+        for (size_t i = 1; i < file->ini.section_count; i++)
+                if (strcmp(file->ini.sections[i].name, section) == 0)
+                        return true;
+        return false;
+}
+
+const char *config_file_next_key(const ConfigFile *file, ConfigKind kind, const char *name, size_t *position)
+{
+        const ConfigName *there = find_name(file, kind, name);
+        for (size_t i = *position; there && i < file->ini.entry_count; i++) {
+                const IniEntry *entry = &file->ini.entries[i];
+                if (entry->section != there->section || entry->sub)
+                        continue;
+                *position = i + 1;
+                return entry->key;
+        }
+        return NULL;
+}
+
 /* --- Reading ------------------------------------------------------------------------------------------------ */
 
 int config_file_parse(Buf *text, ConfigDialect dialect, Buf *error, ConfigFile *ret_file)

@@ -40,6 +40,10 @@ void config_file_deinit(ConfigFile *file);
 /* True if what lies at the path now isn't what was read. */
 bool config_file_is_outdated(const ConfigFile *file);
 
+/* True if a section has just this text between its brackets, whatever it describes. */
+bool config_file_has_section(const ConfigFile *file, const char *section);
+/* The key behind *position (0: the first) of a section's keys; moves the position. NULL: there is no other. */
+const char *config_file_next_key(const ConfigFile *file, ConfigKind kind, const char *name, size_t *position);
 bool config_file_has(const ConfigFile *file, ConfigKind kind, const char *name);
 /* The value of a key, or of a nested one unless `sub` is NULL; NULL if there is none. Borrowed. */
 const char *config_file_get(

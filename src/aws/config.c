@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config-file.h"
 #include "tokenfs/aws/environment.h"
@@ -149,4 +150,100 @@ const char *aws_config_get_service(
         const AwsConfig *config, const char *name, const char *service, const char *key)
 {
         return config_file_get(&config->config, CONFIG_SERVICES, name, service, key);
+}
+
+bool aws_value_has_comment(const char *value)
+{
+        return strstr(value, " #") || strstr(value, " ;") || strstr(value, "\t#") || strstr(value, "\t;");
+}
+
+/* --- Advice ------------------------------------------------------------------------------------------------- */
+
+int aws_config_check_profile(const AwsConfig *config, Buf *error)
+{
+        const char *profile = config->profile;
+        if (!config->profile_is_explicit || aws_config_has_profile(config, profile))
+                return 0;
+        CLEANUP(buf_deinit) Buf with_word = BUF_INIT(AWS_PATH_MAX);
+        (void)buf_appendf(&with_word, "profile %s", profile);
+        (void)buf_appendf(error, "profile \"%.100s\" is neither in %.300s nor in %.300s", profile,
+                config->config.path, config->credentials.path);
+        /* The two files differ in this. */
+        if (config_file_has_section(&config->config, profile))
+                (void)buf_appendf(error, "; the section [%.100s] of %.300s must read [profile %.100s]",
+                        profile, config->config.path, profile);
+        else if (config_file_has_section(&config->credentials, buf_str(&with_word)))
+                (void)buf_appendf(error, "; the section [profile %.100s] of %.300s must read [%.100s]",
+                        profile, config->credentials.path, profile);
+        else
+                (void)buf_append_str(
+                        error, "; create it, or name another (profile=, AWS_DEFAULT_PROFILE, AWS_PROFILE)");
+        return -ENOENT;
+}
+
+/* Keys that this program reads, or that have nothing to do with credentials. */
+static bool is_known_key(const char *key)
+{
+        static const char *const names[] = {"account_id_endpoint_mode", "api_versions", "aws_account_id",
+                "ca_bundle", "credential_process", "credential_source", "defaults_mode", "duration_seconds",
+                "endpoint_url", "external_id", "ignore_configured_endpoint_urls", "imds_use_ipv6",
+                "login_session", "max_attempts", "mfa_serial", "output", "parameter_validation", "plugins",
+                "region", "request_checksum_calculation", "request_min_compression_size_bytes",
+                "disable_request_compression", "response_checksum_validation", "retry_mode", "role_arn",
+                "role_session_name", "s3", "s3_disable_multiregion_access_points", "s3_use_arn_region",
+                "sdk_ua_app_id", "services", "sigv4a_signing_region_set", "source_profile", "sso_account_id",
+                "sso_region", "sso_registration_scopes", "sso_role_name", "sso_session", "sso_start_url",
+                "sts_regional_endpoints", "tcp_keepalive", "use_dualstack_endpoint", "use_fips_endpoint",
+                "user_agent_appid", "user_agent_extra", "web_identity_token_file"};
+        static const char *const prefixes[] = {"aws_access_key_id", "aws_secret_access_key", "aws_se", "cli_",
+                "ec2_metadata_", "metadata_service_"};
+        for (size_t i = 0; i < ARRAY_LEN(names); i++)
+                if (strcmp(key, names[i]) == 0)
+                        return true;
+        for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+                if (strncmp(key, prefixes[i], strlen(prefixes[i])) == 0)
+                        return true;
+        return false;
+}
+
+void aws_config_append_unknown_keys(const AwsConfig *config, const char *profile, Buf *out)
+{
+        const ConfigFile *files[] = {&config->credentials, &config->config};
+        size_t start = out->len;
+        for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+                const char *key;
+                size_t position = 0;
+                while ((key = config_file_next_key(files[i], CONFIG_PROFILE, profile, &position)))
+                        if (!is_known_key(key))
+                                (void)buf_appendf(out, "%s%.60s", out->len > start ? ", " : "", key);
+        }
+}
+
+/* The group of the process is taken for its user's own. */
+static void append_foreign(const AwsConfig *config, const ConfigFile *file, Buf *out)
+{
+        const struct stat *state = &file->state;
+        if (!file->exists)
+                return;
+        bool is_of_other = state->st_uid != 0 && state->st_uid != geteuid();
+        bool is_writable = state->st_mode & S_IWOTH;
+        bool is_group_writable = state->st_mode & S_IWGRP && state->st_gid != 0 && state->st_gid != getegid();
+        if (!is_of_other && !is_writable && !is_group_writable)
+                return;
+        (void)buf_appendf(out, "%s%.300s ", out->len ? "; " : "", file->path);
+        if (is_of_other)
+                (void)buf_appendf(out, "belongs to another user (uid %u)", (unsigned)state->st_uid);
+        else
+                (void)buf_appendf(out, "may be written by %s", is_writable ? "every user" : "another group");
+        if (geteuid() == 0 &&
+                config_file_get(file, CONFIG_PROFILE, config->profile, "credential_process", NULL))
+                (void)buf_append_str(out, ", and its credential_process runs as root");
+        (void)buf_appendf(out, ": that user chooses the credentials; %s it",
+                is_of_other ? "chown or replace" : "chmod go-w");
+}
+
+void aws_config_append_foreign_files(const AwsConfig *config, Buf *out)
+{
+        append_foreign(config, &config->config, out);
+        append_foreign(config, &config->credentials, out);
 }

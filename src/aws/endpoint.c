@@ -86,6 +86,12 @@ static int fail(Buf *error, const char *format, ...)
         return -EINVAL;
 }
 
+static const char *comment_hint(const char *value)
+{
+        return aws_value_has_comment(value) ? "; the AWS tools take a comment behind a value as part of it"
+                                            : "";
+}
+
 /* --- What is configured ------------------------------------------------------------------------------------- */
 
 /* A key of the chosen profile that isn't empty. */
@@ -106,7 +112,7 @@ static int read_flag(
         }
         Flag flag = {.origin = origin};
         if (value && parse_bool(value, &flag.is_set) < 0)
-                return fail(error, "%s must be true or false", origin);
+                return fail(error, "%s must be true or false%s", origin, comment_hint(value));
         *ret_flag = flag;
         return 0;
 }
@@ -217,8 +223,8 @@ static int resolve(const Service *service, const char *region, OwnUrl own, Flag 
         Buf *error, AwsEndpoint *ret_endpoint)
 {
         if (!is_region(region))
-                return fail(
-                        error, "'%.64s' is no region: letters, digits and hyphens, as in us-east-2", region);
+                return fail(error, "'%.64s' is no region: letters, digits and hyphens, as in us-east-2%s",
+                        region, comment_hint(region));
         Flag dual_stack = {false, NULL};
         int r = fips.is_set ? 0
                             : read_flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint", config, error, &fips);

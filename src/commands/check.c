@@ -20,6 +20,7 @@
 #include "tokenfs/base/daemonize.h"
 #include "check-access.h"
 #include "check-fuse.h"
+#include "check-names.h"
 #include "check-report.h"
 #include "check-service.h"
 #include "tokenfs/worker/backend.h"
@@ -112,18 +113,20 @@ static bool check_configuration(Check *check)
                 return false;
         }
         check->config = config;
-        const char *profile = aws_config_profile(config);
+        const char *profile = aws_config_profile(config), *remedy = NULL;
         const char *config_file = aws_config_config_file(config);
         const char *credentials_file = aws_config_credentials_file(config);
         bool is_there = aws_config_has_profile(config, profile);
-        bool is_missing = !is_there && aws_config_profile_is_explicit(config);
+        bool is_missing = aws_config_check_profile(config, &error) < 0;
+        if (!is_missing)
+                aws_config_append_foreign_files(config, &error);
+        (void)snprintf(error_text, sizeof error_text, "%s", buf_str(&error));
+        if (*error_text)
+                remedy = is_missing ? check_cut_remedy(error_text, NULL) : error_text;
         check_report_step(&check->report, "configuration", "configuration",
-                is_missing ? CHECK_FAILED : CHECK_OK,
-                is_missing
-                        ? "create the profile, or name another (profile=, AWS_DEFAULT_PROFILE, AWS_PROFILE)"
-                        : NULL,
-                "%s%s, %s%s; profile %s%s", config_file, state_of(config_file), credentials_file,
-                state_of(credentials_file), profile, is_there ? "" : " (in neither)");
+                is_missing ? CHECK_FAILED : CHECK_OK, remedy, "%s%s, %s%s; profile %s%s", config_file,
+                state_of(config_file), credentials_file, state_of(credentials_file), profile,
+                is_there ? "" : " (in neither)");
         return true;
 }
 
@@ -169,8 +172,9 @@ static bool tell_credentials(Check *check)
                 char until[64] = "they are replaced";
                 if (status.expires_wall_ns != INT64_MAX)
                         check_format_time(status.expires_wall_ns, until);
-                check_report_step(&check->report, "credentials", "credentials", CHECK_OK, NULL,
-                        "%s from %s, valid until %s", status.access_key_id, status.provider, until);
+                check_report_step(&check->report, "credentials", "credentials", CHECK_OK,
+                        *status.warning ? status.warning : NULL, "%s from %s, valid until %s",
+                        status.access_key_id, status.provider, until);
                 return true;
         }
         const char *remedy = check_cut_remedy(check->credentials_detail, "check that provider's settings");
@@ -247,7 +251,11 @@ static int check_calls(Check *check)
                 check->options, &check->client);
         if (r < 0)
                 return r;
-        return check_access(
+        r = check_access(
+                &check->report, check->options, check->loop, check->client, deadline_from_now_ns(check));
+        if (r < 0)
+                return r;
+        return check_names(
                 &check->report, check->options, check->loop, check->client, deadline_from_now_ns(check));
 }
 
@@ -275,6 +283,7 @@ static int check_service(Check *check)
         if (!has_endpoint) {
                 check_probe_skip(&check->report, "no endpoint");
                 check_access_skip(&check->report, check->options, "no endpoint");
+                check_names_skip(&check->report, check->options, "no endpoint");
                 return 0;
         }
 
@@ -285,8 +294,9 @@ static int check_service(Check *check)
         bool is_reached = check_probe_report(&check->report, &check->probe, &bundle);
         if (is_reached && has_credentials)
                 return check_calls(check);
-        check_access_skip(&check->report, check->options,
-                is_reached ? "no credentials to sign with" : "the service wasn't reached");
+        const char *why = is_reached ? "no credentials to sign with" : "the service wasn't reached";
+        check_access_skip(&check->report, check->options, why);
+        check_names_skip(&check->report, check->options, why);
         return 0;
 }
 
@@ -296,6 +306,7 @@ static void skip_service(Check *check, const char *why)
         skip(check, "endpoint", "endpoint", why);
         check_probe_skip(&check->report, why);
         check_access_skip(&check->report, check->options, why);
+        check_names_skip(&check->report, check->options, why);
 }
 
 static int check_all(Check *check)

@@ -47,6 +47,7 @@ struct CredentialChain {
 
         CredentialsError error; /* of the last walk */
         Buf detail;
+        Buf warning, foreign_files; /* the last warnings; "": none */
         unsigned failures; /* walks failed in a row */
         bool is_serving_on; /* … and there were valid credentials all the same */
         uint64_t patience_until_ns; /* of those who could do with what we have */
@@ -99,6 +100,41 @@ static void format_time(int64_t wall_ns, char ret_text[static 32])
                 (void)snprintf(ret_text, 32, "they are replaced");
 }
 
+/* Logs a text when it is news, and keeps it. */
+static void chain_warn(Buf *kept, const Buf *text)
+{
+        if (text->len > 0 && strcmp(buf_str(text), buf_str(kept)) != 0)
+                log_warning("credentials: %s", buf_str(text));
+        buf_clear(kept);
+        (void)buf_append_str(kept, buf_str(text));
+}
+
+/* A named profile that ends in the role of the machine is hardly meant so. */
+static void chain_warn_of_profile(CredentialChain *chain, const Provider *provider)
+{
+        const AwsConfig *config = chain->context.config;
+        CLEANUP(buf_deinit)
+        Buf text = BUF_INIT(PROVIDER_DETAIL_MAX * 2), keys = BUF_INIT(PROVIDER_DETAIL_MAX);
+        bool is_of_machine = provider == &provider_container || provider == &provider_imds;
+        if (is_of_machine && aws_config_profile_is_explicit(config)) {
+                aws_config_append_unknown_keys(config, aws_config_profile(config), &keys);
+                (void)buf_appendf(&text,
+                        "profile \"%.100s\" has no source of credentials that is known here%s%s%s: those of "
+                        "%s "
+                        "sign; add a source to it, or name no profile",
+                        aws_config_profile(config), keys.len ? " (unknown keys: " : "", buf_str(&keys),
+                        keys.len ? ")" : "", provider->name);
+        }
+        chain_warn(&chain->warning, &text);
+}
+
+static void chain_warn_of_files(CredentialChain *chain)
+{
+        CLEANUP(buf_deinit) Buf text = BUF_INIT(PROVIDER_DETAIL_MAX * 2);
+        aws_config_append_foreign_files(chain->config, &text);
+        chain_warn(&chain->foreign_files, &text);
+}
+
 /* Takes over the walk's outcome, and says so when it differs from what was. */
 static void chain_succeed(CredentialChain *chain)
 {
@@ -124,6 +160,7 @@ static void chain_succeed(CredentialChain *chain)
                 log_info("credentials: from %s, valid until %s", chain->current.provider, until);
         else
                 log_debug("credentials: refreshed from %s, valid until %s", chain->current.provider, until);
+        chain_warn_of_profile(chain, chain->walk.run.provider);
 }
 
 /* Keys without an end that are nowhere any more were taken away: they don't live on here. */
@@ -160,18 +197,20 @@ static void chain_fail(CredentialChain *chain, CredentialsError error, const cha
 static void chain_fail_none(CredentialChain *chain)
 {
         const AwsConfig *config = chain->context.config;
-        Buf text = BUF_INIT(PROVIDER_DETAIL_MAX * 3);
+        CLEANUP(buf_deinit)
+        Buf text = BUF_INIT(PROVIDER_DETAIL_MAX * 3), keys = BUF_INIT(PROVIDER_DETAIL_MAX);
+        aws_config_append_unknown_keys(config, aws_config_profile(config), &keys);
         (void)buf_appendf(&text,
-                "none found: not in the environment, nor for profile \"%.100s\" in %.300s or %.300s, nor "
-                "from a container "
-                "or instance; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or configure the profile",
-                aws_config_profile(config), aws_config_credentials_file(config),
-                aws_config_config_file(config));
+                "none found: not in the environment, nor for profile \"%.100s\"%s%.300s%s in %.300s or "
+                "%.300s, nor "
+                "from a container or instance; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or configure "
+                "the profile",
+                aws_config_profile(config), keys.len ? " (unknown keys: " : "", buf_str(&keys),
+                keys.len ? ")" : "", aws_config_credentials_file(config), aws_config_config_file(config));
         if (chain->walk.run.detail.len > 0)
                 (void)buf_appendf(&text, " (%s)", buf_str(&chain->walk.run.detail));
         chain_drop_endless(chain);
         chain_fail(chain, CREDENTIALS_E_NONE, buf_str(&text));
-        buf_deinit(&text);
 }
 
 static void chain_conclude(CredentialChain *chain)
@@ -211,19 +250,9 @@ static int chain_load_config(CredentialChain *chain, Buf *error)
         aws_config_free(chain->config);
         chain->config = config;
         chain->context.config = config;
+        chain_warn_of_files(chain);
         chain->stat_at_ns = clock_add_ns(clock_now_ns(), STAT_INTERVAL_NS);
         return 0;
-}
-
-static int chain_check_profile(const CredentialChain *chain, Buf *error)
-{
-        const char *profile = aws_config_profile(chain->config);
-        if (!aws_config_profile_is_explicit(chain->config) || aws_config_has_profile(chain->config, profile))
-                return 0;
-        (void)buf_appendf(error,
-                "profile \"%.100s\" is neither in %.300s nor in %.300s; create it, or name another", profile,
-                aws_config_config_file(chain->config), aws_config_credentials_file(chain->config));
-        return -ENOENT;
 }
 
 static uint64_t chain_patience_ns(const CredentialChain *chain)
@@ -241,7 +270,7 @@ static void chain_walk(CredentialChain *chain)
         Buf error = BUF_INIT(PROVIDER_DETAIL_MAX * 2);
         int r = chain_load_config(chain, &error);
         if (r == 0)
-                r = chain_check_profile(chain, &error);
+                r = aws_config_check_profile(chain->config, &error);
         chain->is_outdated = false;
 
         ProviderWalk *walk = &chain->walk;
@@ -313,6 +342,7 @@ int credential_chain_new(const CredentialSettings *settings, CredentialChain **r
         loop_timer_init(&chain->retire, settings->loop, chain_on_retire, chain);
         chain->error = CREDENTIALS_E_NONE;
         chain->detail = BUF_INIT(PROVIDER_DETAIL_MAX * 3);
+        chain->warning = chain->foreign_files = BUF_INIT(PROVIDER_DETAIL_MAX * 2);
         if (settings->profile && !(chain->profile = strdup(settings->profile)))
                 return -ENOMEM;
         *ret_chain = TAKE(chain);
@@ -329,6 +359,8 @@ CredentialChain *credential_chain_free(CredentialChain *chain)
         aws_credentials_deinit(&chain->current);
         aws_credentials_deinit(&chain->retired);
         buf_deinit(&chain->detail);
+        buf_deinit(&chain->warning);
+        buf_deinit(&chain->foreign_files);
         aws_config_free(chain->config);
         free(chain->profile);
         free(chain);
@@ -401,6 +433,8 @@ void credential_chain_status(const CredentialChain *chain, CredentialStatus *ret
                 .expires_wall_ns = chain->has_current ? chain->current.expires_wall_ns : INT64_MAX,
                 .error = chain->error,
                 .detail = buf_str(&chain->detail),
+                .is_valid = chain_is_usable(chain),
+                .warning = buf_str(&chain->warning),
         };
         const char *id = chain->current.keys.access_key_id;
         size_t len = strlen(id);

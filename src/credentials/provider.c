@@ -105,11 +105,37 @@ int provider_parse_expiration(const char *text, int64_t *ret_expires_wall_ns)
         return r;
 }
 
+static bool is_blank(const char *text)
+{
+        return *text && strspn(text, " \t") == strlen(text);
+}
+
+/* What is wrong with a value that can't be sent, or that no service would take; NULL: nothing. */
+static const char *problem_with(const char *value)
+{
+        if (is_blank(value))
+                return "is blank";
+        if (aws_value_has_comment(value))
+                return "ends with a comment, which the AWS tools take as part of the value: give it a line "
+                       "of its own";
+        return NULL;
+}
+
 int provider_found(ProviderRun *run, const char *origin, const char *access_key_id,
         const char *secret_access_key, const char *token, int64_t expires_wall_ns)
 {
         AwsCredentials *found = &run->credentials;
         size_t len = strlen(access_key_id);
+        const struct {
+                const char *name, *value;
+        } values[] = {{"access key id", access_key_id}, {"secret access key", secret_access_key},
+                {"session token", token}};
+        for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+                const char *problem = values[i].value ? problem_with(values[i].value) : NULL;
+                if (problem)
+                        return provider_fail(run, CREDENTIALS_E_INVALID, "the %s in %s %s", values[i].name,
+                                origin, problem);
+        }
         if (len == 0 || len >= sizeof(found->keys.access_key_id) || !is_printable(access_key_id))
                 return provider_fail(run, CREDENTIALS_E_INVALID, "the access key id in %s is none", origin);
         if (!*secret_access_key)

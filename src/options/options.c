@@ -137,6 +137,24 @@ static bool is_long_switch(int value)
         return false;
 }
 
+/* The AWS tools have switches (--profile, --endpoint-url) where a mount has options. NULL: no option has this name. */
+static const OptionSpec *option_of_switch(const char *passed)
+{
+        char name[64];
+        if (strncmp(passed, "--", 2) != 0)
+                return NULL;
+        size_t len = strcspn(passed + 2, "=");
+        if (len == 0 || len >= sizeof name)
+                return NULL;
+        memcpy(name, passed + 2, len);
+        name[len] = '\0';
+        for (char *c = name; *c; c++)
+                if (*c == '-')
+                        *c = '_';
+        const OptionSpec *option = option_find(name);
+        return option && option->help && option->kind != OPTION_REFUSED ? option : NULL;
+}
+
 static int bad_switch(int argc, char **argv, int given, Buf *error)
 {
         /* getopt tells a short switch in optopt; a long one it has just passed. One that it knows and refuses all the same
@@ -154,7 +172,12 @@ static int bad_switch(int argc, char **argv, int given, Buf *error)
                 (void)buf_appendf(error, "unknown switch '-%c'", optopt);
         else
                 (void)buf_appendf(error, "unknown switch '%.80s'", passed);
-        (void)buf_append_str(error, " (tokenfs -h lists all)");
+        const OptionSpec *option = option_of_switch(passed);
+        if (option)
+                (void)buf_appendf(error, "; use -o %s%s%s", option->name, option->argument ? "=" : "",
+                        option->argument ? option->argument : "");
+        else
+                (void)buf_append_str(error, " (tokenfs -h lists all)");
         return -EINVAL;
 }
 

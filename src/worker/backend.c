@@ -112,12 +112,10 @@ int backend_new_client(Loop *loop, Http *http, CredentialChain *credentials, con
  * and need not be used. */
 static int check_profile(const Options *options, const AwsConfig *config)
 {
-        const char *profile = aws_config_profile(config);
-        if (!aws_config_profile_is_explicit(config) || aws_config_has_profile(config, profile))
+        CLEANUP(buf_deinit) Buf error = BUF_INIT(2048);
+        if (aws_config_check_profile(config, &error) == 0)
                 return 0;
-        log_write(options->profile ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
-                "profile '%s' is neither in %s nor in %s", profile, aws_config_config_file(config),
-                aws_config_credentials_file(config));
+        log_write(options->profile ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "%s", buf_str(&error));
         return options->profile ? -ENOENT : 0;
 }
 

@@ -80,10 +80,14 @@ static void write_credentials(JsonWriter *json, const StatusSources *sources)
                             : health.refusal != API_OK ? "the API refuses them"
                                                        : NULL;
         json_write_open(json, "credentials", '{');
+        json_write_string(json, "state",
+                status.error != CREDENTIALS_OK && status.is_valid ? "failing"
+                                                                  : credentials_error_name(status.error));
         json_write_string(json, "provider", status.provider);
         json_write_string(json, "accessKeyId", status.provider ? status.access_key_id : NULL);
         json_write_time(json, "expiresAt", status.provider ? status.expires_wall_ns : INT64_MAX, INT64_MAX);
         json_write_string(json, "error", error);
+        json_write_string(json, "warning", *status.warning ? status.warning : NULL);
         json_write_close(json, '}');
 }
 

@@ -227,7 +227,7 @@ static void test_refused_credentials_without_others(void **state)
                         API_E_CREDENTIALS_REJECTED,
                         "GetAccessToken: UnrecognizedClientException, HTTP 403: invalid.; check the access "
                         "key, its "
-                        "secret, its session token and the region signed for"},
+                        "secret, its session token and the region signed for (region=)"},
                 {{.status = 403, .type = "ExpiredTokenException"}, API_E_CREDENTIALS_EXPIRED,
                         "GetAccessToken: ExpiredTokenException, HTTP 403; the credentials must be renewed"},
                 {{.status = 403,
@@ -235,7 +235,7 @@ static void test_refused_credentials_without_others(void **state)
                          .body = "{\"message\":\"No. The Canonical String: " SESSION_TOKEN "\"}"},
                         API_E_CREDENTIALS_REJECTED,
                         "GetAccessToken: SignatureDoesNotMatch, HTTP 403: No. The; check the access key, its "
-                        "secret, its session token and the region signed for"},
+                        "secret, its session token and the region signed for (region=)"},
         };
         for (size_t i = 0; i < ARRAY_LEN(all); i++) {
                 Caller caller = {0};

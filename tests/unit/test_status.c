@@ -51,6 +51,7 @@ void backend_credentials(const Backend *backend, CredentialStatus *ret_status)
 {
         (void)backend;
         *ret_status = credentials;
+        ret_status->warning = ret_status->warning ? ret_status->warning : "";
 }
 
 void backend_health(const Backend *backend, ApiHealth *ret_health)

@@ -36,12 +36,23 @@ const char *aws_config_config_file(const AwsConfig *config);
 const char *aws_config_credentials_file(const AwsConfig *config);
 
 bool aws_config_has_profile(const AwsConfig *config, const char *profile);
+/* A profile that the user named must be there. 0, or -ENOENT with `error` saying where it isn't, which section was
+ * perhaps meant, and what to do. */
+int aws_config_check_profile(const AwsConfig *config, Buf *error);
+/* Appends the profile's keys that this program doesn't know, separated by ", ". */
+void aws_config_append_unknown_keys(const AwsConfig *config, const char *profile, Buf *out);
+/* Appends what is wrong with the files' owners and modes, where another user may have written them, and what to do; nothing
+ * if all is well. The process's user and root are trusted. */
+void aws_config_append_foreign_files(const AwsConfig *config, Buf *out);
+
 /* A key (any case) of a profile: merged from both files, those of the credentials file first. NULL if not there, or if
  * its value is nested. Borrowed until the config is freed. */
 const char *aws_config_get(const AwsConfig *config, const char *profile, const char *key);
 /* The same from one of the files (which the standard order asks separately). */
 const char *aws_config_get_from_credentials(const AwsConfig *config, const char *profile, const char *key);
 const char *aws_config_get_from_config(const AwsConfig *config, const char *profile, const char *key);
+/* True if a value seems to end with a comment (" # mine"): the AWS tools take it as part of the value. */
+bool aws_value_has_comment(const char *value);
 /* A key in `[sso-session NAME]`; NULL if not there. */
 const char *aws_config_get_sso_session(const AwsConfig *config, const char *name, const char *key);
 bool aws_config_has_sso_session(const AwsConfig *config, const char *name);

@@ -31,3 +31,5 @@ typedef enum CredentialsError {
         CREDENTIALS_E_REJECTED, /* the provider's service refused (STS AccessDenied, SSO Unauthorized): EKEYREJECTED */
         CREDENTIALS_E_FAILED, /* the provider's service can't be reached or fails for now; transient */
 } CredentialsError;
+/* For machines: "ok", "none", "invalid", "expired", "rejected", "unreachable". */
+const char *credentials_error_name(CredentialsError error);

@@ -62,5 +62,7 @@ typedef struct CredentialStatus {
         int64_t expires_wall_ns; /* INT64_MAX: never */
         CredentialsError error; /* of the last try */
         const char *detail; /* of that error; "" */
+        bool is_valid; /* there are some, and they haven't expired: with an error, they serve on */
+        const char *warning; /* what the user should look at; "" */
 } CredentialStatus;
 void credential_chain_status(const CredentialChain *chain, CredentialStatus *ret_status);
