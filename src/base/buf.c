@@ -1,8 +1,8 @@
 /* A byte buffer that outside data may fill.
  *
- * Why: a body, a header or a file from outside must neither grow without limit nor leave copies behind when the
- * buffer moves. How: every buffer carries its maximum, and lives in the secret heap, whose realloc wipes what it
- * leaves. Failures stick, so that a chain of appends is checked once. */
+ * Why: a body, a header or a file from outside must not grow without limit, nor leave copies behind when the buffer
+ * moves. How: every buffer has a maximum, and lives in the secret heap, whose realloc wipes the old block. A failure
+ * stays in the buffer, so that the caller checks once after a chain of appends. */
 
 #include "tokenfs/base/buf.h"
 

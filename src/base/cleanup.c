@@ -1,4 +1,4 @@
-/* The one cleanup that is more than a line. */
+/* The cleanup function that is too long for the header. */
 
 #include "tokenfs/base/cleanup.h"
 

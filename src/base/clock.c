@@ -47,8 +47,8 @@ uint64_t clock_add_ns(uint64_t a_ns, uint64_t b_ns)
         return __builtin_add_overflow(a_ns, b_ns, &sum) ? CLOCK_NEVER : sum;
 }
 
-/* timerfd_create(2), TFD_TIMER_CANCEL_ON_SET: a read fails with ECANCELED once after each time that the clock was set, and
- * the timer stays set. It is never due. */
+/* timerfd_create(2), TFD_TIMER_CANCEL_ON_SET: after each change of the clock one read fails with ECANCELED, and the timer
+ * stays set. It never expires. */
 int clock_watch_open(int *ret_fd)
 {
         static const struct itimerspec never = {.it_value = {.tv_sec = INT64_MAX}};

@@ -1,8 +1,8 @@
 /* Going into the background.
  *
- * Why: whoever mounts (a person, mount(8), a boot script) wants to read from the mount in the next line; so the
- * program that was started waits until the daemon says that it serves, and passes its failure on otherwise. Until then
- * the daemon keeps standard error, to say there what is wrong. */
+ * Why: the caller (a person, mount(8), a boot script) reads from the mount in its next line. So the parent waits until
+ * the daemon reports that it serves, and exits with the daemon's status if it fails. Until then the daemon keeps standard
+ * error for its error messages. */
 
 #include "tokenfs/base/daemonize.h"
 
@@ -61,7 +61,7 @@ void daemonize_detach(LogLevel level)
         for (int stream = 0; fd >= 0 && stream <= 2; stream++)
                 (void)dup2(fd, stream);
         if (fd <= 2)
-                fd = -1; /* it is one of them */
+                fd = -1; /* open() gave it the number of a closed stream */
 }
 
 int daemonize_fix_environment(void)

@@ -1,9 +1,9 @@
 /* JSON from outside.
  *
- * Why: cJSON alone lets a document choose its depth, makes forty bytes of memory out of one of text, cuts strings at
- * U+0000, takes text that is no UTF-8, numbers and white space that aren't JSON's, finds the first of several members,
- * and leaves secrets in the C library's heap. How: one pass over the bytes before the parser sees them settles depth,
- * number of values, encoding, NULs and numbers; the hooks put every node in the secret heap; a look-up counts. */
+ * Why: cJSON limits neither depth nor memory (one byte of text becomes forty), cuts strings at U+0000, accepts invalid
+ * UTF-8, numbers and white space that JSON doesn't have, returns the first of several members with one name, and leaves
+ * secrets in the C library's heap. How: one pass over the bytes checks depth, number of values, encoding, NULs and
+ * numbers before cJSON parses them. The hooks put every node in the secret heap. A look-up counts the members. */
 
 #include "tokenfs/base/json.h"
 
@@ -15,7 +15,7 @@
 #include "tokenfs/base/parse.h"
 #include "tokenfs/base/secret.h"
 
-/* cJSON says no more than "failed": this tells a document that isn't JSON from one for which memory was short. */
+/* cJSON returns NULL for invalid JSON and for lack of memory alike; the hook notes the second. */
 static _Thread_local bool ran_out;
 
 static void *hook_malloc(size_t size)
@@ -48,7 +48,7 @@ static size_t skip_digits(const char *data, size_t len, size_t i)
         return i;
 }
 
-/* The length of the number that begins here; 0 if it is none, or one that only strtod would take. */
+/* The length of the JSON number that begins here; 0 if there is none (strtod() accepts more). */
 static size_t number_length(const char *data, size_t len)
 {
         size_t i = data[0] == '-', start = i;
@@ -72,7 +72,7 @@ static size_t number_length(const char *data, size_t len)
         return i < len && strchr("+-.eE", data[i]) ? 0 : i;
 }
 
-/* The length of the string that begins here, with its quotes; 0 if it is none that a C string can hold. */
+/* The length, quotes included, of the string that begins here; 0 if a C string can't hold it. */
 static size_t string_length(const char *data, size_t len)
 {
         for (size_t i = 1; i < len; i++) {

@@ -1,4 +1,4 @@
-/* Writing JSON without building it in memory first: a status of ten thousand tokens is written in one pass. */
+/* Writes JSON without a tree in memory: a status of ten thousand tokens takes one pass. */
 
 #include "tokenfs/base/jsonwriter.h"
 

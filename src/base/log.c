@@ -1,13 +1,12 @@
-/* The log. One line a message; control characters that came in with outside text are shown as '?', so that nobody
- * writes a log line of his own through an error message.
+/* The log. One line a message; control characters in text from outside become '?', so that an error message can't forge
+ * a log line.
  *
- * Nobody waits for whoever takes the lines: a mount must not hang because a pipe's reader sleeps, or syslog's daemon
- * does. A reader that is merely slow gets a moment; after that lines are dropped, until one is taken again, which is
- * told how many there were. The descriptor isn't made nonblocking for this, as that would hold for everybody who has
- * the same one: a terminal's shell, too.
+ * A mount must not hang because the reader of a pipe, or syslog's daemon, sleeps. A slow reader gets PATIENCE_MS; then
+ * lines are dropped and counted, and the next line that is taken comes after their number. O_NONBLOCK isn't set: it
+ * would hold for every process with the same open file, for example the terminal's shell.
  *
- * syslog is spoken to directly, since syslog(3) waits for room. Each message has a socket of its own, so there is none
- * that others could close, and a daemon that was started anew needs no care. */
+ * syslog(3) blocks while the socket's queue is full, so messages go to the socket directly. Each message has a socket of
+ * its own: no other code can close it, and a restart of syslog's daemon needs no code. */
 
 #include "tokenfs/base/log.h"
 
@@ -29,19 +28,19 @@
 #include "tokenfs/base/cleanup.h"
 
 #define MESSAGE_MAX 1024
-#define LINE_MAX_BYTES (MESSAGE_MAX + 128) /* with what stands before it */
+#define LINE_MAX_BYTES (MESSAGE_MAX + 128) /* with its prefix */
 #define PATIENCE_MS 20
 
 static LogLevel current_level = LOG_LEVEL_INFO;
 static bool use_syslog, is_silent, has_prefix;
-static bool is_trying; /* the caller tries again: a slow reader gets no moment */
-static unsigned lost_lines; /* since the last one that was taken */
+static bool is_trying; /* log_try(): the caller tries again, so a slow reader gets no time */
+static unsigned lost_lines; /* since the last line that was taken */
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
 
-/* The journal takes a line's level from "<3>" at its beginning. It names its socket as standard error had it when the
- * service was started; whoever redirected that since doesn't write to the journal. */
+/* The journal reads a line's level from "<3>" at its beginning (sd-daemon(3)). JOURNAL_STREAM names the socket that was
+ * standard error at the service's start; it differs if standard error was redirected since (systemd.exec(5)). */
 static bool is_journal(void)
 {
         const char *journal = secure_getenv("JOURNAL_STREAM");
@@ -82,12 +81,12 @@ int log_level_parse(const char *name, LogLevel *ret_level)
         return -EINVAL;
 }
 
-/* In these, true: the line was taken. */
+/* These return true if the line was taken. */
 
 static bool write_to_syslog(LogLevel level, const char *message)
 {
         static const struct sockaddr_un address = {AF_UNIX, _PATH_LOG};
-        /* A stream is what some daemons of old have; there, the NUL ends the message. */
+        /* Old daemons of syslog listen on a stream socket, where a NUL ends the message. */
         static const int types[] = {SOCK_DGRAM, SOCK_STREAM};
         char line[LINE_MAX_BYTES], date[32];
         time_t now = time(NULL);
@@ -122,7 +121,7 @@ static bool write_to_stderr(LogLevel level, const char *message)
         ssize_t written = send(STDERR_FILENO, line, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (written >= 0 || errno != ENOTSOCK)
                 return written >= 0;
-        /* Whoever else writes to a pipe may have taken the room since. Kernels before 6.4 can't be asked for this. */
+        /* Another writer may have filled the pipe since poll(). Kernels before 6.4 have no RWF_NOWAIT for pipes. */
         struct stat status;
         if (fstat(STDERR_FILENO, &status) == 0 && S_ISFIFO(status.st_mode)) {
                 const struct iovec piece = {line, (size_t)len};
@@ -158,7 +157,7 @@ static void format_message(char ret_message[static MESSAGE_MAX], const char *for
                         *c = '?';
 }
 
-/* After the count of lines that were lost before. */
+/* Writes the number of lost lines first, if there are any. */
 static bool deliver(LogLevel level, const char *message)
 {
         if (lost_lines > 0 && tell_lost_lines())

@@ -1,5 +1,5 @@
-/* Readers of numbers, times and text from outside. The C library's are not used: they take signs, spaces and
- * locales that no format here has. */
+/* Readers of numbers, times and text from outside. The C library's functions accept signs, spaces and locales that no
+ * format here has. */
 
 #include "tokenfs/base/parse.h"
 
@@ -10,7 +10,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/cleanup.h"
 
-#define YEAR_MAX 2200 /* nanoseconds since 1970 fit into 64 bits until 2262 */
+#define YEAR_MAX 2200 /* 64 bits hold nanoseconds since 1970 until 2262 */
 
 static int parse_digits(const char *text, unsigned base, uint64_t max, uint64_t *ret_value)
 {
@@ -72,7 +72,7 @@ static int days_in_month(int year, int month)
 
 int64_t parse_civil_seconds(int year, int month, int day, int hour, int minute, int second)
 {
-        /* Days from 1 March of year 0, as months then have a fixed pattern with the leap day last. */
+        /* Days from 1 March of year 0: from March on, months have a fixed pattern, and the leap day comes last. */
         int y = month <= 2 ? year - 1 : year;
         int64_t from_march = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
         int64_t days = (int64_t)y * 365 + y / 4 - y / 100 + y / 400 + from_march - 719468;

@@ -1,12 +1,12 @@
 /* The secret heap.
  *
- * Why: the C library's heap keeps what was freed, swaps, and is dumped. Tokens and keys must do none of that.
- * How: chunks are mapped for this heap alone, marked MADV_DONTDUMP and locked as they are touched
- * (MLOCK_ONFAULT; without the right to lock, they are used unlocked and secret_is_locked() says so). A block has a
- * header with its size class; freed blocks are wiped and kept in a list per class. Blocks larger than the largest
- * class have a mapping of their own, which is unmapped when freed. A child doesn't inherit locks, so it takes them
- * anew: the worker, a child of the supervisor, uses what is left of the chunks that it finds.
- * Under a sanitizer the C library's heap is used instead, so that overflows are found; wiping stays. */
+ * Why: the C library's heap keeps freed bytes, is swapped, and is dumped. Tokens and keys must not be. How: chunks are
+ * mapped for this heap alone, marked MADV_DONTDUMP, and locked as they are touched (MLOCK_ONFAULT). Where the limit
+ * forbids that, chunks stay unlocked, and secret_is_locked() returns false. A block has a header with its size class.
+ * Freed blocks are wiped and kept in a list for each class. A block larger than the largest class has a mapping of its
+ * own. fork() doesn't pass locks on (mlock(2)), so the child locks the chunks again: the worker, a child of the
+ * supervisor, uses the rest of the supervisor's chunks.
+ * Under a sanitizer the C library's heap is used, so that the sanitizer finds overflows; blocks are still wiped. */
 
 #include "tokenfs/base/secret.h"
 
@@ -67,7 +67,7 @@ typedef struct FreeBlock {
         struct FreeBlock *next;
 } FreeBlock;
 
-/* At the start of each chunk; as large as a block's header, for the alignment of what follows. */
+/* At the start of each chunk; as large as a block's header, so that the blocks are aligned. */
 typedef struct Chunk {
         struct Chunk *next;
         size_t bytes;

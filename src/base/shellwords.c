@@ -1,6 +1,6 @@
-/* credential_process names a program with arguments; the AWS tools split it as a POSIX shell splits words, and run it
- * without one. So do we: the same rules, in one pass. Words are never longer than the line, and there are at most half
- * as many as bytes, so one block holds the pointers and the bytes. */
+/* credential_process names a program with arguments. The AWS tools split the line as a POSIX shell does, and run the
+ * program without a shell; this module has the same rules, in one pass. Words are no longer than the line, and there are
+ * at most half as many as bytes, so one block holds pointers and bytes. */
 
 #include "tokenfs/base/shellwords.h"
 

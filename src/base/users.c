@@ -1,4 +1,4 @@
-/* Users and groups, copied out of the C library's answers. */
+/* Users and groups, copied from the C library's results. */
 
 #include "tokenfs/base/users.h"
 

@@ -1,5 +1,5 @@
 #pragma once
-/* A growing byte buffer with a maximum, in the secret heap: whatever outside data fills is a Buf. */
+/* A growing byte buffer with a maximum, in the secret heap. Data from outside is held in these. */
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -11,14 +11,14 @@ typedef struct Buf {
         size_t len;
         size_t capacity;
         size_t max; /* largest len, in bytes */
-        int error; /* the first failure (-ENOMEM, -EMSGSIZE), sticky; 0 when all went in */
+        int error; /* the first failure (-ENOMEM, -EMSGSIZE), which stays; 0: none */
 } Buf;
 
-/* Nothing is allocated until the first byte. */
+/* Allocates nothing before the first byte. */
 #define BUF_INIT(max_bytes) ((Buf){.max = (max_bytes)})
 
-/* Each append returns 0, -ENOMEM, or -EMSGSIZE when it would pass `max`; a failed one appends nothing, and all
- * later ones fail with the same code, so a chain of appends needs one check at its end (of `error`). */
+/* Each append returns 0, -ENOMEM, or -EMSGSIZE if the length would exceed `max`. A failed one appends nothing, and all
+ * later ones fail with the same code: after a chain of appends the caller checks `error` once. */
 int buf_append(Buf *buf, const void *data, size_t len);
 int buf_append_str(Buf *buf, const char *string);
 int buf_append_char(Buf *buf, char c);

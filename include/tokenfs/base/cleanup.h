@@ -1,5 +1,5 @@
 #pragma once
-/* Cleanup attributes: what a scope owns is freed when the scope ends, on every path out of it. */
+/* Cleanup attributes: a variable's value is freed at the end of its scope, on every path. */
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,7 +15,7 @@
         }                                                                                                    \
         struct cleanup_needs_a_semicolon
 
-/* Gives the pointer away: evaluates to it, and leaves NULL behind. */
+/* Evaluates to the pointer, and sets the variable to NULL: the caller gives the value away. */
 #define TAKE(pointer)                                                                                        \
         __extension__({                                                                                      \
                 __typeof__(pointer) *cleanup_at_ = &(pointer);                                               \

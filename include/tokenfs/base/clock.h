@@ -1,6 +1,6 @@
 #pragma once
-/* The two clocks. Ages, deadlines and timers use the first, which goes on during suspend and never jumps; the
- * second is for expiresAt and for signing only. */
+/* The two clocks. Ages, deadlines and timers use the first, which counts suspend and never jumps. The second is for
+ * expiresAt and for signing. */
 
 #include <stdint.h>
 
@@ -16,18 +16,18 @@ int64_t clock_wall_ns(void);
 /* "2026-01-31T12:00:00Z". 0, or -EINVAL for a time that has no such form. */
 int clock_format_utc(int64_t wall_ns, char ret_text[static 32]);
 
-/* a + b, CLOCK_NEVER where it would overflow. */
+/* a + b, or CLOCK_NEVER if that overflows. */
 uint64_t clock_add_ns(uint64_t a_ns, uint64_t b_ns);
 
-/* A descriptor that polls as readable when CLOCK_REALTIME is set, which a resume after suspend does as well. Close-on-exec;
- * nothing wakes at rest. 0 or a negative errno. */
+/* A descriptor (close-on-exec) that becomes readable when CLOCK_REALTIME is set, and when the machine resumes after suspend.
+ * It wakes nothing at rest. 0 or a negative errno. */
 int clock_watch_open(int *ret_fd);
-/* Takes such an event: the descriptor is readable again at the next. */
+/* Takes the event; the descriptor becomes readable again at the next one. */
 void clock_watch_take(int fd);
 
-/* Tests: from the first call on both clocks stand still and show what they were told. */
+/* Tests: from the first call on, both clocks stand still at the times that are set. */
 void clock_set_fake(uint64_t now_ns, int64_t wall_ns);
 /* Tests: moves both fake clocks. */
 void clock_advance_fake(uint64_t by_ns);
-/* Tests: back to the real clocks. */
+/* Tests: returns to the real clocks. */
 void clock_unset_fake(void);

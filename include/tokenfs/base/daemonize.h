@@ -1,5 +1,5 @@
 #pragma once
-/* Leaving the terminal: what was started returns when the mount answers, or with the reason why it doesn't. */
+/* Leaving the terminal: the program that was started exits when the mount answers, or when it fails. */
 
 #include "tokenfs/base/log.h"
 
@@ -9,14 +9,13 @@ enum {
         EXIT_MOUNT = 32, /* the mount failed; mount(8)'s number for it */
 };
 
-/* Forks. In the child, which is the daemon, returns 0 and a descriptor for daemonize_report. The parent doesn't
- * return: it exits with the status that is reported, or with EXIT_MOUNT if the child ends without. Negative errno if
- * that isn't possible. */
+/* Forks. In the child, the daemon, returns 0 and a descriptor for daemonize_report. The parent doesn't return: it exits
+ * with the reported status, or with EXIT_MOUNT if the child ends without a report. Negative errno if there is no child. */
 int daemonize_start(int *ret_report_fd);
-/* Tells the parent to exit with `status`; closes *fd. 0, or -EPIPE if it is gone (the user interrupted it). */
+/* Has the parent exit with `status`; closes *fd. 0, or -EPIPE if the parent has ended (the user interrupted it). */
 int daemonize_report(int *fd, int status);
-/* From now on the log goes to syslog, and the standard streams nowhere. */
+/* From now on the log goes to syslog, and the standard streams to /dev/null. */
 void daemonize_detach(LogLevel level);
-/* The files that environment variables name are looked for from /, which a daemon's directory is: makes those names
- * absolute. 0 or -ENOMEM. */
+/* Makes the relative paths in environment variables absolute, since the daemon's working directory is /. 0 or
+ * -ENOMEM. */
 int daemonize_fix_environment(void);

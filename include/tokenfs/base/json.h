@@ -8,22 +8,22 @@
 
 #include "tokenfs/base/cleanup.h"
 
-/* Gives cJSON the secret heap. json_parse does it by itself; who builds documents with cJSON calls it first. */
+/* Gives cJSON the secret heap. json_parse calls it; code that builds documents with cJSON must call it first. */
 void json_init(void);
 
-#define JSON_VALUES_MAX 100000 /* in a document: what it may cost in memory, whatever its length */
+#define JSON_VALUES_MAX 100000 /* in a document, which limits its memory */
 
-/* Parses a whole document. Returns 0, -EINVAL (no JSON, something behind it, not UTF-8, a string with U+0000, which
- * a C string can't hold), -E2BIG (objects and arrays nested deeper than `depth_max`, too many values), -ENOMEM. */
+/* Parses a whole document. Returns 0, -EINVAL (no JSON, bytes behind it, invalid UTF-8, a string with U+0000, which
+ * a C string can't hold), -E2BIG (nested deeper than `depth_max`, or more than JSON_VALUES_MAX values), -ENOMEM. */
 int json_parse(const char *data, size_t len, unsigned depth_max, cJSON **ret);
 /* Wipes and frees. NULL does nothing. Returns NULL. */
 cJSON *json_free(cJSON *json);
 CLEANUP_DEFINE(cJSON *, json_free);
 
-/* A member by its name (case counts). 0, -ENOENT (no such member, or no object), -ENOTUNIQ (more than one: it isn't
- * for us to choose). The member is borrowed. */
+/* A member by its name (case-sensitive). 0, -ENOENT (no such member, or no object), -ENOTUNIQ (several: which one counts
+ * isn't defined). The member is borrowed. */
 int json_member(const cJSON *object, const char *key, const cJSON **ret_member);
-/* The same, of strings: NULL if there is none, more than one, or it is no string. Borrowed. */
+/* A string member: NULL if there is none, there are several, or it is no string. Borrowed. */
 const char *json_string(const cJSON *object, const char *key);
-/* A whole number of 0 to 2^53. 0, -ENOENT, -ENOTUNIQ, -EINVAL (not such a number). */
+/* An integer member of 0 to 2^53. 0, -ENOENT, -ENOTUNIQ, -EINVAL (another value). */
 int json_uint(const cJSON *object, const char *key, uint64_t *ret_value);

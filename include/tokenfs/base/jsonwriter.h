@@ -1,5 +1,5 @@
 #pragma once
-/* Writing JSON as it goes into a Buf: commas and indentation are seen to here. */
+/* Writes JSON into a Buf, with commas and indentation. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,7 +9,7 @@
 typedef struct JsonWriter {
         Buf *out;
         unsigned depth;
-        bool is_first; /* nothing has been written at this depth yet */
+        bool is_first; /* the next value is the first at this depth */
 } JsonWriter;
 
 /* `key` NULL: an element of an array. */

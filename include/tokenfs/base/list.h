@@ -1,5 +1,5 @@
 #pragma once
-/* An intrusive doubly linked list with a head: the links lie in the elements, so linking never fails. */
+/* An intrusive doubly linked list with a head. The links lie in the elements, so that linking never fails. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@ typedef struct ListLink {
         struct ListLink *prev, *next;
 } ListLink;
 
-/* A list's head, or an element that is in no list, is a link to itself. */
+/* The head of an empty list, and an element in no list, are links to themselves. */
 static inline void list_init(ListLink *link)
 {
         link->prev = link->next = link;
@@ -31,7 +31,7 @@ static inline void list_append(ListLink *head, ListLink *link)
         head->prev = link;
 }
 
-/* Also right for an element that is in no list; afterwards the element is in none. */
+/* The element may be in no list; afterwards it is in none. */
 static inline void list_unlink(ListLink *link)
 {
         if (link->next) {

@@ -1,5 +1,5 @@
 #pragma once
-/* Small readers of text that comes from outside: strict, bounded, without locale. */
+/* Readers of text from outside: strict, bounded, without locale. */
 
 #include <stdbool.h>
 #include <stddef.h>

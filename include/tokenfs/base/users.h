@@ -11,7 +11,7 @@ typedef struct User {
         char home[PATH_MAX];
 } User;
 
-/* 0, -ENOENT (there is none of that name), or another negative errno. */
+/* 0, -ENOENT (no such user or group), or another negative errno. */
 int users_find(const char *name, User *ret_user);
 int users_find_by_uid(uid_t uid, User *ret_user);
 int users_find_group(const char *name, gid_t *ret_gid);
