@@ -1,7 +1,7 @@
 /* The layers behind the caches.
  *
- * Why one module: a worker and --check make the same layers from the same options, so that a step of --check that
- * succeeds, succeeds in a mount too. Nothing here is replaced while a worker serves: SIGHUP makes a new worker. */
+ * Why one module: a worker and --check make the same layers from the same options, so that a step that succeeds in
+ * --check succeeds in a mount too. No layer is replaced while a worker serves: SIGHUP makes a new worker. */
 
 #include "tokenfs/worker/backend.h"
 
@@ -108,8 +108,8 @@ int backend_new_client(Loop *loop, Http *http, CredentialChain *credentials, con
         return api_client_new(&settings, ret_client);
 }
 
-/* A profile that the option names must be there. One that only the environment names may be left from something else,
- * and need not be used. */
+/* The profile that the option names must exist. The environment may name a profile that another program needs, and that
+ * no provider here uses. */
 static int check_profile(const Options *options, const AwsConfig *config)
 {
         CLEANUP(buf_deinit) Buf error = BUF_INIT(2048);
@@ -119,7 +119,7 @@ static int check_profile(const Options *options, const AwsConfig *config)
         return options->profile ? -ENOENT : 0;
 }
 
-/* These two log what is wrong. */
+/* These two log their errors. */
 
 static int load_config(const Options *options, AwsConfig **ret_config)
 {

@@ -1,4 +1,4 @@
-/* The line between supervisor and worker. */
+/* The control socket between supervisor and worker. */
 
 #include "tokenfs/worker/control.h"
 

@@ -1,8 +1,8 @@
-/* Landlock, by its system calls: there is no library for it, and the header of Debian 12 knows less than kernels do.
+/* Landlock, by its system calls: it has no library, and Debian 12's header is older than current kernels.
  *
- * The set handles every kind of access that the kernel's version knows, so what no rule allows is denied, executing
- * included. From version 4 on no port can be bound, from version 6 on no process outside can be signalled, and no
- * abstract UNIX socket of one connected to. (UNIX sockets that have a path aren't its business.) Source: the kernel's
+ * The rule set handles every kind of access that the kernel's version knows, execution included; without a rule, access is
+ * denied. From version 4 on the worker can bind no port. From version 6 on it can signal no process outside, and connect
+ * to no abstract UNIX socket of one. Landlock doesn't restrict UNIX sockets that have a path. Source: the kernel's
  * Documentation/userspace-api/landlock.rst. */
 
 #include "landlock.h"
@@ -18,7 +18,7 @@
 
 #include "tokenfs/base/cleanup.h"
 
-/* As the newest kernel has it; each version takes its beginning. */
+/* The newest kernel's structure; an older version takes a shorter one. */
 typedef struct RulesetAttributes {
         uint64_t handled_access_fs;
         uint64_t handled_access_net; /* version 4 */

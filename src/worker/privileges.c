@@ -1,10 +1,9 @@
 /* Giving up privileges.
  *
- * Why: the worker parses what strangers send; whoever takes it over is to gain as little as can be. How: before the
- * first byte from outside it changes its user, empties every capability set (the bounding set too, so that no program
- * that it might start brings one back), and sets no_new_privs. Capabilities are set by the system calls themselves:
- * they are five lines, and a library would be one more to trust. A worker that stays root keeps root's files, but not
- * root's right to read everybody's. */
+ * Why: the worker parses data from the network; an attacker who takes it over must gain as little as possible. How: before
+ * the first byte from outside it changes its user, empties every capability set, and sets no_new_privs. The bounding set
+ * is emptied too, so that execve() can't bring a capability back. Capabilities are set by system calls: five lines
+ * instead of a library. A worker that stays root can read root's files, but no files that only their owner may read. */
 
 #include "tokenfs/worker/privileges.h"
 
@@ -23,7 +22,7 @@
 
 #define MEMLOCK_BYTES ((rlim_t)64 << 20)
 
-/* A sanitizer's own threads trace the process, and are to go on doing so. */
+/* A sanitizer's own threads trace the process, which must stay dumpable for them. */
 #if defined(__SANITIZE_ADDRESS__)
 #define IS_SANITIZED 1
 #elif defined(__has_feature)
@@ -70,7 +69,7 @@ static int change_user(const char *user)
                 return -ENOMEM;
         if (initgroups(user, gid) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
                 return -errno;
-        /* Believe the kernel, not ourselves. */
+        /* The kernel's view counts. */
         uid_t real, effective, saved;
         if (getresuid(&real, &effective, &saved) < 0 || real != uid || effective != uid || saved != uid)
                 return -EPERM;
@@ -91,14 +90,14 @@ static int drop_capabilities(void)
         if (syscall(SYS_capset, &header, none) == 0)
                 return 0;
         int r = -errno;
-        /* A service manager's sandbox may refuse the call where there is nothing to drop. */
+        /* A service manager's sandbox may refuse the call to a process that has no capabilities. */
         memset(left, 0xff, sizeof left);
         return syscall(SYS_capget, &header, left) == 0 && memcmp(left, none, sizeof none) == 0 ? 0 : r;
 }
 
 int privileges_drop(const char *user)
 {
-        drop_bounding_set(); /* needs a capability that the next step may take */
+        drop_bounding_set(); /* needs CAP_SETPCAP, which the change of user takes */
         int r = user ? change_user(user) : 0;
         if (r == 0)
                 r = drop_capabilities();
@@ -109,6 +108,6 @@ int privileges_drop(const char *user)
                         strerror(-r));
                 return r;
         }
-        privileges_hide(); /* a change of user makes a process dumpable again where suid_dumpable says so */
+        privileges_hide(); /* again: a change of user sets the flag to fs.suid_dumpable (proc(5)) */
         return 0;
 }

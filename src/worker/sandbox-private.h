@@ -10,12 +10,12 @@
 
 /* A file or directory outside of the system's own directories, or a name in /etc that may be a link. */
 typedef struct Place {
-        char *path; /* absolute, links included */
-        bool is_directory; /* itself; else a file in one */
-        bool is_written; /* files in its directory are also made and replaced */
-        bool is_changed; /* something on its path was made since it was looked at */
+        char *path; /* absolute, links not resolved */
+        bool is_directory; /* else a file */
+        bool is_written; /* the worker also makes and replaces files in its directory */
+        bool is_changed; /* a name on its path was made since the last test */
         bool is_given_up; /* it is denied from the beginning */
-        dev_t device; /* if it is written: the directory that the rules allow; inode 0: there was none */
+        dev_t device; /* of a written place's directory, at the start; inode 0: there was none */
         ino_t inode;
 } Place;
 

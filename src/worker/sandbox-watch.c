@@ -1,12 +1,12 @@
-/* Watching the paths that a sandbox is made of.
+/* Watches the paths that a sandbox is made of.
  *
- * Why: look-ups fail for good once a network manager has made /etc/resolv.conf a link to where the sandbox doesn't reach;
- * so do calls when certificates or configuration move. How: inotify reports each name that is made in, or renamed into,
- * a directory on the way of a place, links followed: at the name itself, at each link's target, and at the first part
- * that is missing. A moment later the place is looked at. What only vanishes is of no interest: nothing can be read
- * there. A mount on a path isn't seen; SIGHUP makes a new sandbox.
+ * Why: once a network manager has made /etc/resolv.conf a link out of the sandbox, all look-ups fail; so do calls when
+ * certificates or configuration move. How: the walk along a place's path watches each directory for the path's next name,
+ * also behind links, up to the first name that doesn't exist. inotify reports names that are made there or renamed into
+ * them. SETTLE_NS later the place is tested. Removals aren't watched: they open no file. inotify doesn't report mounts;
+ * after a mount on a path the user sends SIGHUP.
  *
- * A descriptor of inotify is opened before the process is locked in, or after: Landlock doesn't restrict watching. */
+ * Landlock doesn't restrict inotify, so that the worker watches from inside the sandbox. */
 
 #include "sandbox-private.h"
 
@@ -23,14 +23,14 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 
-#define SETTLE_NS (NS_PER_S / 10) /* changes come in numbers */
+#define SETTLE_NS (NS_PER_S / 10) /* a program that configures the host makes several changes at once */
 #define PAUSE_NS NS_PER_S /* between two calls of the handler */
 #define NAMES_MAX 1024
-#define LINKS_MAX 40 /* as the kernel follows */
+#define LINKS_MAX 40 /* the kernel's limit, path_resolution(7) */
 
-/* A name that matters in a directory. */
+/* A name on the path of a place. */
 typedef struct WatchedName {
-        int watch; /* inotify's number of the directory */
+        int watch; /* the watch descriptor of its directory */
         size_t place;
         char name[NAME_MAX + 1];
 } WatchedName;
@@ -72,7 +72,7 @@ static void note_name(SandboxWatch *watch, size_t place, const char *directory, 
         memcpy(noted->name, name, strlen(name) + 1);
 }
 
-/* Moves the first part of a path out of `rest`. False: there is none left. */
+/* Moves the first name of a path out of `rest`. False: none is left. */
 static bool take_part(char *rest, char *part)
 {
         size_t start = strspn(rest, "/"), len = strcspn(rest + start, "/");
@@ -84,7 +84,7 @@ static bool take_part(char *rest, char *part)
         return true;
 }
 
-/* Puts a link's target before what is left of the path. False: it is no link, or the path becomes too long. */
+/* Puts a link's target before the rest of the path. False: it is no link, or the path becomes too long. */
 static bool follow_link(const char *path, char *directory, char *rest)
 {
         char target[PATH_MAX], whole[PATH_MAX];
@@ -100,7 +100,7 @@ static bool follow_link(const char *path, char *directory, char *rest)
         return true;
 }
 
-/* Walks the path of a place as the kernel does, and watches each name on it, up to the first that isn't there. */
+/* Walks along the path of a place as the kernel does, and watches each name, up to the first that doesn't exist. */
 static void watch_place(SandboxWatch *watch, size_t place)
 {
         char directory[PATH_MAX] = "", rest[PATH_MAX], part[NAME_MAX + 1], path[PATH_MAX];
@@ -127,7 +127,7 @@ static void watch_place(SandboxWatch *watch, size_t place)
         }
 }
 
-/* Also at the names of a directory that is gone, whose number may be given to another. */
+/* IN_IGNORED: the directory is gone. Its names are dropped, since the kernel may reuse the watch descriptor. */
 static void mark_changed(SandboxWatch *watch, const struct inotify_event *event)
 {
         bool is_gone = event->mask & IN_IGNORED;
@@ -184,7 +184,7 @@ static void on_settled(LoopTimer *timer, void *userdata)
                 if (!place->is_changed)
                         continue;
                 place->is_changed = false;
-                watch_place(watch, i); /* first: what is made after that is reported */
+                watch_place(watch, i); /* before the test: inotify reports later changes */
                 if (!place->is_given_up && sandbox_is_denied(place))
                         denied = place->path;
         }

@@ -1,18 +1,18 @@
 /* The worker's sandbox.
  *
- * Why: an attacker who takes over the parsing of answers has a process without capabilities; the sandbox takes files and
- * system calls from it as well. How: Landlock leaves it the files that serving needs, by directories, since
- * configuration, certificates and tokens are replaced by renaming: the system's libraries, /etc (resolver,
- * certificates), the AWS configuration, the CA bundle, the token files that the environment or the profile name; and
- * the caches of IAM Identity Center and `aws login`, the places that it writes to. seccomp leaves it the calls that serving needs.
+ * Why: an attacker who takes over the parsing of answers has a process without capabilities. The sandbox takes files and
+ * system calls from it as well. How: Landlock leaves it the files that serving needs. Rules are for directories, since
+ * configuration, certificates and tokens are replaced by renaming: the system's libraries, /etc (resolver, certificates),
+ * the AWS configuration, the CA bundle, and the token files that the environment or the profile names. The worker
+ * writes to the caches of IAM Identity Center and `aws login` alone. seccomp leaves it the calls that serving needs.
  *
- * No program can be started from inside. credential_process is run by a helper that was forked before
- * (credentials/launcher), which runs the command of the configuration and takes none from the worker.
+ * The worker can execute no program. A helper that was forked before (credentials/launcher) runs credential_process; it
+ * reads the command from the configuration, and takes none from the worker.
  *
- * Landlock binds its rules to files, not to names. Where a name leads elsewhere later (a network manager makes
- * /etc/resolv.conf a link, a directory is made), a new worker makes a new sandbox: after SIGHUP, and by itself
- * (sandbox-watch.c). Landlock restricts opening, not stat, access and readlink; so a process in the sandbox can find
- * out that it would be allowed to read a file, but for the sandbox. */
+ * Landlock binds its rules to files, not to names. When a name leads elsewhere later (a network manager makes
+ * /etc/resolv.conf a link, a directory is made), a new worker makes a new sandbox: after SIGHUP, and when sandbox-watch.c
+ * sees the change. Landlock restricts open(), but not stat(), access() and readlink(). So the worker can find out that
+ * the sandbox alone keeps it from reading a file. */
 
 #include "tokenfs/worker/sandbox.h"
 
@@ -56,7 +56,7 @@ static const char *home_directory(void)
         return users_find_by_uid(geteuid(), &user) == 0 ? user.home : "";
 }
 
-/* NULL, "" and what is too long is left out; so are places beyond the maximum, which no configuration needs. */
+/* Leaves out NULL, "", relative and too long paths, and places beyond the maximum, which no configuration reaches. */
 static void add_place(Sandbox *sandbox, const char *path, Place kind)
 {
         if (!path || !*path || sandbox->count == SANDBOX_PLACES_MAX)
@@ -81,7 +81,7 @@ static void add_directory(Sandbox *sandbox, const char *path)
         add_place(sandbox, path, (Place){.is_directory = true});
 }
 
-/* Names in /etc that are links out of it on some systems (NixOS), or that a network manager makes links. */
+/* Names in /etc that may be links out of it: on NixOS, or by a network manager. */
 static void add_system(Sandbox *sandbox)
 {
         static const char *const files[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf",
@@ -96,7 +96,7 @@ static void add_system(Sandbox *sandbox)
                 add_directory(sandbox, directories[i]);
 }
 
-/* OpenSSL takes several directories, separated by colons. */
+/* SSL_CERT_DIR is a list of directories, separated by colons. */
 static void add_certificate_directories(Sandbox *sandbox, const char *names)
 {
         CLEANUP(cleanup_free) char *copy = names ? strdup(names) : NULL;
@@ -145,8 +145,8 @@ static void add_aws_files(Sandbox *sandbox, const Options *options, const AwsCon
 
 /* --- The rules ------------------------------------------------------------------------------------------------ */
 
-/* The root directory, those right below it in the Filesystem Hierarchy Standard, and homes hold more than a worker needs:
- * there, a file is allowed alone. */
+/* The root directory, the directories of the Filesystem Hierarchy Standard right below it, and homes hold more than a
+ * worker needs. The rule for a file there is for the file alone. */
 static bool is_broad(const char *directory)
 {
         static const char *const top[] = {"bin", "boot", "dev", "home", "lib", "media", "mnt", "nix", "opt",
@@ -173,8 +173,8 @@ static int allow_directory(Landlock *landlock, const char *directory, Place *pla
         return landlock_allow(landlock, resolved, place->is_written);
 }
 
-/* The directory that a file lies in, and, where the path is a link, the one that it leads to: files are replaced. A
- * directory that isn't there yet can't be allowed, and its parent is too much: a home holds more than .aws. */
+/* A rule for the directory of the file, and, if the path is a link, for the directory of its target: files are replaced by
+ * renaming. A directory that doesn't exist yet can have no rule, and its parent holds too much: a home more than .aws. */
 static int allow_place(Landlock *landlock, Place *place)
 {
         char path[PATH_MAX], resolved[PATH_MAX];
@@ -190,7 +190,7 @@ static int allow_place(Landlock *landlock, Place *place)
         return r;
 }
 
-/* Directories of the system, and the ones that are looked into by what is in /etc. */
+/* The system's directories: libraries, configuration, and files that the resolver and TLS read. */
 static int allow_system(Landlock *landlock, bool audit)
 {
         static const char *const paths[] = {
@@ -223,7 +223,7 @@ static int allow_system(Landlock *landlock, bool audit)
                 r = landlock_allow(landlock, paths[i], false);
         if (r == 0)
                 r = landlock_allow(landlock, "/dev/null", true);
-        if (r == 0 && audit) /* the names of programs that open secrets */
+        if (r == 0 && audit) /* /proc/PID/comm of programs that open secrets */
                 r = landlock_allow(landlock, "/proc", false);
         return r;
 }
@@ -244,9 +244,10 @@ static int enter_landlock(Sandbox *sandbox, bool audit)
         return landlock_enforce(&landlock);
 }
 
-/* --- What they deny ------------------------------------------------------------------------------------------- */
+/* --- Denied places -------------------------------------------------------------------------------------------- */
 
-/* A directory for writing that was made or replaced since. Whether a file can be made there isn't known without making one. */
+/* True if the directory was made or replaced since. Whether the sandbox lets a file be made there can't be tested without
+ * making one. */
 static bool is_another_directory(const Place *place)
 {
         char path[PATH_MAX];
@@ -268,7 +269,7 @@ bool sandbox_is_denied(const Place *place)
         return fd < 0 && errno == EACCES;
 }
 
-/* A new sandbox wouldn't help with these: they are no reason for one. */
+/* A new sandbox would deny these places again, so that they are no reason for one. */
 static void give_up_denied(Sandbox *sandbox)
 {
         for (size_t i = 0; sandbox && i < sandbox->count; i++) {

@@ -1,10 +1,9 @@
 /* The system call filter.
  *
- * Three groups. Those that serving needs are allowed, some with certain arguments only: no memory that is both
- * writable and executable, no sockets but those of the network, syslog and the resolver, no process besides threads.
- * Those that only an attacker would make kill the process: the next worker takes over, and the log shows it. All
- * others fail with ENOSYS, as on an older kernel: libraries that try something new then go on with something old, which
- * EPERM would not tell them to. */
+ * There are three groups. Calls that serving needs are allowed, some with certain arguments only: no memory that is both
+ * writable and executable, no sockets but those of the network, syslog and the resolver, no process but threads. Calls
+ * that only an attacker makes kill the process; the next worker takes over, and the log shows it. All others fail with
+ * ENOSYS, as on an older kernel: libraries then fall back to an older call, which EPERM wouldn't make them do. */
 
 #include "seccomp.h"
 
@@ -41,7 +40,7 @@ static const int allowed[] = {
         /* network */
         SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(setsockopt),
         SCMP_SYS(getsockopt), SCMP_SYS(shutdown),
-        /* files: which ones is Landlock's to say */
+        /* files: Landlock restricts which */
         SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(access), SCMP_SYS(faccessat), SCMP_SYS(faccessat2),
         SCMP_SYS(stat), SCMP_SYS(stat64), SCMP_SYS(lstat), SCMP_SYS(lstat64), SCMP_SYS(fstat),
         SCMP_SYS(fstat64), SCMP_SYS(newfstatat), SCMP_SYS(fstatat64), SCMP_SYS(statx), SCMP_SYS(statfs),
@@ -77,7 +76,7 @@ static const int deadly[] = {SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork
         SCMP_SYS(setresuid), SCMP_SYS(setresgid), SCMP_SYS(setgroups), SCMP_SYS(capset),
         SCMP_SYS(personality)};
 
-/* Calls that this architecture hasn't are left out. */
+/* Leaves out calls that this architecture doesn't have. */
 static int add_all(scmp_filter_ctx filter, uint32_t action, const int *calls, size_t count)
 {
         for (size_t i = 0; i < count; i++) {
@@ -96,7 +95,7 @@ static int allow_where(scmp_filter_ctx filter, int call, struct scmp_arg_cmp con
 
 static int add_memory(scmp_filter_ctx filter)
 {
-        /* Writable or executable, not both; and what is mapped doesn't become executable later. */
+        /* Writable or executable, not both; and mapped memory can't become executable later. */
         static const int maps[] = {SCMP_SYS(mmap), SCMP_SYS(mmap2)};
         int r = 0;
         for (size_t i = 0; i < ARRAY_LEN(maps) && r == 0; i++) {
@@ -111,12 +110,12 @@ static int add_memory(scmp_filter_ctx filter)
 
 static int add_processes(scmp_filter_ctx filter)
 {
-        /* A thread. clone3's arguments can't be seen: glibc goes on with clone when it isn't there. */
+        /* A thread. A filter can't see clone3()'s arguments; when clone3() gives ENOSYS, glibc calls clone(). */
         int r = allow_where(filter, SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
         if (r == 0)
                 r = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone), 1,
                         SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
-        if (r == 0) /* asks for a limit, sets none */
+        if (r == 0) /* reads a limit, sets none */
                 r = allow_where(filter, SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0, 0));
         if (r == 0)
                 r = allow_where(filter, SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0));
@@ -141,7 +140,8 @@ int syscall_filter_enter(void)
         if (!filter)
                 return -ENOMEM;
         (void)seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-        (void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree: reads make few steps */
+        (void)seccomp_attr_set(
+                filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree: few comparisons for each call */
         int r = add_all(filter, SCMP_ACT_ALLOW, allowed, ARRAY_LEN(allowed));
         if (r == 0)
                 r = add_all(filter, SCMP_ACT_KILL_PROCESS, deadly, ARRAY_LEN(deadly));

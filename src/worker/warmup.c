@@ -1,7 +1,7 @@
-/* Warming up.
+/* Fetches the tokens of the scopes.
  *
- * All tokens are asked for at once (the client keeps its limit of calls in flight), and each is waited for in turn:
- * the last to come ends the wait, whatever the order. */
+ * It asks the cache for all tokens at once (the client limits the calls in flight), and then waits for each in turn: the
+ * wait ends with the last answer, in whatever order they come. */
 
 #include "warmup.h"
 
@@ -16,7 +16,7 @@ struct Warmup {
         size_t count, next;
         uint64_t since_ns;
         CacheWait wait;
-        LoopTimer timer; /* first to begin from the loop, then for the limit */
+        LoopTimer timer; /* starts the fetching from the loop, then ends the wait */
         uint64_t until_ns;
         WarmupHandler *handler;
         void *userdata;

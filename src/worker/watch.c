@@ -1,12 +1,12 @@
 /* Watching names.
  *
- * Why: who wants to be told of a rotation must not have to read the file all the time. How: each watched name is asked
- * for as a reader would, whenever its answer ages; what it means is sent to the supervisor (supervisor/changes.c). The names are
- * those of `watch=`, else those of the tokens of `token=`, which are in their documents.
+ * Why: on_change's command must run at a rotation although no program reads the files. How: the worker asks for each
+ * watched name as a reader does, whenever its answer ages, and sends its present token to the supervisor
+ * (supervisor/changes.c). The names are those of `watch=`, else the names in the documents of the tokens of `token=`.
  *
- * Who is told of a change then reads the file, and shall not be given the old one. So the files are set to the new token
- * first, and the supervisor hears of it only when the files' grace is over (fs/versions.c) and the answer is still the
- * same; it then makes the kernel forget what it holds. */
+ * The command reads the file, and must not get the old token. So the worker first sets the files to the new token. It
+ * reports the change when the files' grace is over (fs/versions.c) and the answer is still the same. The supervisor then
+ * has the kernel forget its copies. */
 
 #include "tokenfs/worker/watch.h"
 
@@ -27,10 +27,10 @@
 
 typedef struct Item {
         Watch *watch;
-        char scope_id[TOKEN_ID_MAX + 1]; /* the token whose name it is; "": it is a name of watch= */
+        char scope_id[TOKEN_ID_MAX + 1]; /* the token that has the name; "": a name of watch= */
         char name[TOKEN_NAME_MAX + 1]; /* "": not known yet */
-        char id[TOKEN_ID_MAX + 1]; /* what it meant last; "": nothing */
-        bool is_known; /* `id` is */
+        char id[TOKEN_ID_MAX + 1]; /* the token that the name meant last; "": none */
+        bool is_known; /* `id` is valid */
         uint64_t since_ns; /* when the check began */
         CacheWait wait;
         LoopTimer timer;
@@ -68,7 +68,7 @@ static ResolveReader reader_of(Item *item)
         return (ResolveReader){.since_ns = item->since_ns, .wait = &item->wait};
 }
 
-/* The name of the token that is watched: it may have none. 0, -EINPROGRESS, or an error of the API (> 0). */
+/* Reads the name of the watched token, which may have none. 0, -EINPROGRESS, or an error of the API (> 0). */
 static int learn_name(Item *item, uint64_t *ret_keep_ns)
 {
         const ResolveReader reader = reader_of(item);
@@ -100,12 +100,12 @@ static void item_report(const Item *item)
         ChangeReport report = {0};
         memcpy(report.name, item->name, sizeof report.name);
         memcpy(report.id, item->id, sizeof report.id);
-        /* What can't be sent now is said again at the next check. */
+        /* If the socket is full, the next check sends the report again. */
         if (item->watch->settings.line >= 0)
                 (void)send(item->watch->settings.line, &report, sizeof report, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* Takes in what the name means now. Returns from when on all of its files are those of that token. */
+/* Notes the name's present token. Returns the time from which on all of its files are that token's. */
 static uint64_t item_learn(Item *item, const TokenAnswer *token)
 {
         TokenItem now = {0};

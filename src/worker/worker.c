@@ -1,12 +1,13 @@
 /* The worker.
  *
- * Why a process of its own: it has all that is exposed to the world, and may die of it without anybody noticing: the
- * mount is the supervisor's, and the next worker goes on with the same connection, node ids and waiting requests.
- * How: it is forked, not executed; gives up its privileges; builds the layers from the loop upwards; serves until it
- * is told to leave or the kernel unmounts; and takes the layers down again in reverse, wiping as it goes.
+ * Why a process of its own: it has network, TLS, parsing and secrets, and may die of bad input without an error for any
+ * reader. The supervisor owns the mount; the next worker continues with the same connection, node ids and waiting
+ * requests. How: the supervisor forks it, without execve(). It gives up its privileges, builds the layers from the loop
+ * upwards, and serves until a signal or the kernel's unmount ends it. Then it frees the layers in reverse order, which
+ * wipes the secrets.
  *
- * If the supervisor is killed, the worker serves on: a mount without a supervisor is worth more than none. It has no
- * right to unmount; umount(8) ends it. */
+ * If the supervisor is killed, the worker still serves: the files stay readable. It has no right to unmount; umount(8)
+ * ends it. */
 
 #include "tokenfs/worker/worker.h"
 
@@ -74,7 +75,7 @@ static void worker_control(int fd, short revents, void *userdata)
         ssize_t len = recv(fd, &message, 1, MSG_DONTWAIT);
         if (len == 1 && message == CONTROL_PING)
                 control_send(fd, CONTROL_PONG);
-        if (len == 1 && message == CONTROL_RESUMED) /* timers are set again by this turn of the loop */
+        if (len == 1 && message == CONTROL_RESUMED) /* this turn of the loop sets the timers again */
                 backend_forget_connections(worker->backend);
         if (len == 0 || (len < 0 && errno == ECONNRESET)) {
                 log_warning("the supervisor is gone: serving on without it (umount ends it)");
@@ -150,7 +151,7 @@ static int worker_build_libraries(Worker *worker)
 {
         (void)worker;
         json_init();
-        return http_global_init(); /* before a loop, which uses libcurl */
+        return http_global_init(); /* before the loop, which uses libcurl */
 }
 
 static int worker_build_loop(Worker *worker)
@@ -210,13 +211,13 @@ static void worker_take_down(Worker *worker)
         worker->loop = loop_free(worker->loop);
 }
 
-static void worker_is_warm(void *userdata)
+static void worker_report_warm(void *userdata)
 {
         Worker *worker = userdata;
         control_send(worker->settings->control, CONTROL_WARM);
 }
 
-/* What the worker before left: its waiting requests are asked for again, or refused. */
+/* The requests that the worker before left unanswered: the kernel sends them again, or they are refused. */
 static void worker_take_over(const WorkerSettings *settings)
 {
         unsigned refused = session_recover(settings->session, settings->slots, settings->can_resend);
@@ -236,13 +237,13 @@ static void worker_announce(Worker *worker)
         control_send(settings->control, CONTROL_READY);
         if (!settings->warm)
                 return;
-        if (warmup_new(worker->loop, worker->cache, settings->options->timeout_ns, worker_is_warm, worker,
+        if (warmup_new(worker->loop, worker->cache, settings->options->timeout_ns, worker_report_warm, worker,
                     &worker->warmup) < 0)
-                worker_is_warm(worker);
+                worker_report_warm(worker);
 }
 
-/* The sandbox no longer fits the host: a worker with another takes this one's place. */
-static void worker_is_outdated(const char *path, void *userdata)
+/* The sandbox no longer fits the host: the supervisor replaces this worker by one with a new sandbox. */
+static void worker_request_replacement(const char *path, void *userdata)
 {
         Worker *worker = userdata;
         log_info("%s is now where the sandbox doesn't reach: a new worker follows", path);
@@ -254,7 +255,7 @@ static void worker_lock_in(Worker *worker)
         CLEANUP(aws_config_free_p) AwsConfig *config = backend_take_config(worker->backend);
         worker->sandbox = sandbox_enter(worker->settings->options, config);
         int r = sandbox_watch_new(
-                worker->sandbox, worker->loop, worker_is_outdated, worker, &worker->sandbox_watch);
+                worker->sandbox, worker->loop, worker_request_replacement, worker, &worker->sandbox_watch);
         if (r < 0)
                 log_warning(
                         "can't watch what the sandbox is made of: %s: SIGHUP makes a new one", strerror(-r));
@@ -263,7 +264,7 @@ static void worker_lock_in(Worker *worker)
 int worker_run(const WorkerSettings *settings)
 {
         Worker worker = {.settings = settings};
-        /* A group of its own: a terminal's Ctrl-C is for the supervisor, which then tells us. */
+        /* A process group of its own: a terminal's Ctrl-C reaches the supervisor alone, which then sends SIGINT. */
         (void)setpgid(0, 0);
         (void)signal(SIGPIPE, SIG_IGN);
         if (privileges_drop(settings->options->user) < 0)

@@ -1,6 +1,6 @@
 #pragma once
 /* The layers behind the caches: configuration, endpoint, connections, credentials and the API client, made from the
- * options and the files that they refer to. A worker has them all as one Backend; --check makes one after the other. */
+ * options and the files that they name. A worker has all of them as one Backend; --check makes them one by one. */
 
 #include "tokenfs/api/client.h"
 #include "tokenfs/aws/config.h"
@@ -18,18 +18,18 @@ typedef struct Backend Backend;
 /* `options` is borrowed. 0, -ENOMEM, or another negative errno: the configuration can't be used, and the log says
  * why. */
 int backend_new(Loop *loop, const Options *options, Backend **ret_backend);
-/* Calls must have been cancelled before. Returns NULL. */
+/* The caller must have cancelled all calls. Returns NULL. */
 Backend *backend_free(Backend *backend);
 CLEANUP_DEFINE(Backend *, backend_free);
 
 /* The source for the caches. */
 CacheSource backend_source(Backend *backend);
 
-/* Gives the configuration away: the caller frees it. It may hold keys, and none of the layers needs it any more (the
- * credentials read the files themselves). NULL the second time. */
+/* The configuration; the caller frees it. It may hold keys, and no layer needs it any more, since the credential providers
+ * read the files themselves. NULL the second time. */
 AwsConfig *backend_take_config(Backend *backend);
 
-/* The next calls look names up and connect again; calls under way go on. */
+/* The next calls look names up and connect again; calls in flight continue. */
 void backend_forget_connections(Backend *backend);
 
 /* For status and metrics. Borrowed. */
@@ -52,7 +52,8 @@ int backend_new_credentials(Loop *loop, Http *http, const Options *options, Cred
 int backend_new_client(Loop *loop, Http *http, CredentialChain *credentials, const AwsEndpoint *endpoint,
         const Options *options, ApiClient **ret_client);
 
-/* The certificates that are trusted; those of the system if neither is given. Borrowed from the options, the environment or the configuration. */
+/* The trusted certificates; those of the system if neither is given. Borrowed from the options, the environment or the
+ * configuration. */
 typedef struct CaBundle {
         const char *path, *directory; /* a file, and a list of directories as in SSL_CERT_DIR; NULL: none */
         const char *origin; /* the setting that names it, for people; a constant */

@@ -1,15 +1,15 @@
 #pragma once
-/* The line between supervisor and worker: a socket pair, one byte a message. Its end tells either that the other is
- * gone. */
+/* The control socket between supervisor and worker: a socket pair, one byte a message. End of file means that the other
+ * process has ended. */
 
 typedef enum ControlMessage {
-        CONTROL_READY = 'r', /* worker: requests are answered from now on */
-        CONTROL_WARM = 'w', /* worker: the tokens of the scopes have been fetched, or tried */
+        CONTROL_READY = 'r', /* worker: it serves */
+        CONTROL_WARM = 'w', /* worker: the tokens of the scopes were fetched, or failed */
         CONTROL_OUTDATED = 'o', /* worker: its sandbox no longer fits the host */
         CONTROL_RESUMED = 's', /* supervisor: the machine was suspended, or its clock set */
-        CONTROL_PING = 'p', /* supervisor: are you there? */
-        CONTROL_PONG = 'q', /* worker: yes */
+        CONTROL_PING = 'p', /* supervisor: the worker must answer */
+        CONTROL_PONG = 'q', /* worker: the answer */
 } ControlMessage;
 
-/* Sends one; what can't be sent (the other end is gone, or its queue is full of what it doesn't read) is dropped. */
+/* Sends a message; drops it if the other process has ended, or its queue is full. */
 void control_send(int fd, ControlMessage message);

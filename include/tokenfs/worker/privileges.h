@@ -1,12 +1,12 @@
 #pragma once
-/* What a process of ours gives up for good. */
+/* Gives up privileges of this process for good. */
 
 #include <sys/types.h>
 
-/* Nothing of this process is dumped or traced by its like: no core, not dumpable. Its environment may hold keys. */
+/* No core dump, and no tracing by processes of the same user: memory and environment may hold keys. */
 void privileges_hide(void);
-/* Lets a later process without capabilities lock as much memory as its secrets may need, where that may be granted. */
+/* Raises RLIMIT_MEMLOCK, as far as allowed, for a child without capabilities that locks its secrets into memory. */
 void privileges_raise_memlock(void);
-/* Goes on as `user` (NULL: as it is), without capabilities, and never to have any again. HOME, USER and LOGNAME become
- * those of the user. 0 or a negative errno, logged. */
+/* Changes to `user` (NULL: no change), drops all capabilities for good, and sets HOME, USER and LOGNAME to the user's. 0 or a
+ * negative errno, logged. */
 int privileges_drop(const char *user);

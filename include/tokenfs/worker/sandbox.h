@@ -1,5 +1,5 @@
 #pragma once
-/* The sandbox of a worker: the files and system calls that are left to it. */
+/* The sandbox of a worker: limits on its files and system calls. */
 
 #include "tokenfs/aws/config.h"
 #include "tokenfs/base/cleanup.h"
@@ -8,23 +8,23 @@
 
 typedef struct Sandbox Sandbox;
 
-/* Locks the process in, for good, with access to the files that the system, the environment, the options and `config`
- * (borrowed for the call) name now. The log warns of a means that this kernel lacks, and of a file that stays closed.
- * Returns the list of those files, for the functions below; NULL without memory (the process is locked in none the
- * less), or if the option turns the sandbox off. */
+/* Puts the sandbox into force, for good: this process can open the files that the system, the environment, the options and
+ * `config` (borrowed for the call) name now. The log warns of a mechanism that this kernel lacks, and of a file that the
+ * sandbox can't open. Returns the list of those files for sandbox_watch_new. NULL: there is no memory for it (the sandbox
+ * is in force), or the option turns the sandbox off. */
 Sandbox *sandbox_enter(const Options *options, const AwsConfig *config);
-/* The process stays locked in. NULL does nothing. Returns NULL. */
+/* Frees the list; the sandbox stays in force. NULL does nothing. Returns NULL. */
 Sandbox *sandbox_free(Sandbox *sandbox);
 CLEANUP_DEFINE(Sandbox *, sandbox_free);
 
-/* Means in force, for people: "seccomp, landlock", "seccomp", "off". */
+/* The mechanisms in force, for people: "seccomp, landlock", "seccomp", "off". */
 const char *sandbox_state(void);
 
 typedef struct SandboxWatch SandboxWatch;
-/* Calls the handler from the loop, at most once a second, when this user may read a file or directory that was named and
- * the sandbox denies it: the kernel binds the rules to the files as they were, so that a link that leads elsewhere since,
- * or a directory that was made since, isn't covered. It costs nothing at rest (inotify). Borrows the sandbox; for NULL,
- * *ret_watch is NULL. 0 or a negative errno. */
+/* Calls the handler from the loop, at most once a second, when the sandbox alone keeps this user from a file of the list.
+ * The kernel binds the rules to the files of the start, so that they don't cover the new target of a link, or a directory
+ * that was made since. It costs nothing at rest (inotify). Borrows the sandbox; for NULL, *ret_watch is NULL. 0 or a
+ * negative errno. */
 typedef void SandboxHandler(const char *path, void *userdata);
 int sandbox_watch_new(
         Sandbox *sandbox, Loop *loop, SandboxHandler *handler, void *userdata, SandboxWatch **ret_watch);

@@ -10,7 +10,7 @@
 /* How a worker ends by itself. */
 enum {
         WORKER_UNMOUNTED = 0, /* the kernel unmounted */
-        WORKER_LEFT = 40, /* it was told to leave */
+        WORKER_LEFT = 40, /* a signal asked it to leave */
         WORKER_UNUSABLE = 41, /* it can't serve: the log says why */
 };
 
@@ -19,14 +19,14 @@ typedef struct WorkerSettings {
         Session *session;
         Nodes *slots;
         const char *mountpoint; /* absolute, without links */
-        int control; /* our end of the control socket */
-        int watch; /* our end of the line for watched names; -1: none */
-        bool is_replacement; /* another worker was there before: take up what it left */
-        bool detach; /* go to the background once ready */
-        bool warm; /* fetch the tokens of the scopes, and say so */
-        bool can_resend; /* the kernel gives the next worker what this one leaves unanswered */
+        int control; /* the worker's end of the control socket */
+        int watch; /* the worker's end of the socket for watched names; -1: none */
+        bool is_replacement; /* another worker served before: take over its requests */
+        bool detach; /* go to the background once it serves */
+        bool warm; /* fetch the tokens of the scopes, then send CONTROL_WARM */
+        bool can_resend; /* the kernel sends the requests that this worker leaves unanswered to the next one */
 } WorkerSettings;
 
-/* Serves. Runs in a process of its own, whose exit status it returns. Signals: SIGTERM
- * leaves quietly, with waiting requests left to the next worker; SIGINT answers them (EINTR) and leaves. */
+/* Serves, in a process of its own, whose exit status it returns. Signals: after SIGTERM the worker leaves its waiting requests
+ * to the next one and ends; after SIGINT it answers them with EINTR and ends. */
 int worker_run(const WorkerSettings *settings);
