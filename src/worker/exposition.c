@@ -13,11 +13,21 @@ void exposition_begin(const Exposition *exposition, const char *name, const char
                 exposition->out, "# HELP tokenfs_%s %s\n# TYPE tokenfs_%s %s\n", name, help, name, type);
 }
 
+static const char special[] = "\"\\\n";
+
+size_t exposition_label_bytes(const char *value)
+{
+        size_t bytes = 0;
+        for (; *value; value++)
+                bytes += strchr(special, *value) ? 2 : 1;
+        return bytes;
+}
+
 static void add_label(const Exposition *exposition, const char *name, const char *value)
 {
         (void)buf_appendf(exposition->out, "%s=\"", name);
         for (;;) {
-                size_t plain = strcspn(value, "\"\\\n");
+                size_t plain = strcspn(value, special);
                 (void)buf_append(exposition->out, value, plain);
                 value += plain;
                 if (!*value)

@@ -18,6 +18,8 @@ typedef struct Label {
 
 /* Begins a family of samples: `name` without "tokenfs_", `type` "counter", "gauge" or "histogram", `help` one line. */
 void exposition_begin(const Exposition *exposition, const char *name, const char *type, const char *help);
+/* How many bytes a label's value takes in the text. */
+size_t exposition_label_bytes(const char *value);
 /* One sample of the family; `suffix` is "" or a histogram's "_bucket", "_sum", "_count". */
 void exposition_add(const Exposition *exposition, const char *name, const char *suffix, const Label *labels,
         size_t label_count, double value);

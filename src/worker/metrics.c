@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <linux/fuse.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "config.h"
 #include "tokenfs/base/cleanup.h"
@@ -25,6 +26,10 @@
 /* A token that is gone counts as failing when somebody still asks for it this long after it was found to be gone: the
  * old token of a rotation is deleted, and nobody reads it any more. */
 #define METRICS_GONE_NS (60 * NS_PER_S)
+/* What the samples of tokens may take of FS_SERVICE_MAX, and how long one of them is without its mount point. */
+#define METRICS_TOKENS_BYTES (FS_SERVICE_MAX / 4 * 3)
+#define METRICS_SAMPLE_BYTES 200
+#define METRICS_PATH_MAX 255
 
 static double wall_s(int64_t wall_ns)
 {
@@ -294,17 +299,24 @@ static void write_tokens(const Exposition *out, const StatusSources *sources)
                 {"token_last_success_timestamp_seconds", "When the API last gave this token, since 1970.",
                         write_token_success},
         };
+        size_t sample_bytes = METRICS_SAMPLE_BYTES + exposition_label_bytes(out->mountpoint);
+        size_t max = METRICS_TOKENS_BYTES / (ARRAY_LEN(families) * sample_bytes);
+        if (max > STATUS_TOKENS_MAX)
+                max = STATUS_TOKENS_MAX;
         for (size_t i = 0; i < ARRAY_LEN(families); i++) {
                 TokenFamily family = {out, sources, families[i].write};
                 exposition_begin(out, families[i].name, "gauge", families[i].help);
-                tokens_visit(sources->tokens, STATUS_TOKENS_MAX, write_token, &family);
+                tokens_visit(sources->tokens, max, write_token, &family);
         }
 }
 
 void metrics_write(Buf *out, void *userdata)
 {
         const StatusSources *sources = userdata;
-        const Exposition exposition = {out, sources->mountpoint};
+        /* What a label may take is bounded; the end of a path says more than its beginning. */
+        size_t len = strlen(sources->mountpoint);
+        const Exposition exposition = {
+                out, sources->mountpoint + (len > METRICS_PATH_MAX ? len - METRICS_PATH_MAX : 0)};
         write_service(&exposition, sources);
         write_requests(&exposition, sources);
         write_reads(&exposition, sources);

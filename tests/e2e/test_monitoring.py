@@ -65,7 +65,7 @@ def test_conventions(mount, resolver, token):
 def test_denied_and_gone(mount, resolver, token):
     """A token that can't be read any more shows, with the reason; a mistyped id has no series."""
     other = resolver.add_token(name="other")
-    fs = mount(ttl=0.1, negative_ttl=0.1, stale=0)
+    fs = mount(ttl=0.1, negative_ttl=0.1)
     fs.read(token["id"], "value")
     fs.read(other["id"], "value")
     assert fs.read_error("at-typo", "value") == "ENOENT"
