@@ -20,7 +20,7 @@ import threading
 import uuid
 
 from inside import Inside
-from mounting import BINARY, HANG, kill, until
+from mounting import BINARY, HANG, kill
 from tools import need
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -28,7 +28,11 @@ NOBODY = 65534                                      # the driver gives its socke
 SECCOMP = "/usr/share/containers/seccomp.json"      # the profile that engines use where nothing else is asked for
 MS_NOSUID, MS_NODEV = 2, 4
 FUSERMOUNT = "/usr/bin/fusermount3"
-WRITABLE = ("/sockets", "/dev/fuse")
+READ, WRITE, SHARED = ["ro", "rslave"], ["rw"], ["rw", "rshared"]
+PROGRAM = {"/usr/sbin/tokenfs": (BINARY, READ)}
+# What a privileged container has, as far as a mount needs it.
+CAPABILITIES = ["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER",
+                "CAP_KILL"]
 
 
 def seccomp():
@@ -79,9 +83,9 @@ class Pod:
 
     # The driver
 
-    def publish(self):
+    def publish(self, name="csi.sock"):
         """The volume is wanted: the driver listens, and serves the first that connects."""
-        path = self.sockets / "csi.sock"
+        path = self.sockets / name
         path.unlink(missing_ok=True)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(str(path))
@@ -118,62 +122,78 @@ class Pod:
         return subprocess.run(["runc", "--root", self.directory / "state", *words], check=check, capture_output=True,
                               text=True, timeout=HANG)
 
-    def bundle(self, arguments, environ, binds, uid, root=None):
-        """A container of a pod under the restricted policy: a user without capabilities, nothing to write to."""
+    def bundle(self, arguments, environ, binds, *, uid=NOBODY, root=None, privileged=False):
+        """A container: by default of a pod under the restricted policy, a user without capabilities and with nothing to write
+        to. `binds` is {place: (path, options)}; without a root of its own it has this machine's programs, and ours as
+        /usr/sbin/tokenfs. Gives the bundle and its label."""
         label = f"tokenfs-{uuid.uuid4().hex[:12]}"
         bundle = self.directory / label
         bundle.mkdir()
+        binds = dict(binds)
         if root is None:
             root = bundle / "root"
-            for name in ("usr", "etc", "proc", "dev", "pod", "opt"):
+            for name in ("etc", "proc", "dev", "sys", "usr/sbin"):
                 (root / name).mkdir(parents=True)
             for name in ("bin", "sbin", "lib", "lib64"):
                 (root / name).symlink_to(f"usr/{name}")
-            binds = {"/usr": "/usr", "/etc": "/etc", **binds}
-        none = {kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")}
+            shared = {path: (path, READ) for path in ("/etc", *(f"/usr/{path.name}" for path in pathlib.Path("/usr").iterdir()
+                                                                if path.name != "sbin" and path.is_dir()))}
+            binds = {**shared, **PROGRAM, **binds}
+            for place, (path, _) in binds.items():
+                if place.startswith("/dev/") or any(place.startswith(f"{other}/") for other in shared):
+                    continue
+                target = root / place.lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.mkdir(exist_ok=True) if pathlib.Path(path).is_dir() else target.touch()
+        capabilities = {kind: CAPABILITIES if privileged and kind != "ambient" else []
+                        for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")}
         (bundle / "config.json").write_text(json.dumps({
             "ociVersion": "1.0.2",
             "process": {"user": {"uid": uid, "gid": uid}, "args": [str(word) for word in arguments], "cwd": "/",
                         "env": [f"{name}={value}" for name, value in environ.items()],
-                        "noNewPrivileges": True, "capabilities": none},
+                        "noNewPrivileges": not privileged, "capabilities": capabilities},
             "root": {"path": str(root), "readonly": True},
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc"},
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
-                *({"destination": place, "type": "bind", "source": str(path), "options": ["rbind", "ro", "rslave"]}
-                  for place, path in binds.items() if place not in WRITABLE),
-                *({"destination": place, "type": "bind", "source": str(binds[place]), "options": ["rbind", "rw"]}
-                  for place in WRITABLE if place in binds),
+                *({"destination": place, "type": "bind", "source": str(path), "options": ["rbind", *options]}
+                  for place, (path, options) in binds.items()),
             ],
-            "linux": {"namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")], "seccomp": seccomp()},
+            "linux": {"namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")],
+                      **({"rootfsPropagation": "shared",
+                          "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}],
+                          "resources": {"devices": [{"allow": True, "access": "rwm"}]}}
+                         if privileged else {"seccomp": seccomp()})},
         }))
         return bundle, label
 
-    def serve(self, environ, options, *, proxy=False):
-        """Starts the container that serves; gives its process. Its log is pod.log()."""
-        binds = {"/opt/tokenfs": BINARY, "/opt/starter": self.directory / "starter", "/sockets": self.sockets,
-                 "/tokens": self.volume}
-        program = ["/opt/tokenfs", "-f", "-o", options]
-        if proxy:
-            binds |= {FUSERMOUNT: self.directory / "starter"}
-            environ = {**environ, "FUSERMOUNT3PROXY_FDPASSING_SOCKPATH": "/sockets/csi.sock"}
-            # libfuse opens /dev/fuse before it asks fusermount3: any file does, here one of the shared directory.
-            (self.sockets / "fuse").touch(mode=0o600)
-            os.chown(self.sockets / "fuse", NOBODY, NOBODY)
-            binds["/dev/fuse"] = self.sockets / "fuse"
-            arguments = [*program, "/proc"]
-        else:
-            arguments = ["/opt/starter", "/sockets/csi.sock", *program, "/dev/fd/3"]
-        bundle, label = self.bundle(arguments, environ, binds, NOBODY)
-        for place in ("opt/tokenfs", "opt/starter"):
-            (bundle / "root" / place).touch()
-        for place in ("sockets", "tokens"):
-            (bundle / "root" / place).mkdir()
+    def start(self, *arguments, **more):
+        """Starts a container in the background; gives its process and label. What it says is in pod.log()."""
+        bundle, label = self.bundle(*arguments, **more)
         with open(self.directory / "log", "ab") as log:
             process = subprocess.Popen(["runc", "--root", self.directory / "state", "run", "-b", bundle, label],
                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
         self.containers.append((process, label))
-        self.label = label
+        return process, label
+
+    def serve(self, environ, options, *, proxy=False):
+        """Starts the container that serves; gives its process."""
+        program = ["/usr/sbin/tokenfs", "-f", "-o", options]
+        binds = {"/sockets": (self.sockets, WRITE), "/tokens": (self.volume, READ)}
+        if not proxy:
+            return self.serve_by(["/usr/sbin/starter", "--fd-passing-socket-path=/sockets/csi.sock", "--", *program,
+                                  "/dev/fd/3"], environ, binds)
+        # libfuse opens /dev/fuse before it asks fusermount3: any file does, here one of the shared directory.
+        (self.sockets / "fuse").touch(mode=0o600)
+        os.chown(self.sockets / "fuse", NOBODY, NOBODY)
+        binds |= {"/dev/fuse": (self.sockets / "fuse", WRITE), FUSERMOUNT: (self.directory / "starter", READ)}
+        environ = {**environ, "FUSERMOUNT3PROXY_FDPASSING_SOCKPATH": "/sockets/csi.sock"}
+        return self.serve_by([*program, "/proc"], environ, binds)
+
+    def serve_by(self, arguments, environ, binds, uid=NOBODY):
+        """The same by a command line of one's own."""
+        process, self.label = self.start(arguments, environ, {"/usr/sbin/starter": (self.directory / "starter", READ), **binds},
+                                         uid=uid)
         return process
 
     def log(self):
@@ -191,7 +211,11 @@ class Pod:
 
     def reader(self, rootfs, uid=NOBODY):
         """Another container of the pod, which reads: a shell, see Inside."""
-        bundle, label = self.bundle(["/bin/sh"], {"PATH": "/bin"}, {"/t/all": self.volume}, uid, root=rootfs)
+        return self.shell(rootfs, {"/t/all": (self.volume, READ)}, uid)
+
+    def shell(self, rootfs, binds, uid):
+        """A container that reads what is bound into it."""
+        bundle, label = self.bundle(["/bin/sh"], {"PATH": "/bin"}, binds, uid=uid, root=rootfs)
         return Inside(["runc", "--root", self.directory / "state", "run", "-b", bundle, label], dict(os.environ),
                       lambda: self.runc("delete", "-f", label, check=False))
 
@@ -208,10 +232,3 @@ def supervisor_of(pids):
             ours[pid] = int(fields.rsplit(")", 1)[1].split()[1])
     return next((pid for pid, parent in ours.items() if parent not in ours), None)
 
-
-def worker_of(pids):
-    """The worker: the supervisor's child."""
-    head = supervisor_of(pids)
-    return until(lambda: next((pid for pid in pids if pid != head and pathlib.Path(f"/proc/{pid}/stat").exists()
-                               and f") S {head} " in pathlib.Path(f"/proc/{pid}/stat").read_text().replace(") R ", ") S ")),
-                              None), "the worker")

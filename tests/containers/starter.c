@@ -1,7 +1,7 @@
 /* The part that the CSI driver for FUSE has in a pod's container, for tests: it gets the descriptor of a mount that the
  * driver made, over a unix socket, with SCM_RIGHTS.
  *
- * As "starter SOCKET PROGRAM ARGUMENT…" it starts the program with that descriptor as number 3, passes SIGTERM on, and
+ * As "starter --fd-passing-socket-path=SOCKET -- PROGRAM ARGUMENT…" it starts the program with that descriptor as number 3, passes SIGTERM on, and
  * ends as the program does. As fusermount3 (the name that it is called by), with the socket's path in
  * FUSERMOUNT3PROXY_FDPASSING_SOCKPATH, it passes the descriptor on to libfuse, which started it. */
 
@@ -85,11 +85,12 @@ int main(int argc, char **argv)
 {
         if (strstr(argv[0], "fusermount3"))
                 return be_fusermount();
-        if (argc < 3) {
-                fprintf(stderr, "usage: starter SOCKET PROGRAM ARGUMENT…\n");
+        static const char option[] = "--fd-passing-socket-path=";
+        if (argc < 4 || strncmp(argv[1], option, strlen(option)) != 0 || strcmp(argv[2], "--") != 0) {
+                fprintf(stderr, "usage: starter %sSOCKET -- PROGRAM ARGUMENT…\n", option);
                 return 2;
         }
-        int fd = receive_descriptor(argv[1]);
+        int fd = receive_descriptor(argv[1] + strlen(option));
         if (fd != 3 && (dup2(fd, 3) < 0 || close(fd) < 0))
                 fail("dup2");
         (void)signal(SIGTERM, pass_on);
@@ -97,8 +98,8 @@ int main(int argc, char **argv)
         if (child < 0)
                 fail("fork");
         if (child == 0) {
-                (void)execv(argv[2], argv + 2);
-                fail(argv[2]);
+                (void)execv(argv[3], argv + 3);
+                fail(argv[3]);
         }
         (void)close(3);
         int status;

@@ -4,7 +4,6 @@ import configparser
 import json
 import pathlib
 import shlex
-import shutil
 import subprocess
 
 import pytest
@@ -39,33 +38,6 @@ def test_compose():
     assert "/.by_name/" in volume["source"]
     assert service["environment"]["TOKEN_FILE"].startswith(volume["target"] + "/")
     assert service["user"] == "1000:1000"
-
-
-def test_kubernetes():
-    """Both sides of the mount propagation meet at one path of the node; the reader has no rights, and the daemon's options
-    are options."""
-    documents = list(yaml.safe_load_all((EXAMPLES / "kubernetes.yaml").read_text()))
-    kinds = {document["kind"]: document for document in documents}
-    assert sorted(kinds) == ["DaemonSet", "Namespace", "Pod", "ServiceAccount"]
-    for document in documents:
-        assert document["apiVersion"] in ("v1", "apps/v1") and document["metadata"]["name"]
-    spec = kinds["DaemonSet"]["spec"]
-    assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
-    pod, daemon = kinds["Pod"]["spec"], spec["template"]["spec"]
-    server, reader = daemon["containers"][0], pod["containers"][0]
-    assert server["securityContext"]["privileged"] is True
-    assert server["volumeMounts"][0]["mountPropagation"] == "Bidirectional"
-    assert reader["volumeMounts"][0]["mountPropagation"] == "HostToContainer"
-    assert reader["volumeMounts"][0]["readOnly"] is True
-    assert daemon["volumes"][0]["hostPath"]["path"] == pod["volumes"][0]["hostPath"]["path"]
-    assert pod["automountServiceAccountToken"] is False
-    assert reader["env"][0]["value"].startswith(reader["volumeMounts"][0]["mountPath"])
-    words = server["command"]
-    text = words[words.index("-o") + 1]
-    options_are_fine(text)
-    assert f"uid={pod['securityContext']['runAsUser']}," in text and "allow_other" in text
-    if shutil.which("kubeconform"):
-        subprocess.run(["kubeconform", "-strict", str(EXAMPLES / "kubernetes.yaml")], check=True, timeout=HANG)
 
 
 def test_quadlet():
