@@ -4,6 +4,7 @@ import configparser
 import json
 import pathlib
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -38,6 +39,12 @@ def test_compose():
     assert "/.by_name/" in volume["source"]
     assert service["environment"]["TOKEN_FILE"].startswith(volume["target"] + "/")
     assert service["user"] == "1000:1000"
+    if program := shutil.which("podman-compose"):
+        done = subprocess.run([program, "-f", EXAMPLES / "compose.yaml", "--dry-run", "up"], capture_output=True, text=True,
+                              timeout=HANG, check=False)
+        line, = (line for line in (done.stdout + done.stderr).splitlines() if line.startswith("podman create"))
+        for words in (f"-v {volume['source']}:{volume['target']}:rslave,ro", "-u 1000:1000", "--network none", "--read-only"):
+            assert f" {words} " in line, line
 
 
 def test_quadlet():
@@ -90,3 +97,18 @@ def test_findmnt_reads_the_fstab():
                           text=True, timeout=HANG, check=True)
     assert {one["fstype"] for one in json.loads(done.stdout)["filesystems"]} <= {"tokenfs", "fuse.tokenfs"}
     assert shlex.split((EXAMPLES / "fstab").read_text(), comments=True)
+
+
+@pytest.mark.parametrize("session_token", [None, "a+session/token="])
+def test_without_fuse(resolver, session_token):
+    """The page's way out for a place without FUSE, as it stands but for the endpoint: curl signs, jq takes the value."""
+    need("curl", "jq")
+    next(iter(resolver.verifier.keys.values())).session_token = session_token
+    page = (TREE / "src/dist/tokenfs-containers.7.in").read_text()
+    command = page[page.index("curl \\-sf"):].split("\n.fi")[0].replace("\\\\", "\\").replace("\\-", "-")
+    token = resolver.add_token(id="at-1a2b3c4d", value="secret, with blanks")
+    place = "https://route53globalresolver.us-east-2.api.aws"
+    assert place in command
+    done = subprocess.run(["sh", "-c", command.replace(place, resolver.url)], capture_output=True, text=True, timeout=HANG,
+                          check=False, env={"PATH": "/usr/bin:/bin", **resolver.environ()})
+    assert done.stdout == token["value"], (command, done.stderr)

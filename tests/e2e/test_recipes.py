@@ -135,15 +135,16 @@ def test_environment(mount, token, program, words):
 
 
 def test_systemd_credentials(mount, resolver, token, directory):
-    """LoadCredential= of a directory: one credential a file, named after both."""
+    """LoadCredential= of a directory: one credential a file, named after both; of a name's file."""
     if why_not := systemd_rig.why_not():
         pytest.skip(f"NO SYSTEMD HERE: {why_not}")
     fs = mount(ttl=30, allow_other=True)
     fs.ls(".by_name")
     unit = directory / "consumer.service"
     unit.write_text("[Service]\nType=oneshot\nRemainAfterExit=yes\n"
-                    f"LoadCredential=tok:/run/tokens/{token['id']}\nEnvironmentFile=/run/tokens/{token['id']}/value\n"
-                    f"ExecStart=/bin/sh -c 'cat $CREDENTIALS_DIRECTORY/tok_id $CREDENTIALS_DIRECTORY/tok_value >{directory}/seen; "
+                    f"LoadCredential=tok:/run/tokens/{token['id']}\nLoadCredential=token:/run/tokens/.by_name/web/value\n"
+                    f"EnvironmentFile=/run/tokens/{token['id']}/value\n"
+                    f"ExecStart=/bin/sh -c 'cat $CREDENTIALS_DIRECTORY/tok_id $CREDENTIALS_DIRECTORY/tok_value $CREDENTIALS_DIRECTORY/token >{directory}/seen; "
                     f"env >{directory}/env'\n")
     with systemd_rig.Systemd(directory, [unit]) as systemd:
         environ = " ".join(f"{name}='{value}'" for name, value in fs.environ.items())
@@ -152,7 +153,7 @@ def test_systemd_credentials(mount, resolver, token, directory):
             systemd.ctl("start", "consumer.service")
         finally:
             systemd.enter("umount", "-l", "/run/tokens")
-    assert (directory / "seen").read_text() == token["id"] + token["value"]
+    assert (directory / "seen").read_text() == token["id"] + token["value"] * 2
     assert token["value"] not in (directory / "env").read_text()
 
 

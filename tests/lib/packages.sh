@@ -26,7 +26,8 @@ packages_test=(
 
 # Containers and configuration management: large, and not everywhere; each is installed by itself, if it can be.
 packages_containers=(
-        busybox-static bubblewrap crun runc uidmap podman systemd-container python3-yaml ansible-core puppet-agent
+        busybox-static bubblewrap crun runc uidmap podman podman-compose golang-github-containers-common
+        systemd-container python3-yaml ansible-core puppet-agent
 )
 
 # To try what is installed beside the program: each is left out, loudly, where it can't be had.
