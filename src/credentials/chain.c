@@ -409,23 +409,6 @@ void credential_chain_reject(CredentialChain *chain)
         chain_drop_current(chain);
 }
 
-void credential_chain_forget(CredentialChain *chain)
-{
-        bool was_running = chain->walk.is_running;
-        provider_walk_stop(&chain->walk);
-        chain_drop_current(chain);
-        chain->is_outdated = true;
-        chain->failures = 0;
-        chain->hold_until_ns = 0;
-        chain->reject_at_ns = 0;
-        /* Those who waited for the walk ask again. */
-        if (was_running && !list_is_empty(&chain->waits)) {
-                chain_walk(chain);
-                if (!chain->walk.is_running)
-                        (void)loop_timer_set(&chain->notify, clock_now_ns());
-        }
-}
-
 void credential_chain_status(const CredentialChain *chain, CredentialStatus *ret_status)
 {
         *ret_status = (CredentialStatus){

@@ -131,7 +131,7 @@ def test_rejected_by_the_service(world):
             dump.tell("reject")
             found(dump.get(), "assume role")
         assert len(world.fakes.of("sts")) == 2
-        dump.tell("forget")
+        dump.tell("free")
         found(dump.get(), "assume role")
         assert len(world.fakes.of("sts")) == 3
 
@@ -142,9 +142,9 @@ def test_forgotten_in_flight(world):
     with world.dump() as dump:
         world.fakes.delay["sts"] = 1
         assert dump.ask("now") == {"pending": True}
-        dump.tell("forget")
+        dump.tell("free")
         world.credentials("[base]\n" + KEYS.format(2))
-        dump.tell("forget")
+        dump.tell("free")
         found(dump.get(), "assume role", keys_for(ARN + "r", "AKIDFILE2", "", "")["id"])
         assert dump.ask("now")["provider"].startswith("assume role")
         dump.tell("free")
@@ -159,7 +159,7 @@ def test_token_file_is_read_each_time(world):
         found(dump.get(), "web identity")
         world.fakes.identity_tokens = {"next-token": "subject"}
         world.write("token", "next-token\n")
-        dump.tell("forget")
+        dump.tell("free")
         found(dump.get(), "web identity")
     assert [call.form["RoleSessionName"] for call in world.fakes.of("sts")] == ["pod-7", "pod-7"]
 
@@ -321,7 +321,7 @@ def test_container_token_file(world):
         found(dump.get(), "container")
         world.fakes.container_token = "next-token"
         world.write("token", "next-token")
-        dump.tell("forget")
+        dump.tell("free")
         found(dump.get(), "container")
 
 
@@ -584,7 +584,7 @@ def test_no_secret_is_told(world, plant):
     plant(world)
     with world.dump(level="debug") as dump:
         assert "error" in dump.get()
-        dump.tell("forget")
+        dump.tell("free")
         assert "error" in dump.get()
         dump.ask("status")
     assert dump.log and PLANTED not in dump.log, dump.log

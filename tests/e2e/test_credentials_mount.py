@@ -1,5 +1,6 @@
 """The credentials of a whole mount: that come later, change, become unreadable, are revoked, refused or renewed."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -199,3 +200,31 @@ def test_a_program_that_fails(mount, token):
     os.chmod(f"{fs.home}/bin/new", 0o755)
     os.rename(f"{fs.home}/bin/new", program)
     until(lambda: fs.read_error(token["id"], "value") == "OK", "the program works again")
+
+
+def test_credentials_expire_while_a_copy_is_held(mount, resolver, token):
+    """The copy is served for stale= seconds more, then EKEYEXPIRED; the status says so from the first failure on."""
+    fs = mount(environ=NO_KEYS, start=False)
+    document = {"Version": 1, "AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY,
+                "Expiration": aws_fakes.stamp(time.time() + 10)}
+    answer = write_home(fs, "answer", json.dumps(document))
+    write_home(fs, ".aws/config", f"[default]\ncredential_process = cat {answer}\n")
+    fs.start({"ttl": 0.2, "negative_ttl": 0, "stale": 4, "timeout": 3})
+    assert fs.text(token["id"], "value") == token["value"]
+    assert fs.status()["credentials"]["state"] == "ok"
+    os.unlink(answer)           # no renewal comes
+    until(lambda: (fs.read_error(token["id"], "value"), fs.status()["credentials"]["state"])[1] == "failing",
+          "the renewal that fails")
+    until(lambda: (fs.read_error(token["id"], "value"), fs.status()["credentials"]["state"])[1] == "invalid", "the end")
+    assert time.time() >= time.mktime(time.strptime(document["Expiration"], "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+    assert fs.text(token["id"], "value") == token["value"], "the copy is served on"
+    assert fs.status()["tokens"][0]["state"] == "stale" and fs.status()["credentials"]["error"]
+    until(lambda: fs.read_error(token["id"], "value") == "ENOKEY", "the end of stale=")
+    document["Expiration"] = aws_fakes.stamp(time.time() - 1)
+    write_home(fs, "answer", json.dumps(document))
+    until(lambda: fs.read_error(token["id"], "value") == "EKEYEXPIRED", "keys that have expired")
+    assert fs.status()["credentials"]["state"] == "expired"
+    document["Expiration"] = aws_fakes.stamp(time.time() + 3600)
+    write_home(fs, "answer", json.dumps(document))
+    until(lambda: fs.read_error(token["id"], "value") == "OK", "new keys")
+    assert fs.status()["credentials"]["state"] == "ok"

@@ -5,7 +5,7 @@
  *
  *     get [N]    asks N times at once (1), waits for all; prints the first's outcome with the number of equal ones
  *     now        asks without waiting; prints {"pending": true} if it would have to wait (and gives up)
- *     reject, forget, status
+ *     reject, status
  *     turn MS    runs the loop for so long
  *     split LINE splits a command line; prints the words, or null
  *     free       frees the chain, whatever is under way, and makes another */
@@ -190,8 +190,6 @@ static void run(const char *command, const char *rest)
                 now();
         } else if (strcmp(command, "reject") == 0) {
                 credential_chain_reject(chain);
-        } else if (strcmp(command, "forget") == 0) {
-                credential_chain_forget(chain);
         } else if (strcmp(command, "status") == 0) {
                 status();
         } else if (strcmp(command, "split") == 0) {

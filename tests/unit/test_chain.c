@@ -305,12 +305,6 @@ static void test_reject(void **state)
         advance_s(1);
         credential_chain_reject(chain);
         assert_has("THIRD");
-        set_keys("FOURTH", 0);
-        credential_chain_forget(chain);
-        CredentialStatus status;
-        credential_chain_status(chain, &status);
-        assert_null(status.provider);
-        assert_has("FOURTH");
 }
 
 static void test_cancelled_waits(void **state)
@@ -441,21 +435,6 @@ static void test_waits_in_the_last_minutes(void **state)
         turn_until_status("2…");
 }
 
-static void test_forget_in_flight(void **state)
-{
-        (void)state;
-        const AwsCredentials *credentials = NULL;
-        use_program();
-        assert_int_equal(ask(&waiter, &credentials), -EINPROGRESS);
-        remove_file("config");
-        set_keys("ENVIRONMENT", 0);
-        credential_chain_forget(chain);
-        assert_int_equal(loop_turn(loop, 0), 0);
-        assert_int_equal(waiter.told, 1);
-        assert_int_equal(waiter.error, CREDENTIALS_OK);
-        assert_has("ENVIRONMENT");
-}
-
 static void test_freed_in_flight(void **state)
 {
         (void)state;
@@ -543,7 +522,6 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_waits_for_a_slow_one, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refreshes_in_the_background, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_waits_in_the_last_minutes, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_forget_in_flight, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_freed_in_flight, setup, teardown),
                 cmocka_unit_test(test_container_addresses),
         };

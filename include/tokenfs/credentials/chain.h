@@ -52,8 +52,6 @@ void credential_wait_cancel(CredentialWait *wait);
 /* The service refused these credentials (expired or unknown to it): the next get reads everything anew, at most
  * once in 5 seconds. */
 void credential_chain_reject(CredentialChain *chain);
-/* Forgets all and rereads files and environment's files at the next get (SIGHUP). */
-void credential_chain_forget(CredentialChain *chain);
 
 /* For status and --check: what is known now, without waiting. */
 typedef struct CredentialStatus {
