@@ -29,6 +29,8 @@ struct Fs {
         Versions versions;
         LoopFd *source;
         ListLink requests; /* parked */
+        bool is_draining; /* no more requests are taken; the loop ends with drain_status after the last */
+        int drain_status;
         Prefetch prefetch;
 
         /* Which slots the root and .by_name show: marks[slot] equals the mark of its directory. */
@@ -80,6 +82,8 @@ void request_join_access(Request *request);
 /* Runs the step again at `at_ns`. */
 int request_wait_until(Request *request, uint64_t at_ns);
 /* Answers everything that waits with EINTR, or drops it without an answer. */
+/* Ends the loop with `status` as soon as none waits. */
+void requests_drain(Fs *fs, int status);
 void requests_end(Fs *fs, bool answer);
 
 /* audit.c */

@@ -76,6 +76,12 @@ Fs *fs_free(Fs *fs, bool answer_waiting)
         return NULL;
 }
 
+void fs_drain(Fs *fs, int status)
+{
+        fs->source = loop_fd_free(fs->source);
+        requests_drain(fs, status);
+}
+
 const FsCounters *fs_counters(const Fs *fs)
 {
         return &fs->counters;

@@ -29,17 +29,32 @@ static void request_free(Request *request)
         free(request);
 }
 
+static void check_drained(Fs *fs)
+{
+        if (fs->is_draining && list_is_empty(&fs->requests))
+                loop_quit(fs->settings.loop, fs->drain_status);
+}
+
+void requests_drain(Fs *fs, int status)
+{
+        fs->is_draining = true;
+        fs->drain_status = status;
+        check_drained(fs);
+}
+
 /* Ends it with an errno; 0: it is answered. Only then it is under way no longer, so that a worker that dies in between
  * leaves no reader without an answer. */
 static void request_end(Request *request, int error)
 {
+        Fs *fs = request->fs;
         if (error != 0 && error < FS_ERRNO_MAX)
-                request->fs->counters.reads[error]++;
+                fs->counters.reads[error]++;
         if (error != 0)
                 (void)fuse_reply_err(request->fuse, error);
         if (request->is_parked)
-                session_note_answered(request->fs->settings.session, request->unique);
+                session_note_answered(fs->settings.session, request->unique);
         request_free(request);
+        check_drained(fs);
 }
 
 static void on_wait(CacheWait *wait)

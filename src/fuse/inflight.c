@@ -5,23 +5,27 @@
 
 #include "inflight.h"
 
-#include <stddef.h>
+#include <stdbool.h>
 
 #define TAKEN_PROBES 16
 
-static uint64_t *taken_place(NodesShared *shared, uint64_t unique, size_t probe)
+static size_t place_of(uint64_t unique, size_t probe)
 {
         uint64_t hash = unique * UINT64_C(0x9E3779B97F4A7C15);
-        return &shared->taken[((size_t)(hash >> 32) + probe) % NODES_TAKEN_MAX];
+        return ((size_t)(hash >> 32) + probe) % NODES_TAKEN_MAX;
 }
 
-void inflight_note(NodesShared *shared, uint64_t unique)
+/* A worker that leaves may free places while the next one looks for some: a place belongs to the worker that swaps its
+ * number in. */
+void inflight_note(NodesShared *shared, uint64_t unique, pid_t worker)
 {
         for (size_t probe = 0; probe < TAKEN_PROBES; probe++) {
-                uint64_t *place = taken_place(shared, unique, probe);
-                if (*place != 0)
+                size_t place = place_of(unique, probe);
+                uint64_t none = 0;
+                if (!__atomic_compare_exchange_n(
+                            &shared->taken[place], &none, unique, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
                         continue;
-                *place = unique;
+                shared->taken_by[place] = worker;
                 return;
         }
 }
@@ -29,7 +33,7 @@ void inflight_note(NodesShared *shared, uint64_t unique)
 void inflight_drop(NodesShared *shared, uint64_t unique)
 {
         for (size_t probe = 0; probe < TAKEN_PROBES; probe++) {
-                uint64_t *place = taken_place(shared, unique, probe);
+                uint64_t *place = &shared->taken[place_of(unique, probe)];
                 if (*place != unique)
                         continue;
                 *place = 0;
@@ -37,13 +41,22 @@ void inflight_drop(NodesShared *shared, uint64_t unique)
         }
 }
 
-uint64_t inflight_take(NodesShared *shared)
+static bool is_among(pid_t worker, const pid_t *alive, size_t count)
+{
+        for (size_t i = 0; i < count; i++)
+                if (alive[i] == worker)
+                        return true;
+        return false;
+}
+
+uint64_t inflight_take(NodesShared *shared, const pid_t *alive, size_t count)
 {
         for (size_t i = 0; i < NODES_TAKEN_MAX; i++) {
                 uint64_t unique = shared->taken[i];
+                if (unique == 0 || is_among(shared->taken_by[i], alive, count))
+                        continue;
                 shared->taken[i] = 0;
-                if (unique != 0)
-                        return unique;
+                return unique;
         }
         return 0;
 }

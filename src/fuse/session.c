@@ -52,6 +52,7 @@ struct Session {
         size_t request_size;
 
         void *userdata; /* of the handlers; NULL: nobody serves */
+        pid_t worker; /* this process, once it serves */
         NodesShared *shared;
         uint64_t unique; /* the request that is being handled */
         bool is_kept; /* it is answered later */
@@ -340,6 +341,7 @@ void session_serve(Session *session, void *userdata, NodesShared *shared)
 {
         session->userdata = userdata;
         session->shared = shared;
+        session->worker = getpid();
 }
 
 void *session_userdata(const Session *session)
@@ -363,7 +365,7 @@ int session_take(Session *session)
         bool is_noted = in.opcode != FUSE_FORGET && in.opcode != FUSE_BATCH_FORGET &&
                         in.opcode != FUSE_INTERRUPT && session->shared;
         if (is_noted)
-                inflight_note(session->shared, in.unique);
+                inflight_note(session->shared, in.unique, session->worker);
         session->unique = in.unique;
         session->is_kept = false;
         struct fuse_buf message = {.mem = session->request, .size = (size_t)len};
@@ -436,19 +438,25 @@ int session_resend(Session *session)
         return 0;
 }
 
-unsigned session_recover(Session *session, Nodes *slots, bool can_resend)
+unsigned session_refuse_lost(Session *session, Nodes *slots, const pid_t *alive, size_t count)
 {
-        /* What is sent again comes with a number of its own, and is noted anew. */
-        bool is_sent_again = can_resend && session_resend(session) == 0;
         unsigned refused = 0;
         uint64_t unique;
-        while ((unique = inflight_take(nodes_shared(slots))) != 0) {
-                if (is_sent_again)
-                        continue;
+        while ((unique = inflight_take(nodes_shared(slots), alive, count)) != 0) {
                 const struct fuse_out_header out = {.len = sizeof out, .error = -EIO, .unique = unique};
                 refused += write(fuse_session_fd(session->fuse), &out, sizeof out) == (ssize_t)sizeof out;
         }
         return refused;
+}
+
+unsigned session_recover(Session *session, Nodes *slots)
+{
+        if (session_resend(session) < 0)
+                return session_refuse_lost(session, slots, NULL, 0);
+        /* What is sent again comes with a number of its own, and is noted again. */
+        while (inflight_take(nodes_shared(slots), NULL, 0) != 0)
+                ;
+        return 0;
 }
 
 int session_invalidate(Session *session, uint64_t node_id)

@@ -26,7 +26,7 @@ typedef struct StateHeader {
         char magic[8];
         uint32_t version;
         uint32_t is_background, is_kept;
-        int32_t worker, command;
+        int32_t worker, command, leaving[STATE_LEAVING_MAX];
         uint32_t mountpoint_len, init_len; /* the first with its NUL */
 } StateHeader;
 
@@ -38,7 +38,7 @@ int state_new(int *ret_fd)
 
 int state_write(int fd, const State *state)
 {
-        const StateHeader header = {
+        StateHeader header = {
                 .magic = MAGIC,
                 .version = VERSION,
                 .is_background = state->is_background,
@@ -48,6 +48,8 @@ int state_write(int fd, const State *state)
                 .mountpoint_len = (uint32_t)strlen(state->mountpoint) + 1,
                 .init_len = (uint32_t)state->init_len,
         };
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++)
+                header.leaving[i] = state->leaving[i];
         Buf text = BUF_INIT(STATE_MAX);
         (void)buf_append(&text, &header, sizeof header);
         (void)buf_append(&text, state->mountpoint, header.mountpoint_len);
@@ -113,6 +115,8 @@ int state_read(int fd, State *ret_state)
                 .init_len = header.init_len,
                 .changes = has_changes ? data + fixed_len : "",
         };
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++)
+                ret_state->leaving[i] = header.leaving[i] > 1 ? header.leaving[i] : 0;
         ret_state->memory = TAKE(data);
         return 0;
 }

@@ -6,10 +6,13 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#define STATE_LEAVING_MAX 8
+
 typedef struct State {
         bool is_background;
         bool is_kept; /* by the service manager */
         pid_t worker; /* 0: none */
+        pid_t leaving[STATE_LEAVING_MAX]; /* workers that answer what they took, and leave; 0: none */
         pid_t command; /* that of on_change; 0: none runs */
         const char *mountpoint; /* resolved */
         const void *init; /* the kernel's INIT message, as it was received */

@@ -88,6 +88,8 @@ static int save_state(const Supervisor *supervisor)
                 .command = supervisor->hook.command,
                 .mountpoint = supervisor->mount.path,
         };
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++)
+                state.leaving[i] = supervisor->workers.leaving[i].pid;
         int r = changes_write(&supervisor->hook.changes, &changes);
         state.init = session_init_message(supervisor->mount.session, &state.init_len);
         state.changes = buf_str(&changes);
@@ -132,6 +134,13 @@ static void clock_was_set(Supervisor *supervisor)
                 notify_kernel(supervisor);
 }
 
+/* The kernel forgets once no worker is left that may answer with what it knew before the SIGHUP. */
+static void finish_reload(Supervisor *supervisor)
+{
+        if (supervisor->workers.is_ready && !workers_are_leaving(&supervisor->workers))
+                notify_kernel(supervisor);
+}
+
 static void notifier_ended(Supervisor *supervisor)
 {
         supervisor->notifier = 0;
@@ -153,6 +162,12 @@ static void notifier_is_late(Supervisor *supervisor)
                 "the kernel can't be told to forget as long as readers wait; it will when its time-outs end");
         (void)kill(supervisor->notifier, SIGKILL); /* reaped whenever it can die */
         notifier_ended(supervisor);
+}
+
+static void leaving_worker_ended(Supervisor *supervisor)
+{
+        if (supervisor->is_reloading)
+                finish_reload(supervisor);
 }
 
 /* --- Reload -------------------------------------------------------------------------------------------------- */
@@ -276,7 +291,7 @@ static void worker_ready(Supervisor *supervisor)
         if (is_first)
                 first_worker_ready(supervisor);
         if (supervisor->is_reloading)
-                notify_kernel(supervisor);
+                finish_reload(supervisor);
         else if (!supervisor->is_announced && supervisor->options->token_ids.count == 0)
                 announce(supervisor);
 }
@@ -373,6 +388,8 @@ static void reap(Supervisor *supervisor)
         while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
                 if (pid == supervisor->workers.pid)
                         worker_ended(supervisor, wait_status);
+                else if (workers_leaving_ended(&supervisor->workers, pid, wait_status))
+                        leaving_worker_ended(supervisor);
                 else if (pid == supervisor->notifier)
                         notifier_ended(supervisor);
                 else if (pid == supervisor->config_probe)
@@ -420,7 +437,7 @@ static void run_timer(Supervisor *supervisor, Timer timer)
                         announce(supervisor);
                 break;
         case TIMER_WATCHDOG: workers_look(&supervisor->workers); break;
-        case TIMER_LEAVE: workers_kill(&supervisor->workers); break;
+        case TIMER_LEAVE: workers_kill_late(&supervisor->workers); break;
         case TIMER_NOTIFIER: notifier_is_late(supervisor); break;
         case TIMER_RELOAD: configuration_is_late(supervisor); break;
         case TIMER_PROBE: upgrade_kill_probe(&supervisor->upgrade); break;

@@ -26,6 +26,42 @@
 
 #define LEAVE_NS NS_PER_S
 
+static NodesShared *shared(const Workers *workers)
+{
+        return nodes_shared(workers->mount->slots);
+}
+
+/* When a worker that takes no more requests has answered its last one. */
+static uint64_t answered_by_ns(const Workers *workers)
+{
+        return clock_add_ns(clock_now_ns(), clock_add_ns(workers->options->timeout_ns, LEAVE_NS));
+}
+
+static void set_leave_timer(Workers *workers)
+{
+        uint64_t first_ns = workers->until_ns;
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++)
+                if (workers->leaving[i].pid && workers->leaving[i].until_ns < first_ns)
+                        first_ns = workers->leaving[i].until_ns;
+        timers_set_at(workers->timers, TIMER_LEAVE, first_ns);
+}
+
+/* What dead workers took would wait for ever where the kernel can't send it again. */
+static void refuse_lost(const Workers *workers)
+{
+        pid_t alive[STATE_LEAVING_MAX + 1] = {workers->pid};
+        if (workers->mount->can_resend)
+                return;
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++)
+                alive[i + 1] = workers->leaving[i].pid;
+        unsigned refused =
+                session_refuse_lost(workers->mount->session, workers->mount->slots, alive, ARRAY_LEN(alive));
+        if (refused > 0)
+                log_warning("%u requests that the worker before was answering are refused (EIO): this kernel "
+                            "can't send them again",
+                        refused);
+}
+
 void workers_init(Workers *workers, const Options *options, Mount *mount, Timers *timers)
 {
         *workers = (Workers){
@@ -36,20 +72,26 @@ void workers_init(Workers *workers, const Options *options, Mount *mount, Timers
                 .control = mount->control,
                 .started_ns = clock_now_ns(),
                 .has_served = mount->origin == MOUNT_REVIVED || mount->origin == MOUNT_UPGRADED,
+                .until_ns = CLOCK_NEVER,
         };
+        for (size_t i = 0; i < STATE_LEAVING_MAX && mount->origin == MOUNT_UPGRADED; i++)
+                if (mount->left.leaving[i])
+                        workers->leaving[i] =
+                                (WorkersLeaving){mount->left.leaving[i], answered_by_ns(workers)};
         mount->control = -1;
         backoff_init(&workers->backoff);
         watchdog_init(&workers->watchdog, options->watchdog_ns);
+        set_leave_timer(workers);
+        if (mount->origin == MOUNT_REVIVED)
+                refuse_lost(workers);
 }
 
 void workers_deinit(Workers *workers)
 {
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++)
+                if (workers->leaving[i].pid)
+                        (void)kill(workers->leaving[i].pid, SIGINT); /* its readers are answered */
         cleanup_close(&workers->control);
-}
-
-static NodesShared *shared(const Workers *workers)
-{
-        return nodes_shared(workers->mount->slots);
 }
 
 /* The worker's process; doesn't return. */
@@ -119,13 +161,85 @@ int workers_start(Workers *workers, const WorkersStart *start, int *ret_line)
 void workers_dismiss(Workers *workers, int number)
 {
         (void)kill(workers->pid, number);
-        timers_set(workers->timers, TIMER_LEAVE, LEAVE_NS);
+        workers->until_ns = clock_add_ns(clock_now_ns(), LEAVE_NS);
+        set_leave_timer(workers);
+}
+
+/* No worker serves: nothing is expected of one. */
+static void forget_worker(Workers *workers)
+{
+        workers->pid = 0;
+        workers->until_ns = CLOCK_NEVER;
+        workers->is_ready = workers->is_replacing = false;
+        cleanup_close(&workers->control);
+        watchdog_start(&workers->watchdog, false);
+        timers_clear(workers->timers, TIMER_WATCHDOG);
+        timers_clear(workers->timers, TIMER_RECOVERY);
+        set_leave_timer(workers);
+}
+
+/* Where a worker that leaves is noted; the one that has had most of its time makes room if need be. */
+static WorkersLeaving *find_room(Workers *workers)
+{
+        WorkersLeaving *oldest = &workers->leaving[0];
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++) {
+                if (!workers->leaving[i].pid)
+                        return &workers->leaving[i];
+                if (workers->leaving[i].until_ns < oldest->until_ns)
+                        oldest = &workers->leaving[i];
+        }
+        (void)kill(oldest->pid, SIGINT); /* its readers are answered */
+        return oldest;
 }
 
 void workers_replace(Workers *workers)
 {
-        workers->is_replacing = true;
-        workers_dismiss(workers, SIGTERM);
+        if (workers->mount->can_resend) {
+                workers->is_replacing = true;
+                workers_dismiss(workers, SIGTERM);
+                return;
+        }
+        *find_room(workers) = (WorkersLeaving){workers->pid, answered_by_ns(workers)};
+        (void)kill(workers->pid, SIGTERM);
+        forget_worker(workers);
+        timers_set(workers->timers, TIMER_RESTART, 0);
+}
+
+bool workers_are_leaving(const Workers *workers)
+{
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++)
+                if (workers->leaving[i].pid)
+                        return true;
+        return false;
+}
+
+bool workers_leaving_ended(Workers *workers, pid_t pid, int wait_status)
+{
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++) {
+                if (workers->leaving[i].pid != pid)
+                        continue;
+                workers->leaving[i] = (WorkersLeaving){0};
+                set_leave_timer(workers);
+                if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != WORKER_LEFT)
+                        refuse_lost(workers);
+                return true;
+        }
+        return false;
+}
+
+void workers_kill_late(Workers *workers)
+{
+        uint64_t now_ns = clock_now_ns();
+        if (workers->pid && workers->until_ns <= now_ns)
+                (void)kill(workers->pid, SIGKILL);
+        if (workers->until_ns <= now_ns)
+                workers->until_ns = CLOCK_NEVER;
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++)
+                if (workers->leaving[i].pid && workers->leaving[i].until_ns <= now_ns) {
+                        (void)kill(workers->leaving[i].pid, SIGKILL);
+                        workers->leaving[i].until_ns = CLOCK_NEVER;
+                }
+        set_leave_timer(workers);
 }
 
 void workers_kill(Workers *workers)
@@ -194,13 +308,7 @@ WorkersEnd workers_ended(Workers *workers, int wait_status)
         int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
         pid_t pid = workers->pid;
         bool is_replacing = workers->is_replacing;
-        workers->pid = 0;
-        cleanup_close(&workers->control);
-        watchdog_start(&workers->watchdog, false);
-        timers_clear(workers->timers, TIMER_WATCHDOG);
-        timers_clear(workers->timers, TIMER_LEAVE);
-        timers_clear(workers->timers, TIMER_RECOVERY);
-        workers->is_ready = workers->is_replacing = false;
+        forget_worker(workers);
 
         if (code == WORKER_UNMOUNTED && workers->has_served)
                 return WORKERS_UNMOUNTED;
@@ -215,6 +323,7 @@ WorkersEnd workers_ended(Workers *workers, int wait_status)
                 timers_set(workers->timers, TIMER_RESTART, 0);
                 return WORKERS_LEFT;
         }
+        refuse_lost(workers);
         died(workers, pid, wait_status);
         return WORKERS_DIED;
 }

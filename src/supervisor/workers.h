@@ -12,6 +12,12 @@
 #include "tokenfs/worker/control.h"
 #include "watchdog.h"
 
+/* A worker that takes no more requests, answers what it took, and leaves. */
+typedef struct WorkersLeaving {
+        pid_t pid; /* 0: none */
+        uint64_t until_ns; /* its last request has ended by then */
+} WorkersLeaving;
+
 typedef struct Workers {
         const Options *options;
         const Mount *mount;
@@ -21,6 +27,8 @@ typedef struct Workers {
         uint64_t started_ns;
         bool is_ready; /* it serves */
         bool is_replacing; /* it was asked to leave; the next starts at once */
+        uint64_t until_ns; /* it has left by then; CLOCK_NEVER: it wasn't asked to */
+        WorkersLeaving leaving[STATE_LEAVING_MAX];
         bool has_served; /* one of them did: the next takes over */
         Backoff backoff;
         Watchdog watchdog;
@@ -49,8 +57,15 @@ void workers_deinit(Workers *workers);
 int workers_start(Workers *workers, const WorkersStart *start, int *ret_line);
 /* Asks the worker to leave by a signal, and kills it if it doesn't. */
 void workers_dismiss(Workers *workers, int number);
-/* The same, to start the next one as soon as it has left. */
+/* The same, and starts the next one: as soon as the worker has left, so that the kernel sends the next one what it left
+ * unanswered. Where the kernel can't do that, the next one starts now, and the worker answers what it took. */
 void workers_replace(Workers *workers);
+/* True if a worker still answers what it took, though the next one serves. */
+bool workers_are_leaving(const Workers *workers);
+/* The process `pid` has ended. True if it was one of those that leave. */
+bool workers_leaving_ended(Workers *workers, pid_t pid, int wait_status);
+/* TIMER_LEAVE: kills those that have had their time. */
+void workers_kill_late(Workers *workers);
 /* At once. */
 void workers_kill(Workers *workers);
 /* The next message of the worker; 0: there is none. */

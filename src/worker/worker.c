@@ -48,14 +48,23 @@ typedef struct Worker {
         Sandbox *sandbox;
         SandboxWatch *sandbox_watch;
         StatusSources sources;
-        bool is_orphan;
+        bool is_orphan, is_leaving;
         bool answer_waiting; /* when leaving */
 } Worker;
 
+/* Where the kernel can't send the next worker what this one leaves unanswered, this one takes no more requests and
+ * answers what waits, while the next one serves. */
 static void worker_leave(Worker *worker, bool answer_waiting)
 {
-        worker->answer_waiting = answer_waiting || worker->is_orphan || !worker->settings->can_resend;
-        loop_quit(worker->loop, WORKER_LEFT);
+        worker->answer_waiting = answer_waiting || worker->is_orphan;
+        worker->is_leaving = true;
+        if (worker->answer_waiting || worker->settings->can_resend) {
+                loop_quit(worker->loop, WORKER_LEFT);
+                return;
+        }
+        worker->warmup = warmup_free(worker->warmup);
+        worker->watch = watch_free(worker->watch);
+        fs_drain(worker->fs, WORKER_LEFT);
 }
 
 static void worker_signal(int number, void *userdata)
@@ -78,9 +87,11 @@ static void worker_control(int fd, short revents, void *userdata)
         if (len == 1 && message == CONTROL_RESUMED) /* this turn of the loop sets the timers again */
                 backend_forget_connections(worker->backend);
         if (len == 0 || (len < 0 && errno == ECONNRESET)) {
+                worker->control = loop_fd_free(worker->control);
+                if (worker->is_leaving)
+                        return;
                 log_warning("the supervisor is gone: serving on without it (umount ends it)");
                 worker->is_orphan = true;
-                worker->control = loop_fd_free(worker->control);
         }
 }
 
@@ -220,7 +231,7 @@ static void worker_report_warm(void *userdata)
 /* The requests that the worker before left unanswered: the kernel sends them again, or they are refused. */
 static void worker_take_over(const WorkerSettings *settings)
 {
-        unsigned refused = session_recover(settings->session, settings->slots, settings->can_resend);
+        unsigned refused = session_recover(settings->session, settings->slots);
         if (refused > 0)
                 log_warning("%u requests that the worker before was answering are refused (EIO): this kernel "
                             "can't send them again",
@@ -281,7 +292,7 @@ int worker_run(const WorkerSettings *settings)
         r = worker_build(&worker);
         if (r == 0) {
                 worker_lock_in(&worker);
-                if (settings->is_replacement)
+                if (settings->is_replacement && settings->can_resend)
                         worker_take_over(settings);
                 worker_announce(&worker);
                 r = loop_run(worker.loop);

@@ -17,6 +17,8 @@ import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
+import old_kernel
+
 TREE = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = os.environ.get("TOKENFS_BINARY") or str(TREE / "build/src/tokenfs")
 # How long something may take that is never slow: a bound against hanging, no measure of speed.
@@ -163,7 +165,8 @@ class Mount:
         self._binds = []
         self._looked = {}       # service file -> when it was looked at
         self.environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": self.home, "LC_ALL": "C.UTF-8",
-                        "AWS_EC2_METADATA_DISABLED": "true", **resolver.environ(), **(environ or {})}
+                        "AWS_EC2_METADATA_DISABLED": "true", **resolver.environ(),
+                        **(old_kernel.environ() if old_kernel.EVERYWHERE else {}), **(environ or {})}
         self.environ = {name: value for name, value in self.environ.items() if value is not None}
         for name in ("ASAN", "UBSAN", "LSAN"):
             if options := os.environ.get(f"TOKENFS_{name}_OPTIONS"):

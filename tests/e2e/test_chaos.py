@@ -22,6 +22,7 @@ import sys
 import time
 
 import mounting
+import old_kernel
 import pytest
 from mounting import HANG, children_of, is_alive, kill, until
 from readers import Readers
@@ -42,6 +43,8 @@ API_ERRORS = {"EREMOTEIO", "EBUSY", "ETIMEDOUT", "EHOSTUNREACH", "EPROTO", "EBAD
 # ENOMEM: a worker's memory was limited. ESTALE: the bytes that would fit what a reader was told last went with the
 # worker that had told it, and the token has changed since.
 ALLOWED = API_ERRORS | {"ENOMEM", "ESTALE"}
+if not old_kernel.can_resend():
+    ALLOWED |= {"EIO"}      # what a worker was answering when it died
 FAULTS = [
     ("status", {"status": 500}), ("status", {"status": 503, "retry_after": 1}), ("throttle", {}),
     ("throttle", {"retry_after": 1}), ("latency", {"seconds": 0.5}), ("hang", {}), ("hang", {"when": "middle"}),

@@ -14,6 +14,7 @@ import termios
 import threading
 import time
 
+import old_kernel
 import pytest
 from mounting import (HANG, SANITIZED, background, bounded, children_of, error_of, is_alive, kill, mounts_at,
                       read_file, until)
@@ -21,6 +22,8 @@ from readers import Readers, errors_in
 
 pytest_plugins = ["mountns"]
 pytestmark = pytest.mark.core
+# What happens without is in test_old_kernel.py.
+needs_resend = pytest.mark.skipif(not old_kernel.can_resend(), reason="the kernel sends nothing again (before 6.9)")
 # A sanitizer has its own idea of what SIGSEGV means.
 DEATHS = [signal.SIGKILL, signal.SIGTRAP if SANITIZED else signal.SIGSEGV, signal.SIGABRT]
 
@@ -104,6 +107,7 @@ def test_nodes_stay(mount, token):
         assert (new.st_ino, new.st_size, new.st_mtime_ns) == (old.st_ino, old.st_size, old.st_mtime_ns), name
 
 
+@needs_resend
 def test_a_waiting_reader_survives(mount, resolver, token):
     """A read that waits for the API when the worker dies, several times, is answered by the one that is there then."""
     fs = mount(timeout=HANG)
@@ -118,6 +122,7 @@ def test_a_waiting_reader_survives(mount, resolver, token):
     assert [one.result(HANG).decode() for one in waiting] == [token["value"], token["value"], token["arn"]]
 
 
+@needs_resend
 def test_a_waiting_reader_can_go(mount, resolver, token):
     """Ctrl-C ends a read at once that another worker began."""
     fs = mount(timeout=HANG)
@@ -131,6 +136,7 @@ def test_a_waiting_reader_can_go(mount, resolver, token):
     until(lambda: fs.status()["cache"]["waitingRequests"] <= 1, "nobody waiting")
 
 
+@needs_resend
 def test_deadline_holds_across_deaths(mount, resolver, token):
     """A reader whose workers die again gets its error after its time-out, counted from the last start at the latest."""
     fs = mount(timeout=2)

@@ -26,21 +26,31 @@ static void test_table(void **state)
         (void)state;
         static NodesShared shared;
         for (uint64_t unique = 2; unique <= 2 * 600; unique += 2)
-                inflight_note(&shared, unique);
+                inflight_note(&shared, unique, 7);
         for (uint64_t unique = 2; unique <= 2 * 600; unique += 4)
                 inflight_drop(&shared, unique);
         inflight_drop(&shared, 99999);
         unsigned left = 0;
         uint64_t unique;
-        while ((unique = inflight_take(&shared)) != 0) {
+        while ((unique = inflight_take(&shared, NULL, 0)) != 0) {
                 assert_int_equal(unique % 4, 0);
                 left++;
         }
         assert_int_equal(left, 300);
+        /* Those of living workers are left alone. */
+        static const pid_t alive[] = {7, 9};
+        inflight_note(&shared, 1, 7);
+        inflight_note(&shared, 2, 8);
+        inflight_note(&shared, 3, 9);
+        assert_int_equal(inflight_take(&shared, alive, 2), 2);
+        assert_int_equal(inflight_take(&shared, alive, 2), 0);
+        assert_int_equal(inflight_take(&shared, alive, 1), 3);
+        assert_int_equal(inflight_take(&shared, NULL, 0), 1);
+        assert_int_equal(inflight_take(&shared, NULL, 0), 0);
         /* More than there is room for: some aren't noted, and none overwrites another. */
         for (unique = 1; unique <= 5000; unique++)
-                inflight_note(&shared, unique);
-        for (left = 0; inflight_take(&shared) != 0;)
+                inflight_note(&shared, unique, 7);
+        for (left = 0; inflight_take(&shared, NULL, 0) != 0;)
                 left++;
         assert_in_range(left, NODES_TAKEN_MAX / 2, NODES_TAKEN_MAX);
 }
@@ -95,11 +105,12 @@ static void test_a_server_dies(void **state)
         assert_int_equal(waitpid(server, &status, 0), server);
         assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
         assert_int_equal(waitpid(reader, &status, WNOHANG), 0);
-        assert_int_equal(session_recover(session, slots, false), 1);
+        assert_int_equal(session_refuse_lost(session, slots, &server, 1), 0);
+        assert_int_equal(session_refuse_lost(session, slots, NULL, 0), 1);
         assert_int_equal(waitpid(reader, &status, 0), reader);
         assert_true(WIFEXITED(status));
         assert_int_equal(WEXITSTATUS(status), EIO);
-        assert_int_equal(session_recover(session, slots, false), 0);
+        assert_int_equal(session_refuse_lost(session, slots, NULL, 0), 0);
 
         session_unmount(session);
         session_free(session);

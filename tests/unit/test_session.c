@@ -104,7 +104,7 @@ static void test_without_custom_io(void **state)
         pid_t reader = look(directory);
         assert_int_equal(session_take(session), 1);
         assert_int_equal(result_of(reader), 2);
-        assert_int_equal(inflight_take(shared), 0); /* answered */
+        assert_int_equal(inflight_take(shared, NULL, 0), 0); /* answered */
 
         reader = look(path);
         while (!waiting)
@@ -113,12 +113,12 @@ static void test_without_custom_io(void **state)
                 .generation = 1,
                 .attr = {.st_ino = 2, .st_mode = S_IFDIR | MODE_LATER},
                 .attr_timeout = 60};
-        assert_int_equal(inflight_take(shared), waiting_unique); /* it isn't */
-        inflight_note(shared, waiting_unique);
+        assert_int_equal(inflight_take(shared, NULL, 0), waiting_unique); /* it isn't */
+        inflight_note(shared, waiting_unique, 1);
         assert_int_equal(fuse_reply_entry(waiting, &entry), 0);
         session_note_answered(session, waiting_unique);
         assert_int_equal(result_of(reader), 3);
-        assert_int_equal(inflight_take(shared), 0);
+        assert_int_equal(inflight_take(shared, NULL, 0), 0);
 
         session_unmount(session);
         session_free(session);

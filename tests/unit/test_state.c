@@ -24,6 +24,7 @@ static State sample(const char *changes)
         return (State){.is_background = true,
                 .is_kept = true,
                 .worker = 123,
+                .leaving = {0, 77, 0, 88},
                 .command = 45,
                 .mountpoint = mountpoint,
                 .init = init,
@@ -55,6 +56,8 @@ static void expect(const char *changes)
         assert_true(found.is_background && found.is_kept);
         assert_int_equal(found.worker, 123);
         assert_int_equal(found.command, 45);
+        assert_int_equal(found.leaving[1], 77);
+        assert_int_equal(found.leaving[3], 88);
         assert_string_equal(found.mountpoint, mountpoint);
         assert_int_equal(found.init_len, sizeof init);
         assert_memory_equal(found.init, init, sizeof init);
@@ -114,7 +117,7 @@ static void test_lengths(void **state)
 {
         (void)state;
         static const uint32_t lengths[] = {0, 1, 1000, UINT32_MAX / 2, UINT32_MAX};
-        enum { AFTER_PIDS = 8 + 3 * 4 + 2 * 4 };
+        enum { AFTER_PIDS = 8 + 3 * 4 + (2 + STATE_LEAVING_MAX) * 4 };
         for (size_t i = 0; i < ARRAY_LEN(lengths); i++)
                 for (off_t at = AFTER_PIDS; at <= AFTER_PIDS + 4; at += 4) {
                         State found = {0};

@@ -40,6 +40,9 @@ int fs_new(const FsSettings *settings, Fs **ret_fs);
 /* Requests still waiting are answered with EINTR if `answer_waiting`, else left for the next worker. Returns NULL. */
 Fs *fs_free(Fs *fs, bool answer_waiting);
 
+/* Takes no more requests, and calls loop_quit with `status` once those that wait are answered: within `timeout_ns`. */
+void fs_drain(Fs *fs, int status);
+
 /* How long a file that is bound by itself, or held open, may show the version before, when the kernel may no longer use
  * what it was given of that. */
 #define VERSIONS_GRACE_NS (5 * NS_PER_S)

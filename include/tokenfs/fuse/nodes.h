@@ -46,6 +46,7 @@ typedef struct NodesShared {
         int32_t restart_status; /* its wait status */
         uint32_t crash_loop; /* 1 while restarts back off */
         uint64_t taken[NODES_TAKEN_MAX]; /* requests under way: fuse/inflight.h */
+        int32_t taken_by[NODES_TAKEN_MAX]; /* the process that took each */
 } NodesShared;
 NodesShared *nodes_shared(Nodes *nodes);
 

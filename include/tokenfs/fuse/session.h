@@ -42,9 +42,11 @@ void session_unmount(Session *session);
 /* Asks the kernel to send again what was read but not answered (by a process that died).
  * 0; -ENOSYS or -EINVAL where the kernel has no FUSE_NOTIFY_RESEND. */
 int session_resend(Session *session);
-/* Sees to the requests that a worker took and didn't answer before it died: the kernel sends them again or, where it
- * can't (`can_resend` false, or it says so), they are answered with EIO. Returns how many were. */
-unsigned session_recover(Session *session, Nodes *slots, bool can_resend);
+/* Has the kernel send again what dead workers took and didn't answer. Where it can't, after all, those requests are
+ * answered with EIO. Returns how many were. */
+unsigned session_recover(Session *session, Nodes *slots);
+/* Answers with EIO what workers took that are none of `alive`: for kernels that can't send it again. Returns how many. */
+unsigned session_refuse_lost(Session *session, Nodes *slots, const pid_t *alive, size_t count);
 /* Tells the kernel that a node's attributes are out of date. Blocks while that node's pages are locked: never call it
  * from the process that serves (fuse/notify has one of its own). */
 int session_invalidate(Session *session, uint64_t node_id);

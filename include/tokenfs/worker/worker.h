@@ -28,5 +28,6 @@ typedef struct WorkerSettings {
 } WorkerSettings;
 
 /* Serves, in a process of its own, whose exit status it returns. Signals: after SIGTERM the worker leaves its waiting requests
- * to the next one and ends; after SIGINT it answers them with EINTR and ends. */
+ * to the next one and ends; where the kernel can't send them to the next one, it takes no more, answers them, and ends.
+ * After SIGINT it answers them with EINTR and ends. */
 int worker_run(const WorkerSettings *settings);
