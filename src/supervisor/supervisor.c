@@ -23,6 +23,7 @@
 #include "handover.h"
 #include "hook.h"
 #include "mount.h"
+#include "notifier.h"
 #include "sdnotify.h"
 #include "signals.h"
 #include "start.h"
@@ -33,12 +34,10 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/daemonize.h"
 #include "tokenfs/base/log.h"
-#include "tokenfs/fuse/notify.h"
 #include "tokenfs/fuse/refuse.h"
 #include "upgrade.h"
 #include "workers.h"
 
-#define NOTIFIER_NS (10 * NS_PER_S)
 #define CONFIGURATION_NS (20 * NS_PER_S) /* to read it; it may lie on a filesystem that hangs */
 #define NO_PROCESS_NS NS_PER_S /* until a process that couldn't be made is tried again */
 #define CHANGES_MAX ((size_t)8 * 1024 * 1024)
@@ -55,7 +54,7 @@ typedef struct Supervisor {
         int report; /* to the process that the user started; -1: it isn't there (any more) */
         bool is_background;
         bool is_kept; /* by the service manager */
-        pid_t notifier; /* 0: none */
+        Notifier notifier;
         pid_t config_probe; /* reads the configuration before a worker is replaced; 0: none runs */
         bool is_reloading; /* SIGHUP: the kernel is to forget, once the next worker serves */
         bool is_announced; /* to the service manager */
@@ -110,18 +109,6 @@ static void say_alive(Supervisor *supervisor)
         timers_set(&supervisor->timers, TIMER_ALIVE, sdnotify_watchdog_ns() / 2);
 }
 
-/* The kernel may hold answers that it must ask for again. */
-static void notify_kernel(Supervisor *supervisor)
-{
-        if (supervisor->notifier)
-                (void)kill(supervisor->notifier, SIGKILL);
-        supervisor->notifier = 0;
-        int r = notify_start(supervisor->mount.session, supervisor->mount.slots, NULL, &supervisor->notifier);
-        if (r < 0)
-                log_error("can't tell the kernel to forget: %s: trying again", strerror(-r));
-        timers_set(&supervisor->timers, TIMER_NOTIFIER, r < 0 ? NO_PROCESS_NS : NOTIFIER_NS);
-}
-
 /* The kernel counts the time-outs of its entries and attributes in jiffies, which stand still during suspend. */
 static void clock_was_set(Supervisor *supervisor)
 {
@@ -131,37 +118,25 @@ static void clock_was_set(Supervisor *supervisor)
         if (supervisor->workers.control >= 0)
                 control_send(supervisor->workers.control, CONTROL_RESUMED);
         if (!supervisor->is_stopping)
-                notify_kernel(supervisor);
+                notifier_start(&supervisor->notifier);
 }
 
 /* The kernel forgets once no worker is left that may answer with what it knew before the SIGHUP. */
 static void finish_reload(Supervisor *supervisor)
 {
         if (supervisor->workers.is_ready && !workers_are_leaving(&supervisor->workers))
-                notify_kernel(supervisor);
+                notifier_start(&supervisor->notifier);
 }
 
-static void notifier_ended(Supervisor *supervisor)
+/* Whatever is read from now on is asked for. */
+static void kernel_forgot(Supervisor *supervisor)
 {
-        supervisor->notifier = 0;
-        timers_clear(&supervisor->timers, TIMER_NOTIFIER);
+        notifier_ended(&supervisor->notifier);
         if (supervisor->is_reloading)
                 log_info("SIGHUP: done, the next read asks the API");
         supervisor->is_reloading = false;
         if (!supervisor->is_stopping)
                 announce(supervisor);
-}
-
-static void notifier_is_late(Supervisor *supervisor)
-{
-        if (!supervisor->notifier) { /* it couldn't be started */
-                notify_kernel(supervisor);
-                return;
-        }
-        log_warning(
-                "the kernel can't be told to forget as long as readers wait; it will when its time-outs end");
-        (void)kill(supervisor->notifier, SIGKILL); /* reaped whenever it can die */
-        notifier_ended(supervisor);
 }
 
 static void leaving_worker_ended(Supervisor *supervisor)
@@ -373,8 +348,7 @@ static void probe_ended(Supervisor *supervisor, int wait_status)
                 log_error("no upgrade: the state can't be written down: %s", strerror(-r));
                 return;
         }
-        if (supervisor->notifier)
-                (void)kill(supervisor->notifier, SIGKILL);
+        notifier_kill(&supervisor->notifier);
         const Handover next = offer(supervisor);
         upgrade_execute(&supervisor->upgrade, &next);
 }
@@ -390,8 +364,8 @@ static void reap(Supervisor *supervisor)
                         worker_ended(supervisor, wait_status);
                 else if (workers_leaving_ended(&supervisor->workers, pid, wait_status))
                         leaving_worker_ended(supervisor);
-                else if (pid == supervisor->notifier)
-                        notifier_ended(supervisor);
+                else if (pid == supervisor->notifier.pid)
+                        kernel_forgot(supervisor);
                 else if (pid == supervisor->config_probe)
                         config_probe_ended(supervisor, wait_status);
                 else if (pid == supervisor->hook.command)
@@ -438,7 +412,10 @@ static void run_timer(Supervisor *supervisor, Timer timer)
                 break;
         case TIMER_WATCHDOG: workers_look(&supervisor->workers); break;
         case TIMER_LEAVE: workers_kill_late(&supervisor->workers); break;
-        case TIMER_NOTIFIER: notifier_is_late(supervisor); break;
+        case TIMER_NOTIFIER:
+                if (notifier_is_late(&supervisor->notifier))
+                        kernel_forgot(supervisor);
+                break;
         case TIMER_RELOAD: configuration_is_late(supervisor); break;
         case TIMER_PROBE: upgrade_kill_probe(&supervisor->upgrade); break;
         case TIMER_COMMAND: run_command(supervisor); break;
@@ -531,6 +508,7 @@ static int prepare(Supervisor *supervisor)
                         strerror(-r));
         supervisor->is_kept =
                 mount->origin == MOUNT_PREPARED || mount->origin == MOUNT_REVIVED || mount->left.is_kept;
+        supervisor->notifier = (Notifier){.mount = mount, .timers = &supervisor->timers};
         workers_init(&supervisor->workers, supervisor->options, mount, &supervisor->timers);
         hook_init(&supervisor->hook, supervisor->options, mount, &supervisor->timers);
         if (mount->left.changes) /* children live on over an upgrade alone */
@@ -553,8 +531,7 @@ static int begin(Supervisor *supervisor, Handover *handover)
 
 static void supervisor_deinit(Supervisor *supervisor)
 {
-        if (supervisor->notifier)
-                (void)kill(supervisor->notifier, SIGKILL);
+        notifier_kill(&supervisor->notifier);
         if (supervisor->config_probe)
                 (void)kill(supervisor->config_probe, SIGKILL);
         upgrade_deinit(&supervisor->upgrade);
