@@ -24,6 +24,19 @@ typedef struct Marking {
         bool is_mixed; /* the listing was replaced meanwhile */
 } Marking;
 
+/* One access is several requests: look-ups, the question for attributes that an opening asks, those of reads. They follow
+ * each other within this time, unless the machine is very busy; then the API is asked again. */
+#define FS_ACCESS_NS (NS_PER_S / 10)
+
+/* A look-up that met its deadline. */
+typedef struct LateLookup {
+        uint64_t directory; /* its node id; 0: none */
+        char name[FS_NAME_MAX + 1];
+        int error; /* an errno */
+        uint64_t at_ns;
+} LateLookup;
+#define FS_LATE_LOOKUPS 16
+
 struct Fs {
         FsSettings settings;
         Versions versions;
@@ -32,6 +45,8 @@ struct Fs {
         bool is_draining; /* no more requests are taken; the loop ends with drain_status after the last */
         int drain_status;
         Prefetch prefetch;
+        LateLookup late_lookups[FS_LATE_LOOKUPS]; /* the last ones, in turn */
+        size_t late_count;
 
         /* Which slots the root and .by_name show: marks[slot] equals the mark of its directory. */
         uint32_t *marks;
@@ -79,6 +94,8 @@ Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step);
 void request_run(Request *request);
 /* The request belongs to an access that a look-up began: what answered that is fresh enough for it. */
 void request_join_access(Request *request);
+/* The errno that a look-up of the same name was given just now, since it met its deadline; 0: none. */
+int request_late_error(const Request *request);
 /* Runs the step again at `at_ns`. */
 int request_wait_until(Request *request, uint64_t at_ns);
 /* Answers everything that waits with EINTR, or drops it without an answer. */

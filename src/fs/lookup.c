@@ -122,6 +122,9 @@ int step_lookup(Request *request)
 {
         Fs *fs = request->fs;
         Node parent = request->node;
+        int error = request->is_parked ? 0 : request_late_error(request);
+        if (error != 0)
+                return error;
         if (parent.field != NODE_DIRECTORY)
                 return ENOTDIR;
         if (parent.slot == SLOT_ROOT)

@@ -10,12 +10,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tokenfs/base/clock.h"
-
-/* One access is several requests: look-ups, the question for attributes that an opening asks, those of reads. They follow
- * each other within this time, unless the machine is very busy; then the API is asked again. */
-#define ACCESS_NS (NS_PER_S / 10)
 
 static void request_free(Request *request)
 {
@@ -113,7 +110,7 @@ Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step)
 
 void request_join_access(Request *request)
 {
-        request->since_ns = request->came_ns > ACCESS_NS ? request->came_ns - ACCESS_NS : 0;
+        request->since_ns = request->came_ns > FS_ACCESS_NS ? request->came_ns - FS_ACCESS_NS : 0;
 }
 
 int request_wait_until(Request *request, uint64_t at_ns)
@@ -143,6 +140,30 @@ static void request_park(Request *request)
         fuse_req_interrupt_func(request->fuse, on_interrupt, request);
 }
 
+static void note_late(const Request *request, int error)
+{
+        Fs *fs = request->fs;
+        LateLookup *late = &fs->late_lookups[fs->late_count++ % FS_LATE_LOOKUPS];
+        late->directory = node_id(request->node);
+        memcpy(late->name, request->name, sizeof late->name);
+        late->error = error;
+        late->at_ns = clock_now_ns();
+}
+
+/* The kernel repeats a look-up that failed for a name that it knew (fuse_dentry_revalidate): its reader would wait for two
+ * deadlines. The errno that it was given just now; 0: none. */
+int request_late_error(const Request *request)
+{
+        const Fs *fs = request->fs;
+        for (size_t i = 0; i < FS_LATE_LOOKUPS; i++) {
+                const LateLookup *late = &fs->late_lookups[i];
+                if (late->directory == node_id(request->node) && strcmp(late->name, request->name) == 0 &&
+                        request->came_ns < late->at_ns + FS_ACCESS_NS)
+                        return late->error;
+        }
+        return 0;
+}
+
 void request_run(Request *request)
 {
         cache_wait_cancel(&request->wait);
@@ -154,6 +175,8 @@ void request_run(Request *request)
         }
         if (r == -EINPROGRESS)
                 r = ETIMEDOUT;
+        if (r != 0 && request->give_up && *request->name)
+                note_late(request, r < 0 ? -r : r);
         request_end(request, r < 0 ? -r : r);
 }
 

@@ -265,3 +265,17 @@ def test_status_tells_of_the_outage(mount, resolver, token):
     text = fs.text(".service_status")
     assert "stale" in text and "server" in text and token["id"] in text
     assert token["value"] not in text
+
+
+@pytest.mark.parametrize("known", ["a token that was read", "none"])
+def test_one_open_waits_for_one_deadline(mount, resolver, token, known):
+    """The kernel repeats a look-up that failed for a name that it knows; the reader waits once all the same."""
+    fs = mount(ttl=0.2, stale=0, timeout=1, negative_ttl=0)
+    if known != "none":
+        assert fs.text(token["id"], "value") == token["value"]
+    fault = resolver.add_fault("hang")
+    time.sleep(0.5)
+    assert fs.read_error(token["id"], "value") == "ETIMEDOUT"
+    assert fs.metric("tokenfs_requests_timed_out_total") == 1
+    resolver.remove_fault(fault)
+    until(lambda: fs.read_error(token["id"], "value") == "OK", "the value")
