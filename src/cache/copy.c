@@ -55,13 +55,13 @@ static ApiError failing_error(const Copy *copy, const ApiHealth *health, uint64_
         return health->error;
 }
 
-static int begin_fetch(Copy *copy, CopyReason reason)
+static int begin_fetch(Copy *copy, CopyReason reason, const CacheWait *wait)
 {
         if (copy->is_fetching)
                 return 0;
         copy->is_fetching = true;
         copy->retry_at_ns = 0;
-        int r = copy->fetch(copy, reason);
+        int r = copy->fetch(copy, reason, wait ? wait->uid : API_UID_NONE);
         if (r < 0)
                 copy_cancel(copy);
         return r;
@@ -90,20 +90,31 @@ static CopyAnswer error_answer(const Copy *copy, ApiError error)
         };
 }
 
-/* A failing endpoint has its probes already, in calls for other things; one more need not queue up. */
-static bool has_probes(const ApiHealth *health)
+/* A failing endpoint has its probes already, in calls for other things; one more need not queue up. While there is a copy to
+ * be served one call is enough: those that queue up would all go out at once when the API is back. */
+static bool has_probes(const ApiHealth *health, bool is_servable)
 {
-        return health->error != API_OK && health->queued + health->in_flight >= API_IN_FLIGHT_MAX;
+        unsigned enough = is_servable ? 1 : API_IN_FLIGHT_FIRST;
+        return health->error != API_OK && health->queued + health->in_flight >= enough;
+}
+
+/* The copy is to be served a while longer, since the API throttles, or has just come back. */
+static bool is_paced(const Copy *copy, const ApiHealth *health)
+{
+        return clock_now_ns() <
+               freshness_paced_ns(&copy->freshness, health->stretch, health->recovered_ns, health->failed_ns);
 }
 
 int copy_get(Copy *copy, uint64_t since_ns, bool give_up, CacheWait *wait, CopyAnswer *ret_answer)
 {
         uint64_t now_ns = clock_now_ns();
         copy->used_ns = now_ns;
+        ApiHealth health = {.stretch = 1};
+        copy->policy->source.health(copy->policy->source.userdata, &health);
         if (copy_is_valid(copy, since_ns)) {
                 bool is_ageing = freshness_is_ageing(&copy->freshness);
-                if (is_ageing && !has_final_error(copy, UINT64_MAX))
-                        (void)begin_fetch(copy, COPY_REFRESH);
+                if (is_ageing && !has_final_error(copy, UINT64_MAX) && !is_paced(copy, &health))
+                        (void)begin_fetch(copy, COPY_REFRESH, wait);
                 *ret_answer = content_answer(copy, is_ageing ? CACHE_HIT_AGEING : CACHE_HIT_FRESH, API_OK);
                 return 0;
         }
@@ -115,15 +126,20 @@ int copy_get(Copy *copy, uint64_t since_ns, bool give_up, CacheWait *wait, CopyA
                 return 0;
         }
 
-        ApiHealth health = {0};
-        copy->policy->source.health(copy->policy->source.userdata, &health);
-        bool fails_for_long =
-                health.error != API_OK && now_ns > clock_add_ns(health.since_ns, copy->policy->timeout_ns);
+        bool is_served_meanwhile = is_servable && !copy->is_fetching &&
+                                   copy->freshness.sent_ns >= copy->not_before_ns && is_paced(copy, &health);
+        if (is_served_meanwhile) {
+                *ret_answer = content_answer(copy, CACHE_HIT_STALE, API_E_THROTTLED);
+                return 0;
+        }
+        /* A throttled endpoint answers now and then: it is worth waiting for. */
+        bool fails_for_long = health.error != API_OK && health.error != API_E_THROTTLED &&
+                              now_ns > clock_add_ns(health.since_ns, copy->policy->timeout_ns);
         /* A reader that will wait needs a fetch that wakes it. */
         bool must_wait = wait && !give_up && !is_servable && !fails_for_long;
         int r = 0;
-        if (must_wait || !has_probes(&health))
-                r = begin_fetch(copy, wait || give_up ? COPY_FOR_READER : COPY_AHEAD);
+        if (must_wait || !has_probes(&health, is_servable))
+                r = begin_fetch(copy, wait || give_up ? COPY_FOR_READER : COPY_AHEAD, wait);
         if (r < 0 && !is_servable)
                 return r;
         ApiError error = r < 0 ? API_E_MEMORY : failing_error(copy, &health, since_ns);
@@ -205,6 +221,8 @@ void copy_drop(Copy *copy)
 
 bool copy_is_wanted(const Copy *copy)
 {
+        if (copy->error == API_E_THROTTLED && may_be_stale(copy))
+                return false;
         uint64_t linger_ns = copy->policy->ttl_ns;
         if (linger_ns < COPY_PROBE_LINGER_NS)
                 linger_ns = COPY_PROBE_LINGER_NS;

@@ -16,9 +16,9 @@ typedef enum CopyReason {
         COPY_AHEAD, /* nobody has asked yet */
         COPY_REFRESH, /* the copy is ageing */
 } CopyReason;
-/* Begins a fetch, which ends with copy_learn, copy_fail or copy_cancel. Never called while one is under way. 0 or
- * -ENOMEM. */
-typedef int CopyFetch(Copy *copy, CopyReason reason);
+/* Begins a fetch for a user (API_UID_NONE: the program itself), which ends with copy_learn, copy_fail or copy_cancel. Never
+ * called while one is under way. 0 or -ENOMEM. */
+typedef int CopyFetch(Copy *copy, CopyReason reason, uint32_t uid);
 
 struct Copy {
         const CachePolicy *policy; /* borrowed */
@@ -76,7 +76,8 @@ void copy_drop(Copy *copy);
 
 /* May the content be served to a reader that came at `since_ns` without asking the API? */
 bool copy_is_valid(const Copy *copy, uint64_t since_ns);
-/* A fetch that fails goes on while readers wait, and as a probe for a while after the last one asked. */
+/* A fetch that fails goes on while readers wait, and as a probe for a while after the last one asked; but not one that is
+ * throttled while there is a copy to be served. */
 bool copy_is_wanted(const Copy *copy);
 /* Does a reader get the content now, fresh or stale, or an answer of the API as far as is known? */
 bool copy_is_readable(const Copy *copy);

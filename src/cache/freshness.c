@@ -13,12 +13,16 @@
 /* Near its expiry a copy is kept for half of what is left, but at least for this long. */
 #define FRESHNESS_TTL_MIN_NS NS_PER_S
 
-static uint64_t random_below(uint64_t bound)
+static uint32_t random_number(void)
 {
-        uint64_t random = 0;
-        if (bound == 0 || getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
-                return 0;
-        return random % bound;
+        uint32_t random = 0;
+        return getrandom(&random, sizeof random, GRND_NONBLOCK) == (ssize_t)sizeof random ? random : 0;
+}
+
+/* A part of `whole_ns`, as large as the copy's random number says. */
+static uint64_t random_part_ns(const Freshness *freshness, uint64_t whole_ns)
+{
+        return (uint64_t)((double)whole_ns * freshness->random / 4294967296.0);
 }
 
 static uint64_t until_expiry_ns(int64_t expires_wall_ns)
@@ -44,7 +48,8 @@ void freshness_set(
         freshness->answered_ns = now;
         freshness->due_ns = clock_add_ns(sent_ns, ttl);
         /* Between 75 % and 85 %, so that what was fetched together isn't refreshed together. */
-        freshness->refresh_ns = clock_add_ns(sent_ns, ttl / 4 * 3 + random_below(ttl / 10));
+        freshness->random = random_number();
+        freshness->refresh_ns = clock_add_ns(sent_ns, ttl / 4 * 3 + random_part_ns(freshness, ttl / 10));
         uint64_t stale_end = clock_add_ns(freshness->due_ns, stale_ns);
         uint64_t expiry = clock_add_ns(now, left);
         freshness->stale_ns = expired ? freshness->due_ns : expiry < stale_end ? expiry : stale_end;
@@ -82,6 +87,25 @@ bool freshness_is_ageing(const Freshness *freshness)
 bool freshness_may_be_stale(const Freshness *freshness)
 {
         return clock_now_ns() < freshness->stale_ns && until_expiry_ns(freshness->expires_wall_ns) > 0;
+}
+
+uint64_t freshness_paced_ns(
+        const Freshness *freshness, double stretch, uint64_t recovered_ns, uint64_t failed_ns)
+{
+        uint64_t ttl_ns = freshness->due_ns - freshness->sent_ns, at_ns = freshness->refresh_ns;
+        if (stretch > 1) {
+                uint64_t least_ns = ttl_ns > FRESHNESS_TTL_MIN_NS ? ttl_ns : FRESHNESS_TTL_MIN_NS;
+                uint64_t paced_ns = least_ns / 4 * 3 + random_part_ns(freshness, least_ns / 4);
+                at_ns = clock_add_ns(freshness->sent_ns, (uint64_t)((double)paced_ns * stretch));
+        }
+        if (freshness->due_ns < recovered_ns) {
+                uint64_t paced_ttl_ns = (uint64_t)((double)ttl_ns * stretch);
+                uint64_t spread_ns = failed_ns < paced_ttl_ns ? failed_ns : paced_ttl_ns;
+                uint64_t spread_at_ns = clock_add_ns(recovered_ns, random_part_ns(freshness, spread_ns));
+                at_ns = spread_at_ns > at_ns ? spread_at_ns : at_ns;
+        }
+        uint64_t last_ns = freshness->stale_ns - (freshness->stale_ns - freshness->due_ns) / 64;
+        return at_ns < last_ns ? at_ns : last_ns;
 }
 
 uint64_t freshness_keep_ns(const Freshness *freshness)

@@ -7,6 +7,7 @@
 typedef struct Freshness {
         uint64_t sent_ns; /* when the call was sent that gave the copy: its age counts from here */
         uint64_t answered_ns; /* when it was answered */
+        uint32_t random; /* the copy's own: what was fetched together isn't refreshed together */
         uint64_t refresh_ns; /* from here on an access refreshes in the background */
         uint64_t due_ns; /* from here on it is not valid any more */
         uint64_t stale_ns; /* from here on it isn't served even while the API fails */
@@ -28,5 +29,10 @@ bool freshness_is_valid(const Freshness *freshness, uint64_t since_ns);
 bool freshness_is_ageing(const Freshness *freshness);
 /* May it be served while the API fails? */
 bool freshness_may_be_stale(const Freshness *freshness);
+/* When a copy is to be refreshed while the API throttles, or after it failed; until then it is served stale. `stretch`: times
+ * the ttl, >= 1. `recovered_ns`: when the API answered again after a failure of `failed_ns`: what fell due meanwhile is
+ * refreshed within as long, one ttl at most, so that a fleet that waited doesn't come back all at once. */
+uint64_t freshness_paced_ns(
+        const Freshness *freshness, double stretch, uint64_t recovered_ns, uint64_t failed_ns);
 /* How long the kernel may keep what is served now. */
 uint64_t freshness_keep_ns(const Freshness *freshness);

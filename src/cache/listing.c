@@ -377,9 +377,14 @@ static void walk_advance(Listing *listing)
                 running++;
         Branch *branch;
         while (running < LISTING_CALLS_MAX && (branch = list_first(&walk->todo, Branch, link))) {
-                const char *id = api_operation_has_id(branch->operation) ? branch->id : NULL;
-                if (source->start(source->userdata, branch->operation, id, branch->next_token,
-                            branch_on_result, branch, &branch->call) < 0) {
+                const ApiQuery query = {
+                        .operation = branch->operation,
+                        .id = api_operation_has_id(branch->operation) ? branch->id : NULL,
+                        .next_token = branch->next_token,
+                        .purpose = listing->copy.is_held ? API_FOR_REFRESH : API_FOR_READ,
+                        .uid = API_UID_NONE,
+                };
+                if (source->start(source->userdata, &query, branch_on_result, branch, &branch->call) < 0) {
                         walk_fail(listing, API_E_MEMORY, "");
                         return;
                 }
@@ -392,9 +397,9 @@ static void walk_advance(Listing *listing)
 }
 
 /* Begins a walk over the scopes, or over everything. */
-static int listing_fetch(Copy *copy, CopyReason reason)
+static int listing_fetch(Copy *copy, CopyReason reason, uint32_t uid)
 {
-        (void)reason;
+        (void)reason, (void)uid;
         Listing *listing = CONTAINER_OF(copy, Listing, copy);
         Walk *walk = &listing->walk;
         const ScopeIds scopes = scopes_ids(listing->settings.scopes);

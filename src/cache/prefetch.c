@@ -39,7 +39,7 @@ void prefetch_note(Prefetch *prefetch, Tokens *tokens, Listing *listing, const c
         if (prefetch->run < PREFETCH_RUN_MIN)
                 return;
         size_t window = prefetch->run - PREFETCH_RUN_MIN < 4 ? (size_t)1 << (prefetch->run - PREFETCH_RUN_MIN)
-                                                             : API_IN_FLIGHT_MAX;
+                                                             : tokens_in_flight_max(tokens);
         /* No more than can be held until they are read. */
         size_t room = tokens_max_tokens(tokens) / 2;
         if (window > room)

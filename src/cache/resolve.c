@@ -39,6 +39,16 @@ int resolve_admits(const Cache *cache, const char *id, const ResolveReader *read
         return 0;
 }
 
+bool resolve_is_known(const Cache *cache, const char *id)
+{
+        ListingAnswer listing;
+        size_t ignored;
+        if (!scopes_are_open(cache->scopes) && scopes_admit_id(cache->scopes, id))
+                return true;
+        listing_peek(cache->listing, &listing);
+        return items_find(listing.items, id, &ignored) == 0;
+}
+
 /* The document of a token that the listing or a scope names. */
 static int get_token(const Cache *cache, const char *id, const ResolveReader *reader, TokenAnswer *ret_token)
 {
@@ -58,8 +68,11 @@ int resolve_id(const Cache *cache, const char *id, const ResolveReader *reader, 
         int r = resolve_admits(cache, id, reader, &error);
         if (r < 0)
                 return r;
-        if (error == API_OK)
+        if (error == API_OK) {
+                if (reader->wait)
+                        reader->wait->is_guess = !resolve_is_known(cache, id);
                 return get_token(cache, id, reader, ret_token);
+        }
         *ret_token = (TokenAnswer){.error = error, .due_ns = clock_now_ns(), .hit = CACHE_HIT_NEGATIVE};
         return 0;
 }
@@ -79,6 +92,8 @@ int resolve_name_id(const Cache *cache, const char *name, const ResolveReader *r
 int resolve_name(const Cache *cache, const char *name, const ResolveReader *reader, TokenAnswer *ret_token)
 {
         NameAnswer chosen = {.error = API_E_NOT_FOUND};
+        if (reader->wait)
+                reader->wait->is_guess = false; /* an id that a name has is listed */
         for (int i = 0; i < RESOLVE_CHOICES_MAX; i++) {
                 int r = resolve_name_id(cache, name, reader, &chosen);
                 if (r < 0)

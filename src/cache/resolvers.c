@@ -152,13 +152,18 @@ static void resolver_on_result(const ApiResult *result, void *userdata)
         copy_wake(&resolver->copy);
 }
 
-static int resolver_fetch(Copy *copy, CopyReason reason)
+static int resolver_fetch(Copy *copy, CopyReason reason, uint32_t uid)
 {
         (void)reason;
         Resolver *resolver = CONTAINER_OF(copy, Resolver, copy);
         const CacheSource *source = &copy->policy->source;
-        return source->start(source->userdata, API_GET_GLOBAL_RESOLVER, resolver->id, NULL,
-                resolver_on_result, resolver, &resolver->call);
+        const ApiQuery query = {
+                .operation = API_GET_GLOBAL_RESOLVER,
+                .id = resolver->id,
+                .purpose = copy->is_held ? API_FOR_REFRESH : API_FOR_READ,
+                .uid = uid,
+        };
+        return source->start(source->userdata, &query, resolver_on_result, resolver, &resolver->call);
 }
 
 int resolvers_get(Resolvers *resolvers, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,

@@ -43,6 +43,7 @@ typedef struct Entry {
 
         ApiCall *call;
         bool call_is_prefetch;
+        bool is_guessed; /* the reader that asked last knows the id from no listing */
 } Entry;
 
 struct Tokens {
@@ -325,13 +326,20 @@ static void entry_on_result(const ApiResult *result, void *userdata)
         tokens_trim(tokens, &tokens->others, &tokens->counters.negatives, TOKENS_NEGATIVES_MAX);
 }
 
-static int entry_fetch(Copy *copy, CopyReason reason)
+static int entry_fetch(Copy *copy, CopyReason reason, uint32_t uid)
 {
         Entry *entry = CONTAINER_OF(copy, Entry, copy);
         const CacheSource *source = &copy->policy->source;
         TokensCounters *counters = &entry->tokens->counters;
-        int r = source->start(source->userdata, API_GET_ACCESS_TOKEN, entry->id, NULL, entry_on_result, entry,
-                &entry->call);
+        const ApiQuery query = {
+                .operation = API_GET_ACCESS_TOKEN,
+                .id = entry->id,
+                .purpose = entry->doc          ? API_FOR_REFRESH
+                           : entry->is_guessed ? API_FOR_GUESS
+                                               : API_FOR_READ,
+                .uid = uid,
+        };
+        int r = source->start(source->userdata, &query, entry_on_result, entry, &entry->call);
         if (r < 0)
                 return r;
         entry->call_is_prefetch = reason == COPY_AHEAD;
@@ -366,6 +374,7 @@ int tokens_get(Tokens *tokens, const char *id, uint64_t since_ns, bool give_up, 
         Entry *entry = tokens_find_or_add(tokens, id);
         if (!entry)
                 return -ENOMEM;
+        entry->is_guessed = wait && wait->is_guess;
         entry_relink(entry, entry->doc);
         CopyAnswer copy;
         int r = copy_get(&entry->copy, since_ns, give_up, wait, &copy);
@@ -457,6 +466,14 @@ void tokens_visit(const Tokens *tokens, size_t max, TokensEntryVisitor *visitor,
                 entry_visit(entry, visitor, userdata);
                 left--;
         }
+}
+
+uint32_t tokens_in_flight_max(const Tokens *tokens)
+{
+        ApiHealth health = {0};
+        const CacheSource *source = &tokens->settings.policy.source;
+        source->health(source->userdata, &health);
+        return health.in_flight_max;
 }
 
 uint32_t tokens_max_tokens(const Tokens *tokens)

@@ -216,8 +216,9 @@ static int ask(Questions *questions, Loop *loop, ApiClient *client, uint64_t dea
         int r = 0;
         for (size_t i = 0; i < questions->count && r == 0; i++) {
                 Question *question = &questions->items[i];
-                r = api_start(client, question->operation, question->id, NULL, on_result, question,
-                        &question->call);
+                const ApiQuery query = {
+                        .operation = question->operation, .id = question->id, .uid = API_UID_NONE};
+                r = api_start(client, &query, on_result, question, &question->call);
         }
         while (r == 0 && is_any_open(questions)) {
                 uint64_t now_ns = clock_now_ns();

@@ -11,10 +11,10 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/cache/resolve.h"
 
-static int source_start(void *userdata, ApiOperation operation, const char *id, const char *next_token,
-        ApiHandler *handler, void *handler_userdata, ApiCall **ret_call)
+static int source_start(void *userdata, const ApiQuery *query, ApiHandler *handler, void *handler_userdata,
+        ApiCall **ret_call)
 {
-        return api_start(userdata, operation, id, next_token, handler, handler_userdata, ret_call);
+        return api_start(userdata, query, handler, handler_userdata, ret_call);
 }
 
 static void source_health(void *userdata, ApiHealth *ret_health)

@@ -64,6 +64,7 @@ static int lookup_token(Request *request, const char *id)
         uint32_t slot;
         if (content_peek_item(fs, id, &item, &keep_ns) != CONTENT_KNOWN) {
                 TokenAnswer answer;
+                request->wait.is_guess = !resolve_is_known(fs->settings.cache, id);
                 r = tokens_get(fs->settings.cache->tokens, id, request->since_ns, request->give_up,
                         &request->wait, &answer);
                 if (r < 0)

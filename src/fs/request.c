@@ -98,6 +98,7 @@ Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step)
         request->came_ns = request->since_ns = clock_now_ns();
         list_init(&request->link);
         cache_wait_init(&request->wait, on_wait);
+        request->wait.uid = fuse_req_ctx(fuse)->uid;
         loop_timer_init(&request->deadline, fs->settings.loop, on_deadline, request);
         loop_timer_init(&request->later, fs->settings.loop, on_later, request);
         if (!nodes_get(fs->settings.slots, request->node.slot)) {

@@ -103,6 +103,8 @@ int backend_new_client(Loop *loop, Http *http, CredentialChain *credentials, con
                 .credentials = credentials,
                 .endpoint = endpoint,
                 .timeout_ns = options->timeout_ns,
+                .ttl_ns = options->ttl_ns,
+                .stale_ns = options->stale_ns,
                 .allow_plain_http = options->allow_plain_http,
         };
         return api_client_new(&settings, ret_client);
@@ -187,11 +189,11 @@ int backend_probe(const Options *options)
         return r;
 }
 
-static int source_start(void *userdata, ApiOperation operation, const char *id, const char *next_token,
-        ApiHandler *handler, void *handler_userdata, ApiCall **ret_call)
+static int source_start(void *userdata, const ApiQuery *query, ApiHandler *handler, void *handler_userdata,
+        ApiCall **ret_call)
 {
         Backend *backend = userdata;
-        return api_start(backend->client, operation, id, next_token, handler, handler_userdata, ret_call);
+        return api_start(backend->client, query, handler, handler_userdata, ret_call);
 }
 
 static void source_health(void *userdata, ApiHealth *ret_health)

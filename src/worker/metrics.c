@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -200,6 +201,15 @@ static void write_health(const Exposition *out, const StatusSources *sources)
         backend_credentials(sources->backend, &credentials);
         exposition_gauge(out, "api_up", "1 while calls go out as they come, 0 while the endpoint fails.",
                 health.error == API_OK);
+        double ttl_s = fmax((double)sources->options->ttl_ns / (double)NS_PER_S, 1);
+        exposition_gauge(out, "api_throttled",
+                "1 while copies are refreshed less often than ttl= asks for, since the API throttles.",
+                health.throttled_since_ns != 0);
+        exposition_gauge(out, "effective_ttl_seconds", "How old copies become before they are refreshed.",
+                ttl_s * health.stretch);
+        exposition_gauge(out, "sufficient_ttl_seconds",
+                "The least ttl= that would not be throttled, as it seems; ttl= if it isn't.",
+                ttl_s * health.stretch_that_would_do);
         exposition_gauge(out, "api_calls_in_flight", "Calls under way.", health.in_flight);
         exposition_gauge(out, "api_calls_queued", "Calls that wait for their turn.", health.queued);
         exposition_gauge(out, "clock_skew_seconds",

@@ -91,6 +91,19 @@ static void write_credentials(JsonWriter *json, const StatusSources *sources)
         json_write_close(json, '}');
 }
 
+/* Null where the API doesn't throttle, and copies are refreshed as ttl= says. */
+static void write_throttling(JsonWriter *json, const StatusSources *sources, const ApiHealth *health)
+{
+        bool is_throttled = health->throttled_since_ns != 0;
+        uint64_t ttl_ns = sources->options->ttl_ns > NS_PER_S ? sources->options->ttl_ns : NS_PER_S;
+        json_write_seconds(json, "throttledForSeconds",
+                is_throttled ? since_ns(health->throttled_since_ns) : CLOCK_NEVER);
+        json_write_seconds(json, "effectiveTtlSeconds",
+                is_throttled ? (uint64_t)((double)ttl_ns * health->stretch) : CLOCK_NEVER);
+        json_write_seconds(json, "sufficientTtlSeconds",
+                is_throttled ? (uint64_t)((double)ttl_ns * health->stretch_that_would_do) : CLOCK_NEVER);
+}
+
 static void write_endpoint(JsonWriter *json, const StatusSources *sources)
 {
         const AwsEndpoint *endpoint = backend_endpoint(sources->backend);
@@ -106,6 +119,7 @@ static void write_endpoint(JsonWriter *json, const StatusSources *sources)
         json_write_seconds(json, "failingForSeconds", failing ? since_ns(health.since_ns) : CLOCK_NEVER);
         json_write_seconds(json, "nextTryInSeconds",
                 failing && health.retry_at_ns ? until_ns(health.retry_at_ns) : CLOCK_NEVER);
+        write_throttling(json, sources, &health);
         json_write_uint(json, "callsInFlight", health.in_flight);
         json_write_uint(json, "callsQueued", health.queued);
         json_write_int(json, "clockSkewSeconds", backend_skew_s(sources->backend));

@@ -415,7 +415,7 @@ def test_prefetch_on_a_scan(mount, resolver):
     output = fs.run("sh", "-c", f"cat {fs.path}/*/status").stdout
     assert output == b"OPERATIONAL" * 200
     assert resolver.count("GetAccessToken") == 200
-    assert 4 <= resolver.counters()["max_concurrent"] <= 16
+    assert 4 <= resolver.counters()["max_concurrent"] <= 64
 
 
 @pytest.mark.core
@@ -429,7 +429,7 @@ def test_prefetch_stops_with_the_scan(mount, resolver):
         fs.read(id, "status")
     until(lambda: resolver.counters()["concurrent"] == 0, "the calls' end")
     calls = resolver.count("GetAccessToken")
-    assert 20 <= calls <= 20 + 16
+    assert 20 <= calls <= 20 + 64
     fs.read(ids[150], "status")
     assert resolver.count("GetAccessToken") <= calls + 1
 

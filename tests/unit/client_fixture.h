@@ -34,7 +34,7 @@ struct HttpCall {
         bool allow_plain;
 };
 
-static HttpCall *sent[64];
+static HttpCall *sent[API_IN_FLIGHT_MAX];
 static size_t sent_count, sent_total, cancelled;
 static int http_start_result;
 
@@ -214,6 +214,8 @@ static ApiClient *client;
 
 /* A caller: what it was told, and what it does about it. */
 typedef struct Caller {
+        ApiPurpose purpose;
+        uint32_t uid;
         ApiCall *call;
         unsigned told, ended; /* times */
         ApiError error;
@@ -261,7 +263,12 @@ static void start(Caller *caller, ApiOperation operation, const char *id, const 
 {
         unsigned told = caller->told, ended = caller->ended;
         assert_null(caller->call);
-        assert_int_equal(api_start(client, operation, id, next_token, on_result, caller, &caller->call), 0);
+        const ApiQuery query = {.operation = operation,
+                .id = id,
+                .next_token = next_token,
+                .purpose = caller->purpose,
+                .uid = caller->uid};
+        assert_int_equal(api_start(client, &query, on_result, caller, &caller->call), 0);
         assert_int_equal(caller->told, told);
         assert_int_equal(caller->ended, ended);
 }
@@ -289,6 +296,15 @@ static void pass_ns(uint64_t by_ns)
         turn();
 }
 
+static int client_open(void);
+
+/* Another client, which knows nothing of what was; no call may be left. */
+static inline void client_renew(void)
+{
+        client = api_client_free(client);
+        assert_int_equal(client_open(), 0);
+}
+
 static int client_setup(void **state)
 {
         (void)state;
@@ -298,16 +314,23 @@ static int client_setup(void **state)
         set_key("AKIDFIRST");
         sent_total = cancelled = 0;
         http_start_result = 0;
+        assert_int_equal(loop_new(&loop), 0);
+        return client_open();
+}
+
+static int client_open(void)
+{
         static char url[] = "https://api.test/base", host[] = "api.test", base[] = "/base",
                     region[] = "us-east-2";
         AwsEndpoint endpoint = {.url = url, .host = host, .base = base, .region = region, .origin = "test"};
-        assert_int_equal(loop_new(&loop), 0);
         ApiSettings settings = {
                 .loop = loop,
                 .http = (Http *)(void *)&sent,
                 .credentials = &chain,
                 .endpoint = &endpoint,
                 .timeout_ns = 10 * NS_PER_S,
+                .ttl_ns = 60 * NS_PER_S,
+                .stale_ns = 3600 * NS_PER_S,
         };
         return api_client_new(&settings, &client);
 }

@@ -14,8 +14,8 @@ static void call_free(ApiCall *call)
         free(call);
 }
 
-static int fake_start(void *userdata, ApiOperation operation, const char *id, const char *next_token,
-        ApiHandler *handler, void *handler_userdata, ApiCall **ret_call)
+static int fake_start(void *userdata, const ApiQuery *query, ApiHandler *handler, void *handler_userdata,
+        ApiCall **ret_call)
 {
         FakeSource *fake = userdata;
         if (fake->start_result < 0)
@@ -24,9 +24,11 @@ static int fake_start(void *userdata, ApiOperation operation, const char *id, co
         if (!call)
                 return -ENOMEM;
         call->source = fake;
-        call->operation = operation;
-        (void)snprintf(call->id, sizeof call->id, "%s", id ? id : "");
-        if (next_token && !(call->next_token = strdup(next_token))) {
+        call->operation = query->operation;
+        call->purpose = query->purpose;
+        call->uid = query->uid;
+        (void)snprintf(call->id, sizeof call->id, "%s", query->id ? query->id : "");
+        if (query->next_token && !(call->next_token = strdup(query->next_token))) {
                 free(call);
                 return -ENOMEM;
         }
@@ -69,7 +71,7 @@ CacheSource fake_source(FakeSource *fake)
 
 void fake_source_init(FakeSource *fake)
 {
-        *fake = (FakeSource){0};
+        *fake = (FakeSource){.health = {.stretch = 1, .in_flight_max = API_IN_FLIGHT_FIRST}};
         list_init(&fake->calls);
         clock_set_fake(FAKE_NOW_NS, FAKE_WALL_NS);
 }

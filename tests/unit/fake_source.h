@@ -32,6 +32,8 @@ struct ApiCall {
         FakeSource *source;
         ApiOperation operation;
         char id[TOKEN_ID_MAX + 1]; /* "" for none */
+        ApiPurpose purpose;
+        uint32_t uid;
         char *next_token;
         uint64_t sent_ns; /* of the attempt under way */
         ApiHandler *handler;

@@ -93,11 +93,11 @@ static void test_window_grows(void **state)
         for (int i = 10; i < 40; i++) {
                 note(i);
                 uint64_t reached = prefetch.ahead;
-                uint64_t expected = i == 10 ? 0 : i - 11 < 4 ? UINT64_C(1) << (i - 11) : API_IN_FLIGHT_MAX;
+                uint64_t expected = i == 10 ? 0 : i - 11 < 4 ? UINT64_C(1) << (i - 11) : API_IN_FLIGHT_FIRST;
                 assert_int_equal(reached, expected);
                 ahead_max = reached > ahead_max ? reached : ahead_max;
         }
-        assert_int_equal(ahead_max, API_IN_FLIGHT_MAX);
+        assert_int_equal(ahead_max, API_IN_FLIGHT_FIRST);
 }
 
 static void test_scan(void **state)
@@ -150,7 +150,7 @@ static void test_scan_that_stops(void **state)
         clock_advance_fake(NS_PER_S);
         assert_int_equal(loop_turn(loop, 0), 0);
         assert_int_equal(fake.started, started);
-        assert_true(started <= 1 + 20 + API_IN_FLIGHT_MAX);
+        assert_true(started <= 1 + 20 + API_IN_FLIGHT_FIRST);
         clock_advance_fake(TTL_NS + STALE_NS);
         assert_int_equal(loop_turn(loop, 0), 0);
         assert_int_equal(tokens_counters(tokens)->prefetches_wasted, started - 21);
@@ -188,7 +188,7 @@ static void test_failing_endpoint(void **state)
 {
         (void)state;
         fake.health = (ApiHealth){
-                .error = API_E_UNREACHABLE, .since_ns = clock_now_ns(), .queued = API_IN_FLIGHT_MAX};
+                .error = API_E_UNREACHABLE, .since_ns = clock_now_ns(), .queued = API_IN_FLIGHT_FIRST};
         for (int i = 0; i < 50; i++)
                 note(i);
         assert_int_equal(prefetched(), 0);

@@ -456,7 +456,7 @@ static void test_probes_are_enough(void **state)
         fetch(&token);
         pass(TTL_NS);
         fake.health = (ApiHealth){
-                .error = API_E_UNREACHABLE, .since_ns = clock_now_ns(), .queued = API_IN_FLIGHT_MAX};
+                .error = API_E_UNREACHABLE, .since_ns = clock_now_ns(), .queued = API_IN_FLIGHT_FIRST};
         size_t before = fake.started;
         assert_served("at-1", "first", CACHE_HIT_STALE);
         TokenAnswer answer;
@@ -472,7 +472,7 @@ static void test_probes_are_enough(void **state)
         fake_answer_token(&fake, &(FakeToken){.id = "at-2"});
         assert_int_equal(reader.woken, 1);
         fake.health = (ApiHealth){
-                .error = API_E_UNREACHABLE, .since_ns = clock_now_ns(), .queued = API_IN_FLIGHT_MAX};
+                .error = API_E_UNREACHABLE, .since_ns = clock_now_ns(), .queued = API_IN_FLIGHT_FIRST};
         pass(TIMEOUT_NS + 1);
         assert_fails("at-3", API_E_UNREACHABLE);
         assert_int_equal(fake.running, 0);
@@ -483,7 +483,7 @@ static void test_failing_endpoint_and_many_ids(void **state)
 {
         (void)state;
         fake.health = (ApiHealth){
-                .error = API_E_UNREACHABLE, .since_ns = clock_now_ns(), .queued = API_IN_FLIGHT_MAX};
+                .error = API_E_UNREACHABLE, .since_ns = clock_now_ns(), .queued = API_IN_FLIGHT_FIRST};
         pass(TIMEOUT_NS + 1);
         for (int i = 0; i < 5000; i++) {
                 char id[32];

@@ -1,5 +1,6 @@
 #pragma once
-/* The signed calls of the API, with retries, one backoff for the whole endpoint, and at most 16 calls in flight. */
+/* The signed calls of the API, with retries, one backoff for the whole endpoint, and a number of calls in flight that follows
+ * what the API bears. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,7 +13,8 @@
 #include "tokenfs/net/http.h"
 #include "tokenfs/net/loop.h"
 
-#define API_IN_FLIGHT_MAX 16
+#define API_IN_FLIGHT_FIRST 16 /* calls in flight at first; fewer while the API throttles */
+#define API_IN_FLIGHT_MAX 64
 
 typedef struct ApiClient ApiClient;
 typedef struct ApiCall ApiCall;
@@ -23,6 +25,7 @@ typedef struct ApiSettings {
         CredentialChain *credentials; /* borrowed */
         const AwsEndpoint *endpoint; /* copied */
         uint64_t timeout_ns; /* of one attempt */
+        uint64_t ttl_ns, stale_ns; /* of the copies that calls refresh: how far a refresh may be put off */
         bool allow_plain_http;
 } ApiSettings;
 int api_client_new(const ApiSettings *settings, ApiClient **ret_client);
@@ -69,11 +72,27 @@ typedef struct ApiResult {
  * endpoint fails for others is told so in the same way, once, with the error of those. */
 typedef void ApiHandler(const ApiResult *result, void *userdata);
 
-/* Starts a call: `id` is the token, view or resolver (NULL for ListGlobalResolvers and ListSharedDNSViews), `next_token` of the page before
- * (NULL: the first). Both are copied. The call goes on retrying transient failures until it is cancelled: the caller
- * decides how long it is worth it. 0 or -ENOMEM. */
-int api_start(ApiClient *client, ApiOperation operation, const char *id, const char *next_token,
-        ApiHandler *handler, void *userdata, ApiCall **ret_call);
+/* What a call is for: it decides which goes out first. */
+typedef enum ApiPurpose {
+        API_FOR_READ, /* there is no copy of what is asked for */
+        API_FOR_REFRESH, /* there is one */
+        API_FOR_GUESS, /* the id is neither held nor listed: a small part of the calls in flight are for these */
+        API_PURPOSE_COUNT,
+} ApiPurpose;
+#define API_UID_NONE UINT32_MAX /* the program itself */
+
+typedef struct ApiQuery {
+        ApiOperation operation;
+        const char *id; /* the token, view or resolver; NULL for operations without (api_operation_has_id) */
+        const char *next_token; /* of the page before; NULL: the first */
+        ApiPurpose purpose;
+        uint32_t uid; /* of the user that wants it: users take turns */
+} ApiQuery;
+
+/* Starts a call; the query is copied. The call goes on retrying transient failures until it is cancelled: the caller decides
+ * how long it is worth it. 0 or -ENOMEM. */
+int api_start(
+        ApiClient *client, const ApiQuery *query, ApiHandler *handler, void *userdata, ApiCall **ret_call);
 /* Ends a call without its handler. NULL does nothing. Returns NULL. Safe in any handler. */
 ApiCall *api_cancel(ApiCall *call);
 
@@ -84,15 +103,18 @@ typedef struct ApiHealth {
         uint64_t
                 retry_at_ns; /* when the next probe may go out; 0 if healthy. A probe is one of the calls that were
                                   * started: with none, this passes, and the next call to start is the probe */
-        unsigned in_flight, queued;
+        unsigned in_flight, queued, in_flight_max;
         /* API_E_CREDENTIALS_REJECTED or _EXPIRED: the API refused the signature of the last call that it judged; API_OK:
          * it took it, whatever it said of the request. */
         ApiError refusal;
+        uint64_t recovered_ns,
+                failed_ns; /* when the endpoint last answered again, after failing for so long; 0: never */
+        uint64_t
+                throttled_since_ns; /* copies are refreshed less often than `ttl` asks for, since then; 0: they aren't */
+        double stretch; /* times `ttl` (a second at least) is how old they become; 1 if not throttled */
+        double stretch_that_would_do; /* times `ttl` would do without throttling, as it seems */
 } ApiHealth;
 void api_client_health(const ApiClient *client, ApiHealth *ret_health);
-/* Forgets backoff, circuit and clock skew (SIGHUP); calls queued go out at once. */
-void api_client_forget(ApiClient *client);
-
 /* Counters for metrics: calls (attempts) by operation and result, latency buckets. */
 #define API_LATENCY_BUCKETS 12
 extern const double api_latency_bounds_s[API_LATENCY_BUCKETS]; /* upper bounds; the last is +Inf */

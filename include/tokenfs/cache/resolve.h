@@ -20,6 +20,8 @@ typedef struct ResolveReader {
 
 /* All return 0 with an answer, -ENOMEM, or -EINPROGRESS (`wait` is linked; ask again when its handler is called). */
 
+/* Is the id named by a scope, or by the listing that is held? False: a reader may have made it up. */
+bool resolve_is_known(const Cache *cache, const char *id);
 /* Does the token exist for this mount, before it is fetched? API_OK: yes, or its document will tell
  * (scopes_admit_doc); API_E_NOT_FOUND: no. */
 int resolve_admits(const Cache *cache, const char *id, const ResolveReader *reader, ApiError *ret_error);

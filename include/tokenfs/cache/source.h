@@ -5,8 +5,8 @@
 #include "tokenfs/api/client.h"
 
 typedef struct CacheSource {
-        int (*start)(void *userdata, ApiOperation operation, const char *id, const char *next_token,
-                ApiHandler *handler, void *handler_userdata, ApiCall **ret_call);
+        int (*start)(void *userdata, const ApiQuery *query, ApiHandler *handler, void *handler_userdata,
+                ApiCall **ret_call);
         ApiCall *(*cancel)(ApiCall *call);
         void (*health)(void *userdata, ApiHealth *ret_health);
         void *userdata;

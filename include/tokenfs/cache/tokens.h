@@ -78,4 +78,6 @@ typedef struct TokensCounters {
         uint32_t failing[API_ERROR_COUNT]; /* entries whose last call failed, by how; [API_OK] is 0 */
 } TokensCounters;
 const TokensCounters *tokens_counters(const Tokens *tokens);
+/* How many calls may be in flight now. */
+uint32_t tokens_in_flight_max(const Tokens *tokens);
 uint32_t tokens_max_tokens(const Tokens *tokens);

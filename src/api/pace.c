@@ -1,0 +1,95 @@
+/* Adapting to what the API bears.
+ *
+ * Why: a fleet whose `ttl` asks for more calls than the API allows would be throttled for ever, each host spending most of
+ * its calls on refusals. How: additive increase, multiplicative decrease, as congestion control has it. Each host
+ * refreshes only a share of what `ttl` asks for: a throttled call halves the share (the effective ttl doubles), a success
+ * adds a little. The step shrinks with the share's root: so the part of calls that are throttled in the long run,
+ * 2 * step / sqrt(share), stays below 5 % from a share of 1 down to 1/60, and hosts with a large share give way to hosts
+ * with a small one (with steps proportional to the share none would).
+ * The number of calls in flight follows in the same way: it halves with a throttled call, and grows by one with each
+ * success, beyond its first value only while calls wait and latencies hold. */
+
+#include "pace.h"
+
+#include <math.h>
+
+void pace_init(Pace *pace, uint64_t ttl_ns, uint64_t stale_ns)
+{
+        if (ttl_ns < NS_PER_S)
+                ttl_ns = NS_PER_S;
+        *pace = (Pace){
+                .share = 1,
+                .share_min = 1 / (1 + PACE_STALE_PART * (double)stale_ns / (double)ttl_ns),
+                .ttl_ns = ttl_ns,
+                .mean = 1,
+                .in_flight_max = PACE_IN_FLIGHT_FIRST,
+        };
+}
+
+/* The part of a round, one refresh of each token, that has passed since then. */
+static double rounds_since(const Pace *pace, uint64_t then_ns, uint64_t now_ns)
+{
+        return (double)(now_ns - then_ns) * pace->share / (double)pace->ttl_ns;
+}
+
+static void share_decrease(Pace *pace, uint64_t now_ns)
+{
+        if (!pace->since_ns) {
+                pace->since_ns = pace->increased_ns = now_ns;
+                pace->mean = pace->share;
+        } else if (rounds_since(pace, pace->decreased_ns, now_ns) < 0.5) {
+                return;
+        }
+        pace->decreased_ns = now_ns;
+        pace->share = fmax(pace->share / 2, pace->share_min);
+}
+
+static void share_increase(Pace *pace, uint64_t now_ns)
+{
+        if (!pace->since_ns)
+                return;
+        double step = PACE_STEP * pow(pace->share, PACE_STEP_POWER);
+        double limit = pace->share * rounds_since(pace, pace->increased_ns, now_ns);
+        pace->increased_ns = now_ns;
+        pace->share = fmin(pace->share + fmin(step, limit), 1);
+        pace->mean += (pace->share - pace->mean) * PACE_MEAN_WEIGHT;
+        if (pace->share >= 1)
+                pace->since_ns = 0;
+}
+
+static void in_flight_follow(Pace *pace, const PaceAttempt *attempt)
+{
+        pace->latency_ns += pace->latency_ns / 1024;
+        if (!pace->latency_ns || attempt->took_ns < pace->latency_ns)
+                pace->latency_ns = attempt->took_ns;
+        if (pace->in_flight_max < PACE_IN_FLIGHT_FIRST)
+                pace->in_flight_max++;
+        else if (attempt->took_ns > PACE_LATENCY_GROWTH * pace->latency_ns)
+                pace->in_flight_max -= pace->in_flight_max > PACE_IN_FLIGHT_FIRST;
+        else if (attempt->is_full && !pace->since_ns && pace->in_flight_max < PACE_IN_FLIGHT_MAX)
+                pace->in_flight_max++;
+}
+
+void pace_report(Pace *pace, const PaceAttempt *attempt, uint64_t now_ns)
+{
+        if (attempt->error == API_E_THROTTLED) {
+                if (attempt->is_current)
+                        pace->in_flight_max = pace->in_flight_max > 1 ? pace->in_flight_max / 2 : 1;
+                if (attempt->is_refresh)
+                        share_decrease(pace, now_ns);
+        } else if (!api_error_is_transient(attempt->error) && attempt->error != API_E_TLS) {
+                in_flight_follow(pace, attempt);
+                if (attempt->is_refresh)
+                        share_increase(pace, now_ns);
+        }
+}
+
+double pace_stretch(const Pace *pace)
+{
+        return 1 / pace->share;
+}
+
+double pace_stretch_that_would_do(const Pace *pace)
+{
+        return pace->since_ns ? fmax(1 / (pace->mean * PACE_LOAD_MAX), 1) : 1;
+}

@@ -1,0 +1,46 @@
+#pragma once
+/* How fast this host may ask, as the API's answers show it: how far refreshes are stretched while it throttles, and how
+ * many calls may be in flight. No clock, no timer, no input or output of its own. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tokenfs/api/errors.h"
+#include "tokenfs/base/clock.h"
+
+#define PACE_STEP 0.008 /* what a success adds to `share`, times share^PACE_STEP_POWER */
+#define PACE_STEP_POWER 0.25
+#define PACE_MEAN_WEIGHT (1.0 / 32) /* of a new value in `mean` */
+#define PACE_LOAD_MAX 0.8 /* the ttl that is recommended leaves this much of the limit unused, as 1 - load */
+#define PACE_STALE_PART 0.75 /* of `stale` that stretching may use: a copy has time left for its refresh */
+#define PACE_IN_FLIGHT_FIRST 16
+#define PACE_IN_FLIGHT_MAX 64
+#define PACE_LATENCY_GROWTH                                                                                  \
+        2 /* calls in flight increase while no answer takes longer than this times the quickest */
+
+typedef struct Pace {
+        double share; /* of the refreshes that `ttl` asks for: 1 while the API doesn't throttle */
+        double share_min;
+        uint64_t ttl_ns; /* at least a second */
+        uint64_t decreased_ns, increased_ns; /* when `share` was changed last */
+        double mean; /* of `share` while it is below 1, smoothed */
+        uint64_t since_ns; /* throttled since; 0: it isn't */
+        unsigned in_flight_max;
+        uint64_t latency_ns; /* of the quickest answer, rising slowly */
+} Pace;
+
+/* A ttl is stretched at most so far that copies are still within `stale_ns`. */
+void pace_init(Pace *pace, uint64_t ttl_ns, uint64_t stale_ns);
+/* An attempt ended. */
+typedef struct PaceAttempt {
+        ApiError error;
+        uint64_t took_ns;
+        bool is_refresh; /* of a copy; else a reader waited without one */
+        bool is_current; /* sent after the last throttled call was known: of calls that go out together one counts */
+        bool is_full; /* calls waited since as many as allowed were in flight */
+} PaceAttempt;
+void pace_report(Pace *pace, const PaceAttempt *attempt, uint64_t now_ns);
+/* A copy is refreshed when it is `ttl` times this old. 1 while the API doesn't throttle. */
+double pace_stretch(const Pace *pace);
+/* `ttl` times this would do for this host's tokens; 1 while the API doesn't throttle. */
+double pace_stretch_that_would_do(const Pace *pace);
