@@ -287,13 +287,16 @@ static int landlock_version(void)
         return landlock.abi;
 }
 
-/* What the attempt gives in the sandbox of a worker with this home. */
-static int run_in_sandbox(const char *home, Attempt *attempt)
+static Sandbox *sandbox; /* in the child */
+
+/* The attempt's result in the sandbox of a worker with this home; the test does `meanwhile` at the same time. */
+static int run_in_sandbox(const char *home, Attempt *attempt, void (*meanwhile)(void))
 {
         int wait_status = 0;
         pid_t pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) {
+                (void)alarm(60);
                 AwsConfig *config = NULL;
                 Buf error = BUF_INIT(256);
                 Options options = {.sandbox = true};
@@ -301,15 +304,19 @@ static int run_in_sandbox(const char *home, Attempt *attempt)
                 (void)setenv("AWS_CONFIG_FILE", in_directory("conf/config"), 1);
                 (void)unsetenv("AWS_SHARED_CREDENTIALS_FILE");
                 (void)setenv("AWS_WEB_IDENTITY_TOKEN_FILE", in_directory("links/link"), 1);
+                (void)setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", in_directory("links/loop"), 1);
+                (void)setenv("AWS_CA_BUNDLE", in_directory("conf/./../conf/ca.pem"), 1);
                 if (aws_config_load(&(AwsConfigPaths){.profile = NULL}, &error, &config) < 0)
                         _exit(101);
                 if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                         _exit(102);
-                (void)sandbox_enter(&options, config);
+                sandbox = sandbox_enter(&options, config);
                 if (strcmp(sandbox_state(), "seccomp, landlock") != 0)
                         _exit(103);
                 _exit(attempt());
         }
+        if (meanwhile)
+                meanwhile();
         assert_int_equal(waitpid(pid, &wait_status, 0), pid);
         assert_true(WIFEXITED(wait_status));
         return WEXITSTATUS(wait_status);
@@ -320,8 +327,55 @@ static void test_files(void **state)
         (void)state;
         if (landlock_version() == 0)
                 skip();
-        assert_int_equal(run_in_sandbox("home", look_around), 0);
-        assert_int_equal(run_in_sandbox("bare", look_around_bare_home), 0);
+        assert_int_equal(run_in_sandbox("home", look_around, NULL), 0);
+        assert_int_equal(run_in_sandbox("bare", look_around_bare_home, NULL), 0);
+}
+
+static int watching[2]; /* a pipe: the child watches */
+
+static void on_denied(const char *path, void *loop)
+{
+        loop_quit(loop, strcmp(path, in_directory("links/link")) == 0 ? 0 : 3);
+}
+
+static int watch_host(void)
+{
+        Loop *loop = NULL;
+        SandboxWatch *watch = NULL;
+        if (loop_new(&loop) < 0 || sandbox_watch_new(sandbox, loop, on_denied, loop, &watch) < 0 || !watch)
+                return 1;
+        if (write(watching[1], "", 1) != 1)
+                return 2;
+        int r = loop_run(loop);
+        sandbox_watch_free(watch);
+        sandbox_free(sandbox);
+        loop_free(loop);
+        return r;
+}
+
+/* Two changes that the sandbox covers, and then one that it doesn't: the link leads to another directory. */
+static void move_token(void)
+{
+        char byte, from[200];
+        assert_int_equal(read(watching[0], &byte, 1), 1);
+        make_file("conf/ca.pem");
+        make_file("home/.aws/sso/cache/new");
+        assert_int_equal(mkdir(in_directory("moved"), 0700), 0);
+        make_file("moved/token");
+        assert_int_equal(symlink("../moved/token", in_directory("links/new")), 0);
+        (void)snprintf(from, sizeof from, "%s/links/new", directory);
+        assert_int_equal(rename(from, in_directory("links/link")), 0);
+}
+
+static void test_watch(void **state)
+{
+        (void)state;
+        if (landlock_version() == 0)
+                skip();
+        assert_int_equal(pipe2(watching, O_CLOEXEC), 0);
+        assert_int_equal(run_in_sandbox("home", watch_host, move_token), 0);
+        (void)close(watching[0]);
+        (void)close(watching[1]);
 }
 
 /* An address in the abstract namespace, which needs no file. */
@@ -352,7 +406,7 @@ static void test_abstract_sockets(void **state)
         assert_true(fd >= 0);
         assert_int_equal(
                 bind(fd, (const struct sockaddr *)abstract_address(), sizeof(struct sockaddr_un)), 0);
-        assert_int_equal(run_in_sandbox("home", connect_outside), 0);
+        assert_int_equal(run_in_sandbox("home", connect_outside, NULL), 0);
         assert_int_equal(close(fd), 0);
 }
 
@@ -380,14 +434,19 @@ static int set_up(void **state)
                         return -1;
         for (size_t i = 0; i < ARRAY_LEN(files); i++)
                 make_file(files[i]);
+        if (symlink("loop", in_directory("links/loop")) < 0)
+                return -1;
         return symlink("../tokens/real/token", in_directory("links/link"));
 }
 
 static int tear_down(void **state)
 {
         (void)state;
-        (void)unlink(in_directory("links/link"));
-        (void)unlink(in_directory("home/.aws/sso/cache/new"));
+        static const char *const made[] = {"links/link", "links/loop", "links/new", "conf/ca.pem",
+                "moved/token", "home/.aws/sso/cache/new"};
+        for (size_t i = 0; i < ARRAY_LEN(made); i++)
+                (void)unlink(in_directory(made[i]));
+        (void)rmdir(in_directory("moved"));
         for (size_t i = 0; i < ARRAY_LEN(files); i++)
                 (void)unlink(in_directory(files[i]));
         for (size_t i = ARRAY_LEN(directories); i > 0; i--)
@@ -402,6 +461,7 @@ int main(void)
                 cmocka_unit_test(test_attackers_calls_kill),
                 cmocka_unit_test(test_others_are_unknown),
                 cmocka_unit_test(test_files),
+                cmocka_unit_test(test_watch),
                 cmocka_unit_test(test_abstract_sockets),
                 cmocka_unit_test(test_off),
         };
