@@ -145,7 +145,8 @@ static bool tell_lost_lines(void)
         return write_message(LOG_LEVEL_WARNING, message);
 }
 
-static void format_message(char ret_message[static MESSAGE_MAX], const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void format_message(
+        char ret_message[static MESSAGE_MAX], const char *format, va_list args)
 {
         int len = vsnprintf(ret_message, MESSAGE_MAX, format, args);
         if (len < 0)
