@@ -1,11 +1,12 @@
 /* One of the shared files.
  *
- * Why apart from the grammar: what a section's name means is another matter, and the two files differ in it. In the
- * config file a name is split into words with a shell's quoting, and must have two: `[profile "my web"]`; `[default]`
- * alone needs no such word. Sections of other names are left alone. Where two sections describe the same profile
- * (`[default]` and `[profile default]`), the later one counts, whole.
- * How: the file is read at once into the secret heap, with a limit, and remembered by what stat said of it, taken
- * before the first byte is read: whatever changes it later, shows. */
+ * The two files differ in the names of their sections, so names are apart from the grammar (ini.c). In the config file
+ * a name is split into words with a shell's quoting, and must have two: `[profile "my web"]`. `[default]` needs no
+ * such word. Sections with other names are ignored. If two sections describe the same profile (`[default]` and
+ * `[profile default]`), the later one counts.
+ *
+ * The file is read at once into the secret heap, with a limit. stat() precedes the first read, so that any later
+ * change shows. */
 
 #include "config-file.h"
 
@@ -24,7 +25,7 @@
 
 /* --- Names -------------------------------------------------------------------------------------------------- */
 
-/* Returns 0 with the second word (malloc'd) of exactly two, -EINVAL if these aren't two, or -ENOMEM. */
+/* Returns 0 and the second of exactly two words (malloc'd), -EINVAL for any other number, or -ENOMEM. */
 static int second_of_two_words(const char *text, char **ret_word)
 {
         CLEANUP(secret_free_p) char **words = NULL;
@@ -45,7 +46,7 @@ static bool starts_with(const char *text, const char *prefix)
         return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* Returns 0 with what the section describes, -EINVAL if it describes nothing that has a name, or -ENOMEM. */
+/* Returns 0 and the meaning of a section, -EINVAL if it has none, or -ENOMEM. */
 static int name_section(const char *section, ConfigDialect dialect, ConfigName *ret_name)
 {
         static const char *const prefixes[] = {[CONFIG_PROFILE] = "profile",
@@ -73,7 +74,7 @@ static int compare_names(const void *left, const void *right)
         return order ? order : (a->section > b->section) - (a->section < b->section);
 }
 
-/* Sorted, and of equal ones only the last. */
+/* Sorts the names; the last of equal names stays. */
 static void unify_names(ConfigFile *file)
 {
         ConfigName *names = file->names;
@@ -177,7 +178,7 @@ int config_file_parse(Buf *text, ConfigDialect dialect, Buf *error, ConfigFile *
         return 0;
 }
 
-/* Reads what is open, if that is a regular file. */
+/* Reads an open file, if it is a regular file. */
 static int read_open(int fd, ConfigFile *file, Buf *text)
 {
         struct stat state;
@@ -207,7 +208,7 @@ static bool is_absence(int error)
         return error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG || error == ELOOP;
 }
 
-/* What is there, if anything is and it may be read. */
+/* Reads a file, if it exists and this user may read it. */
 static int read_text(const char *path, bool is_named, ConfigFile *file, Buf *text)
 {
         file->exists = stat(path, &file->state) == 0;

@@ -1,5 +1,5 @@
 #pragma once
-/* One of the two shared files: read, parsed, and its sections found by what they describe. */
+/* One of the two shared files, read and parsed. Its sections are found by their meaning. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,41 +10,41 @@
 
 typedef enum ConfigKind { CONFIG_PROFILE, CONFIG_SSO_SESSION, CONFIG_SERVICES } ConfigKind;
 
-/* A section that describes something with a name. */
+/* A section that describes a named thing. */
 typedef struct ConfigName {
         ConfigKind kind;
         char *name;
         size_t section;
 } ConfigName;
 
-/* The config file says `[profile x]`; the credentials file says `[x]`, and has nothing but profiles. */
+/* The config file has `[profile x]`; the credentials file has `[x]`, and profiles only. */
 typedef enum ConfigDialect { CONFIG_DIALECT_CONFIG, CONFIG_DIALECT_CREDENTIALS } ConfigDialect;
 
 typedef struct ConfigFile {
         char *path;
-        bool exists; /* something was there when it was read */
-        struct stat state; /* of that */
+        bool exists; /* it existed when it was read */
+        struct stat state; /* of the file, when it was read */
         Ini ini;
-        ConfigName *names; /* sorted by kind and name, each once */
+        ConfigName *names; /* sorted by kind and name, without repeats */
         size_t name_count;
 } ConfigFile;
 
-/* Reads a file. One that isn't there, or is no regular file, is empty; so is, with a warning, one that may not be
- * read unless `is_named`, that is, the user gave its path. Takes over `path` (malloc'd) on success. Returns 0,
- * -ENOMEM, -EINVAL, -EFBIG (over 1 MiB) or the error of open or read, with `error` saying which file and what. */
+/* Reads a file. A missing file, and one that isn't regular, is empty. So is, with a warning, a file that this user may
+ * not read, unless `is_named`: the user gave its path. Takes over `path` (malloc'd) on success. Returns 0, -ENOMEM,
+ * -EINVAL, -EFBIG (over 1 MiB), or the error of open or read, and `error` names the file and the fault. */
 int config_file_read(char *path, bool is_named, ConfigDialect dialect, Buf *error, ConfigFile *ret_file);
-/* The same for a text in memory, which it takes over. `error` has no file's name then. */
+/* The same for a text in memory, which it takes over. `error` names no file then. */
 int config_file_parse(Buf *text, ConfigDialect dialect, Buf *error, ConfigFile *ret_file);
 void config_file_deinit(ConfigFile *file);
 
-/* True if what lies at the path now isn't what was read. */
+/* True if the file at the path is not the one that was read. */
 bool config_file_is_outdated(const ConfigFile *file);
 
-/* True if a section has just this text between its brackets, whatever it describes. */
+/* True if a section has just this text between its brackets, whatever its meaning. */
 bool config_file_has_section(const ConfigFile *file, const char *section);
-/* The key behind *position (0: the first) of a section's keys; moves the position. NULL: there is no other. */
+/* The key behind *position (0: the first) of a section, and moves the position. NULL: there is no further key. */
 const char *config_file_next_key(const ConfigFile *file, ConfigKind kind, const char *name, size_t *position);
 bool config_file_has(const ConfigFile *file, ConfigKind kind, const char *name);
-/* The value of a key, or of a nested one unless `sub` is NULL; NULL if there is none. Borrowed. */
+/* The value of a key, or of its nested key `sub` (NULL: not nested); NULL: none. Borrowed. */
 const char *config_file_get(
         const ConfigFile *file, ConfigKind kind, const char *name, const char *key, const char *sub);

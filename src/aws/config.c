@@ -1,9 +1,7 @@
-/* The shared configuration: both files together, and which profile is meant.
+/* The shared configuration: both files together, and the chosen profile.
  *
- * The credentials file's keys come before those of the config file, key by key, as the AWS CLI merges them; the
- * standard order of credentials also asks for each file by itself. Variables that are empty count as unset.
- * Paths may start with `~` or `~user` and contain `$NAME` or `${NAME}`, as those tools take them; the home directory is
- * HOME's, else the one of the passwd entry, since a daemon that an init system starts often has no HOME. */
+ * The keys of the credentials file precede those of the config file, key by key, as the AWS CLI merges them. The
+ * standard order of credentials reads each file by itself as well. */
 
 #include "tokenfs/aws/config.h"
 
@@ -24,7 +22,7 @@ struct AwsConfig {
 
 /* --- Loading ------------------------------------------------------------------------------------------------ */
 
-/* A file's path: what the caller says, else the variable's, else the usual place. */
+/* A file's path: the caller's, else the variable's, else the default. */
 static int read_file(const char *path, const char *variable, const char *usual, ConfigDialect dialect,
         Buf *error, ConfigFile *ret_file)
 {
@@ -37,13 +35,13 @@ static int read_file(const char *path, const char *variable, const char *usual, 
         if (r == 0)
                 r = config_file_read(expanded, path != NULL, dialect, error, ret_file);
         if (r == 0)
-                expanded = NULL; /* the file has it */
+                expanded = NULL; /* the file owns it */
         return r;
 }
 
 static int choose_profile(const char *profile, AwsConfig *config)
 {
-        /* The AWS CLI asks in this order. */
+        /* The order of the AWS CLI. */
         if (!profile)
                 profile = environment_get("AWS_DEFAULT_PROFILE");
         if (!profile)
@@ -168,7 +166,7 @@ int aws_config_check_profile(const AwsConfig *config, Buf *error)
         (void)buf_appendf(&with_word, "profile %s", profile);
         (void)buf_appendf(error, "profile \"%.100s\" is neither in %.300s nor in %.300s", profile,
                 config->config.path, config->credentials.path);
-        /* The two files differ in this. */
+        /* A section is right in one of the files only. */
         if (config_file_has_section(&config->config, profile))
                 (void)buf_appendf(error, "; the section [%.100s] of %.300s must read [profile %.100s]",
                         profile, config->config.path, profile);
@@ -181,7 +179,7 @@ int aws_config_check_profile(const AwsConfig *config, Buf *error)
         return -ENOENT;
 }
 
-/* Keys that this program reads, or that have nothing to do with credentials. */
+/* Keys that this program reads, or that say nothing about credentials. */
 static bool is_known_key(const char *key)
 {
         static const char *const names[] = {"account_id_endpoint_mode", "api_versions", "aws_account_id",
@@ -219,7 +217,7 @@ void aws_config_append_unknown_keys(const AwsConfig *config, const char *profile
         }
 }
 
-/* The group of the process is taken for its user's own. */
+/* The process's group counts as its user's own. */
 static void append_foreign(const AwsConfig *config, const ConfigFile *file, Buf *out)
 {
         const struct stat *state = &file->state;

@@ -1,9 +1,9 @@
-/* An endpoint's URL, taken apart.
+/* An endpoint's URL.
  *
- * Why our own: what is signed (host and path) and what libcurl connects to must be the same, so there is one spelling
- * from here on: scheme and host in lower case, addresses as libcurl writes them, escapes of the path in upper case (as
- * libcurl sends them since 8.23), the scheme's own port left out, no slash at the end. User names, queries and fragments have no place in an endpoint and are refused. Messages don't quote the
- * URL, as what was pasted there may hold a password. */
+ * The signature covers host and path, and must match the request that libcurl sends. So a URL has one spelling from
+ * here on: scheme and host in lower case, addresses as libcurl writes them, escapes of the path in upper case (as
+ * libcurl sends them since 8.23), no default port, no slash at the end. User names, queries and fragments have no
+ * place in an endpoint and are refused. Messages don't quote the URL: it may hold a password. */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,7 +30,8 @@ static bool is_alphanumeric(char c)
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-/* Labels of letters, digits, `-` and `_` (which container networks have), no `-` at their ends; a last dot may be. */
+/* Labels of letters, digits, `-` and `_` (container networks have it), without `-` at their ends; a final dot is
+ * allowed. */
 static bool is_host_name(const char *host, size_t len)
 {
         if (len > 0 && host[len - 1] == '.')
@@ -50,8 +51,8 @@ static bool is_host_name(const char *host, size_t len)
         return true;
 }
 
-/* Appends the one spelling of a host: addresses as inet_ntop has them, which is also how libcurl writes "[0::1]" and
- * "127.1" into Host, and names in lower case. Returns 0, -EINVAL if it is no host, or an error of Buf. */
+/* Appends the one spelling of a host: names in lower case, addresses as inet_ntop writes them. libcurl writes "[0::1]"
+ * and "127.1" into Host in the same way. Returns 0, -EINVAL (no host), or an error of Buf. */
 static int append_host(const char *text, size_t len, Buf *out)
 {
         char host[HOST_MAX + 1], spelling[INET6_ADDRSTRLEN];
@@ -92,7 +93,7 @@ static bool is_path(const char *path)
         return true;
 }
 
-/* Reads ":PORT" of `len` bytes; nothing, and a lone colon, are the scheme's own port. */
+/* Parses ":PORT" of `len` bytes. Empty text and a lone colon mean the default port. */
 static int parse_port(const char *text, size_t len, uint64_t own_port, uint64_t *ret_port)
 {
         char digits[8];
@@ -110,10 +111,10 @@ static int parse_port(const char *text, size_t len, uint64_t own_port, uint64_t 
         return r < 0 || *ret_port == 0 ? -EINVAL : 0;
 }
 
-/* Appends a path that is_path holds for. */
+/* Appends a path; is_path is true for it. */
 static void append_path(const char *path, size_t len, Buf *out)
 {
-        int escaped = 0; /* digits of an escape still to come */
+        int escaped = 0; /* digits of the escape that are still to come */
         for (const char *end = path + len; path < end; path++) {
                 bool is_lower = escaped > 0 && *path >= 'a';
                 (void)buf_append_char(out, is_lower ? (char)(*path + 'A' - 'a') : *path);
@@ -121,7 +122,7 @@ static void append_path(const char *path, size_t len, Buf *out)
         }
 }
 
-/* Puts the parts together again, in the one spelling. `host` has no port. */
+/* Joins the parts in the one spelling. `host` has no port. */
 static int assemble(bool is_plain, const char *host, uint64_t port, const char *path, size_t path_len,
         AwsEndpoint *ret_endpoint)
 {

@@ -1,14 +1,16 @@
 /* Which endpoint a service is called at.
  *
- * An endpoint of the user's own comes first: the option, the service's variable, AWS_ENDPOINT_URL, then the profile's
- * `[services]` section, and its endpoint_url; AWS_IGNORE_CONFIGURED_ENDPOINT_URLS turns all but the option off. FIPS
- * can't be promised of such an endpoint, so both together are an error; so is dual-stack, for the services that know it.
- * Otherwise the name is made of the service, the region and the partition's suffix, as the rules of the SDKs have it.
- * The resolver's own names exist in the dual-stack zone only, and its control plane in one region, so the region that
- * the AWS tools use for other services (AWS_REGION, `region` in a profile) says nothing about it. STS has an endpoint
- * without a region as well, which the tools call for the pseudo region aws-global, and sign for us-east-1.
+ * The first of these counts: the option, the service's variable, AWS_ENDPOINT_URL, the profile's `[services]` section,
+ * the profile's endpoint_url. AWS_IGNORE_CONFIGURED_ENDPOINT_URLS turns off all but the option. A custom endpoint
+ * together with FIPS is an error, as nothing shows that it has FIPS; so is dual-stack, for services with both kinds of
+ * names. Otherwise the name consists of the service, the region and the partition's suffix, by the rules of the SDKs.
  *
- * A region becomes part of a host name that secrets are sent to: it is letters, digits and hyphens, or refused. */
+ * The resolver's names exist in the dual-stack zone only, and its control plane in one region. So AWS_REGION and a
+ * profile's `region`, which are for other services, don't count for it. STS also has an endpoint without a region, for
+ * the pseudo region aws-global, which is signed for us-east-1.
+ *
+ * A region becomes part of a host name that secrets are sent to: anything but letters, digits and hyphens is
+ * refused. */
 
 #include "tokenfs/aws/endpoint.h"
 
@@ -33,7 +35,7 @@ typedef struct Service {
         const char *config_key; /* in a [services] section */
         bool has_dual_stack_only; /* else it has both kinds of names */
         const char *global_url; /* of the endpoint without a region; NULL: none */
-        bool is_sign_in; /* its names are the partition's `sign_in` ones */
+        bool is_sign_in; /* has the partition's `sign_in` names */
 } Service;
 
 static const Service services[] = {
@@ -45,12 +47,12 @@ static const Service services[] = {
         {"signin", "signin", "signin-fips", "AWS_ENDPOINT_URL_SIGNIN", "signin", false, NULL, true},
 };
 
-/* The partition of the regions that begin so; the last is that of all others. */
+/* The partition of all regions with this prefix; the last has all other regions. */
 typedef struct Partition {
         const char *region_prefix;
         const char *suffix, *dual_stack_suffix;
-        const char *sign_in, *sign_in_fips; /* NULL: named as other services are */
-        bool is_all_fips; /* the ordinary names are the FIPS ones */
+        const char *sign_in, *sign_in_fips; /* NULL: named like other services */
+        bool is_all_fips; /* the ordinary names are the FIPS names */
 } Partition;
 
 static const Partition partitions[] = {
@@ -65,13 +67,13 @@ static const Partition partitions[] = {
         {"", "amazonaws.com", "api.aws", "signin.aws.amazon.com", NULL, false},
 };
 
-/* A yes or no with what said so; NULL: nothing did. */
+/* A flag, and the setting that it comes from; NULL: no setting. */
 typedef struct Flag {
         bool is_set;
         const char *origin;
 } Flag;
 
-/* A URL of the user's own; NULL: none. */
+/* A custom URL; NULL: none. */
 typedef struct OwnUrl {
         const char *url, *origin;
 } OwnUrl;
@@ -94,14 +96,14 @@ static const char *comment_hint(const char *value)
 
 /* --- What is configured ------------------------------------------------------------------------------------- */
 
-/* A key of the chosen profile that isn't empty. */
+/* The value of a key of the chosen profile; NULL: none, or empty. */
 static const char *profile_get(const AwsConfig *config, const char *key)
 {
         const char *value = config ? aws_config_get(config, aws_config_profile(config), key) : NULL;
         return value && *value ? value : NULL;
 }
 
-/* The variable, else the profile's key. Words other than yes and no are refused: FIPS must not fail to a typing error. */
+/* The variable, else the profile's key. Any word but yes and no is refused: a typing error must not turn FIPS off. */
 static int read_flag(
         const char *variable, const char *key, const AwsConfig *config, Buf *error, Flag *ret_flag)
 {
@@ -117,7 +119,7 @@ static int read_flag(
         return 0;
 }
 
-/* The services section that the profile names must be there: its absence would send the calls elsewhere. */
+/* A services section that the profile names must exist: without it, the calls would go elsewhere. */
 static int find_in_services(const Service *service, const AwsConfig *config, Buf *error, OwnUrl *ret_own)
 {
         const char *name = profile_get(config, "services");
@@ -176,7 +178,7 @@ static const Partition *partition_of(const char *region)
         return partition;
 }
 
-/* The FIPS endpoint of this region has a name without a region. */
+/* The name of the FIPS endpoint of this region has no region. */
 #define SIGN_IN_FIPS_REGION "us-gov-west-1"
 
 static int append_own_name(
@@ -196,7 +198,7 @@ static int append_own_name(
                 use_fips && has_fips_name ? service->fips_host : service->host, region, suffix);
 }
 
-/* Parses a URL and names its origin in what goes wrong. */
+/* Parses a URL; the error names its origin. */
 static int parse_from(
         const char *url, const char *origin, const char *region, Buf *error, AwsEndpoint *ret_endpoint)
 {
@@ -218,7 +220,7 @@ static int parse_from(
         return 0;
 }
 
-/* `own` has the option's URL, or none and what is configured counts; `fips` likewise. */
+/* `own` has the option's URL; NULL: the configuration decides. `fips` likewise. */
 static int resolve(const Service *service, const char *region, OwnUrl own, Flag fips, const AwsConfig *config,
         Buf *error, AwsEndpoint *ret_endpoint)
 {

@@ -1,16 +1,16 @@
-/* A parser of the shared files' grammar.
+/* A parser for the shared files' grammar.
  *
- * Why our own: the files are written for the AWS CLI, so what counts is what configparser and botocore make of a
- * file, and no INI library has their rules. They are: one key or section a line, `=` or `:` between key and value; a
- * line that is indented deeper than its key continues the value (even one that looks like a section, and through
- * empty and comment lines); `#` and `;` begin a comment only at the start of a line; keys are folded to lower case;
- * a section or a key that comes twice is an error; what [DEFAULT] has, every section has. A value whose first line is
- * empty is nested: its lines are `sub = value`, sub keys keep their case, and the last of the same name counts.
- * White space is Unicode's, as configparser strips it: a no-break space pasted from a web page ends up in no key.
+ * The files are written for the AWS CLI, so the rules of configparser and botocore count, and no INI library has them.
+ * A line holds one key or section, with `=` or `:` between key and value. A line with a deeper indent than its key
+ * continues the value, even if it looks like a section, and across empty and comment lines. `#` and `;` begin a
+ * comment only at the start of a line. Keys are folded to lower case. A section or key that comes twice is an error.
+ * All sections inherit the keys of [DEFAULT]. A value with an empty first line is nested: its lines are `sub = value`;
+ * sub keys keep their case, and the last of the same name counts. White space is Unicode's, as configparser strips it:
+ * a no-break space pasted from a web page becomes part of no key.
  *
- * How: in place. Every string is cut out of the text by writing a NUL behind it, and a value of several lines is
- * moved together, which never needs more room than it had. Entries go into one array as they come; sorting it shows
- * the duplicates, and makes look-ups a binary search. Files may hold secrets: errors quote nothing. */
+ * The text is parsed in place. A NUL behind each string cuts it out of the text. A value of several lines is joined,
+ * which never needs more room than it had. Entries are appended to one array; after sorting, duplicates are
+ * neighbours, and a look-up is a binary search. Files may hold secrets: errors quote nothing. */
 
 #include "ini.h"
 
@@ -25,7 +25,7 @@
 
 /* --- White space -------------------------------------------------------------------------------------------- */
 
-/* True if the `len` bytes are one character that Python's str.isspace() has. */
+/* True if the `len` bytes are one character for which Python's str.isspace() is true. */
 static bool is_space(const char *at, size_t len)
 {
         const unsigned char *c = (const unsigned char *)at;
@@ -48,7 +48,7 @@ static size_t space_at(const char *at, const char *end)
         return 0;
 }
 
-/* The length of the white-space character that ends at `end`. UTF-8 can't be mistaken from behind. */
+/* The length of the white-space character that ends at `end`. UTF-8 is unambiguous from behind. */
 static size_t space_before(const char *start, const char *end)
 {
         for (size_t len = 1; len <= 3 && len <= (size_t)(end - start); len++)
@@ -74,7 +74,7 @@ static char *trim_end(const char *start, char *end)
         return end;
 }
 
-/* Where str.splitlines() would end a line: the space characters that are line or paragraph separators. */
+/* The space characters at which str.splitlines() ends a line: line and paragraph separators. */
 static size_t line_break_at(const char *at, const char *end)
 {
         size_t len = space_at(at, end);
@@ -90,7 +90,8 @@ static size_t line_break_at(const char *at, const char *end)
 
 /* --- The parser's state ------------------------------------------------------------------------------------- */
 
-/* A nested value with a line that is no `sub = value`. In [DEFAULT] it is an error only for who inherits it. */
+/* A nested value has a line that is no `sub = value`. In [DEFAULT] it is an error only for the sections that inherit
+ * it. */
 static const char broken_value[] = "";
 
 typedef struct Parser {
@@ -99,10 +100,10 @@ typedef struct Parser {
         size_t section_room, entry_room;
         unsigned line; /* of the text, from 1 */
         size_t indent; /* of the last key or section, in characters */
-        bool has_section; /* some section began; it is the one below */
+        bool has_section; /* a section has begun: `section` */
         size_t section;
-        char *value; /* of the last key, while lines may continue it; NULL: no key since the section began */
-        char *value_end; /* behind what is moved together so far */
+        char *value; /* of the last key, while lines may continue it; NULL: the section has no key yet */
+        char *value_end; /* the end of the text that is joined so far */
 } Parser;
 
 static int fail(Parser *parser, unsigned line, const char *what)
@@ -148,7 +149,7 @@ static int add_section(Parser *parser, const char *name, unsigned line)
 
 /* --- Values ------------------------------------------------------------------------------------------------- */
 
-/* Cuts the nested value of the key added last into its `sub = value` lines. */
+/* Splits the nested value of the last key into its `sub = value` lines. */
 static int split_nested(Parser *parser, char *at, char *end)
 {
         size_t head = parser->ini.entry_count - 1;
@@ -179,7 +180,7 @@ static int split_nested(Parser *parser, char *at, char *end)
         return 0;
 }
 
-/* The key added last gets its value, now that no line continues it. */
+/* Gives the last key its value, when no further line continues it. */
 static int close_value(Parser *parser)
 {
         if (!parser->value)
@@ -193,7 +194,7 @@ static int close_value(Parser *parser)
         return 0;
 }
 
-/* Joins a line to the open value. It only ever moves towards the start, as each line had an end of its own. */
+/* Joins a line to the open value. The line moves towards the start only, as each line had an end of its own. */
 static void continue_value(Parser *parser, const char *text, size_t len)
 {
         *parser->value_end++ = '\n';
@@ -305,7 +306,7 @@ static int compare_sections(const void *left, const void *right)
         return order ? order : (a->line > b->line) - (a->line < b->line);
 }
 
-/* Entries of the same names stay in the file's order, which is that of their addresses in the text. */
+/* Entries of the same names stay in the file's order, which is the order of their addresses in the text. */
 static int compare_entries(const void *left, const void *right)
 {
         const IniEntry *a = left, *b = right;
@@ -337,7 +338,7 @@ static int refuse_double_sections(Parser *parser)
         return 0;
 }
 
-/* Of sub keys that come twice the last is kept; a key that comes twice is an error. */
+/* The last of equal sub keys stays; a key that comes twice is an error. */
 static int unify_entries(Parser *parser)
 {
         Ini *ini = &parser->ini;
@@ -390,7 +391,7 @@ const IniEntry *ini_find(const Ini *ini, size_t section, const char *key, const 
         return find_own(ini, section, key, sub);
 }
 
-/* A broken nested value is refused wherever some section has it. */
+/* A broken nested value is refused in each section that has it. */
 static int refuse_broken_values(Parser *parser)
 {
         const Ini *ini = &parser->ini;

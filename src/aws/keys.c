@@ -1,4 +1,4 @@
-/* The keys and their end of validity: copied and wiped as one. */
+/* Keys for signing, with their end of validity: copied and wiped as one. */
 
 #include "tokenfs/aws/keys.h"
 

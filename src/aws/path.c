@@ -1,6 +1,6 @@
 /* Paths as the AWS tools take them.
  *
- * A daemon that an init system starts often has no HOME, so the passwd entry's home directory counts then. */
+ * A daemon that an init system starts often has no HOME: then the passwd entry's home directory counts. */
 
 #include "tokenfs/aws/path.h"
 
@@ -19,7 +19,7 @@ static bool is_name_character(char c)
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-/* The length of the reference `$NAME` or `${NAME}` at `at`, 0 if there is none, with the name copied out. */
+/* The length of the reference `$NAME` or `${NAME}` at `at`, and its name; 0: there is none. */
 static size_t reference_at(const char *at, char ret_name[static 128])
 {
         bool in_braces = at[0] == '$' && at[1] == '{';
@@ -36,7 +36,7 @@ static size_t reference_at(const char *at, char ret_name[static 128])
         return 1 + len + 2 * (size_t)in_braces;
 }
 
-/* References to variables that aren't set stay as they are. */
+/* A reference to an unset variable stays. */
 static void expand_variables(const char *path, Buf *out)
 {
         while (*path) {
@@ -51,7 +51,7 @@ static void expand_variables(const char *path, Buf *out)
         }
 }
 
-/* Appends the home directory of `user`, or of ours if that is empty. False if there is no such user. */
+/* Appends the home directory of `user`, or of the process's user if that is empty. False: no such user. */
 static bool append_home(const char *user, Buf *out)
 {
         const char *home = *user ? NULL : environment_get("HOME");

@@ -1,12 +1,11 @@
 /* Signature Version 4.
  *
- * Why our own: it is a page of text work over SHA-256 and HMAC, and each of its stages can be compared with what
- * botocore computes, which the tests do byte for byte. How: three stages, each a function that appends to a buffer.
- * The canonical request is the request in one spelling (path without dot segments and encoded once more, query and
- * headers sorted, spaces collapsed); the string to sign names time, scope and the hash of that; the signature is its
- * HMAC under a key derived from the secret by four more. Deriving that key anew costs microseconds, beside a network
- * round trip: it is not kept.
- * Everything is a Buf, in the secret heap, since the session token stands in the canonical request. */
+ * The algorithm is a page of text work over SHA-256 and HMAC; the tests compare each stage with botocore, byte for
+ * byte. Each stage is a function that appends to a buffer. The canonical request is the request in one spelling: the
+ * path without dot segments and encoded once more, query and headers sorted, spaces collapsed. The string to sign has
+ * time, scope and the hash of the canonical request. The signature is its HMAC under a key that four more HMACs derive
+ * from the secret. The derivation takes microseconds, so the key is not kept. All text is in the secret heap, since
+ * the canonical request contains the session token. */
 
 #include "tokenfs/aws/sigv4.h"
 
@@ -57,8 +56,8 @@ static int format_date(int64_t time_s, char ret_date[17])
 
 /* --- Stage 1: the canonical request ------------------------------------------------------------------------- */
 
-/* Dot segments and doubled slashes go, then each byte that isn't unreserved is encoded: a path that was sent as
- * "/a%20b" is signed as "/a%2520b". */
+/* Removes dot segments and doubled slashes, then encodes each reserved byte: a path that is sent as "/a%20b" is signed
+ * as "/a%2520b". */
 static int append_canonical_path(Buf *out, const char *path)
 {
         if (*path && *path != '/')
@@ -102,7 +101,7 @@ static int compare_parameters(const void *left, const void *right)
         return order ? order : compare_bytes(a->value, a->value_len, b->value, b->value_len);
 }
 
-/* The parameters as they were sent, sorted by name, then by value; a name without '=' gets one. */
+/* The parameters as they are sent, sorted by name, then by value; a name without "=" gets one. */
 static int append_canonical_query(Buf *out, const char *query)
 {
         if (!query || !*query)
@@ -135,13 +134,13 @@ static int append_canonical_query(Buf *out, const char *query)
         return out->error;
 }
 
-/* The headers that are signed, sorted; headers of one name stay in the order in which they are sent. */
+/* The headers to sign, sorted; headers of one name stay in the order in which they are sent. */
 typedef struct HeaderList {
         HttpHeader items[HEADERS_MAX];
         size_t count;
 } HeaderList;
 
-/* Printable or above ASCII; a tab too, where `tab` says so. */
+/* Printable or above ASCII; also a tab, if `tab`. */
 static bool is_header_text(const char *text, bool tab)
 {
         for (; *text; text++)
@@ -190,7 +189,7 @@ static void append_lower(Buf *out, const char *text)
                 (void)buf_append_char(out, *text >= 'A' && *text <= 'Z' ? (char)(*text + 'a' - 'A') : *text);
 }
 
-/* Without blanks at the ends, and with one where there are several. */
+/* Without blanks at the ends; several blanks become one. */
 static void append_collapsed(Buf *out, const char *value)
 {
         value += strspn(value, " \t");
@@ -259,7 +258,7 @@ int sigv4_canonical_request(const SigV4Request *request, const AwsKeys *keys, Bu
 
 /* --- Stage 2: the string to sign ---------------------------------------------------------------------------- */
 
-/* `date` as of format_date; the scope has its day only. */
+/* `date` as format_date writes it; the scope has its day only. */
 static int append_scope(Buf *out, const SigV4Request *request, const char *date)
 {
         return buf_appendf(out, "%.8s/%s/%s/" TERMINATOR, date, request->region, request->service);
@@ -290,7 +289,7 @@ static int hmac_sha256(
         return 0;
 }
 
-/* HMAC after HMAC over day, region, service and terminator, the first under "AWS4" and the secret. */
+/* An HMAC over day, region, service and terminator in turn, the first under "AWS4" and the secret. */
 static int derive_key(const SigV4Request *request, const AwsKeys *keys, unsigned char ret_key[DIGEST_BYTES])
 {
         char date[17];

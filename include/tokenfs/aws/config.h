@@ -9,54 +9,54 @@
 
 typedef struct AwsConfig AwsConfig;
 
-/* Where the files lie, whether they exist or not, and which profile is meant. */
+/* Paths of the files, which need not exist, and the profile. */
 typedef struct AwsConfigPaths {
         const char *config_file; /* NULL: AWS_CONFIG_FILE, else ~/.aws/config */
         const char *credentials_file; /* NULL: AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials */
         const char *profile; /* NULL: AWS_DEFAULT_PROFILE, AWS_PROFILE, else "default" */
 } AwsConfigPaths;
 
-/* Reads both files (one that is missing is empty). Returns 0, -ENOMEM, -EINVAL (broken grammar: `error` says file,
- * line and what is wrong, and quotes nothing of it), -EACCES and other errors of open/read (`error` says which file;
- * a file at its usual place that may not be read counts as missing, with a warning in the log), -EFBIG (over 1 MiB),
- * -ENAMETOOLONG. Paths may begin with ~ and name variables ($X); the home directory is HOME's, else the passwd
- * entry's. Variables that are empty count as unset. A named profile that is in neither file is no error here: see
- * aws_config_has_profile. */
+/* Reads both files; a missing file is empty. Returns 0; -ENOMEM; -EINVAL: broken grammar, and `error` names file, line
+ * and fault, and quotes nothing of the file; -EFBIG: over 1 MiB; -ENAMETOOLONG; or the error of open or read, and
+ * `error` names the file. A file at its default path that this user may not read counts as missing, with a warning in
+ * the log. aws_path_expand expands the paths. An empty variable counts as unset. A profile that is in neither file is
+ * no error here: see aws_config_check_profile. */
 int aws_config_load(const AwsConfigPaths *paths, Buf *error, AwsConfig **ret_config);
 AwsConfig *aws_config_free(AwsConfig *config);
 CLEANUP_DEFINE(AwsConfig *, aws_config_free);
 
-/* True if a file that was read has since changed, come or gone (by its inode, size and times; no content is read). */
+/* True if a file has changed, appeared or gone since it was read. Inode, size and times are compared, not the
+ * content. */
 bool aws_config_is_outdated(const AwsConfig *config);
 
-/* The chosen profile's name; true if the user named it (option or environment) rather than by default. */
+/* The name of the chosen profile; true if an option or the environment names it. */
 const char *aws_config_profile(const AwsConfig *config);
 bool aws_config_profile_is_explicit(const AwsConfig *config);
 const char *aws_config_config_file(const AwsConfig *config);
 const char *aws_config_credentials_file(const AwsConfig *config);
 
 bool aws_config_has_profile(const AwsConfig *config, const char *profile);
-/* A profile that the user named must be there. 0, or -ENOENT with `error` saying where it isn't, which section was
- * perhaps meant, and what to do. */
+/* Checks that the profile exists, if the user names one. 0, or -ENOENT, and `error` names both files, the section that
+ * was probably meant, and the remedy. */
 int aws_config_check_profile(const AwsConfig *config, Buf *error);
-/* Appends the profile's keys that this program doesn't know, separated by ", ". */
+/* Appends the keys of a profile that this program does not know, separated by ", ". */
 void aws_config_append_unknown_keys(const AwsConfig *config, const char *profile, Buf *out);
-/* Appends what is wrong with the files' owners and modes, where another user may have written them, and what to do; nothing
- * if all is well. The process's user and root are trusted. */
+/* Appends the fault of each file that another user may write or owns, and the remedy; nothing if there is none. The
+ * process's user and root are trusted. */
 void aws_config_append_foreign_files(const AwsConfig *config, Buf *out);
 
-/* A key (any case) of a profile: merged from both files, those of the credentials file first. NULL if not there, or if
- * its value is nested. Borrowed until the config is freed. */
+/* The value of a key (any case) of a profile. The credentials file precedes the config file. NULL: no such key, or its
+ * value is nested. Borrowed until the config is freed. */
 const char *aws_config_get(const AwsConfig *config, const char *profile, const char *key);
-/* The same from one of the files (which the standard order asks separately). */
+/* The same from one file: two providers of the standard order read one each. */
 const char *aws_config_get_from_credentials(const AwsConfig *config, const char *profile, const char *key);
 const char *aws_config_get_from_config(const AwsConfig *config, const char *profile, const char *key);
-/* True if a value seems to end with a comment (" # mine"): the AWS tools take it as part of the value. */
+/* True if a value seems to end with a comment (" # mine"), which the AWS tools take as part of the value. */
 bool aws_value_has_comment(const char *value);
-/* A key in `[sso-session NAME]`; NULL if not there. */
+/* A key of `[sso-session NAME]`; NULL: none. */
 const char *aws_config_get_sso_session(const AwsConfig *config, const char *name, const char *key);
 bool aws_config_has_sso_session(const AwsConfig *config, const char *name);
 bool aws_config_has_services(const AwsConfig *config, const char *name);
-/* `[services NAME]`, nested: `route53globalresolver =\n  endpoint_url = …`. NULL if not there. */
+/* A nested key of `[services NAME]`: `route53globalresolver =\n  endpoint_url = …`. NULL: none. */
 const char *aws_config_get_service(
         const AwsConfig *config, const char *name, const char *service, const char *key);

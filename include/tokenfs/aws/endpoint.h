@@ -21,14 +21,14 @@
 
 typedef struct AwsEndpoint {
         char *url; /* "https://host[:port][/base]", without a trailing slash */
-        char *host; /* as it goes into Host: with the port unless it is the scheme's own */
+        char *host; /* for the Host header: with the port, unless it is the scheme's default */
         char *base; /* path prefix, "" if none */
         char *region; /* signing region */
         bool is_plain; /* http:// */
-        const char *origin; /* what chose it, for people; a constant: see above */
+        const char *origin; /* the setting that names it, for people; a constant: see above */
 } AwsEndpoint;
 
-/* What the user asked for; NULL / false where nothing. Borrowed. */
+/* The options of the user; NULL or false: not given. Borrowed. */
 typedef struct AwsEndpointOptions {
         const char *region; /* option; AWS_REGION doesn't count for the resolver's control plane */
         const char *endpoint_url; /* option */
@@ -36,17 +36,18 @@ typedef struct AwsEndpointOptions {
         bool allow_plain_http; /* http:// to a host that isn't loopback */
 } AwsEndpointOptions;
 
-/* The endpoint of route53globalresolver. `config` may be NULL: none. Returns 0, -ENOMEM, -EINVAL with `error` saying
- * what was wrong and what to do (a malformed URL, which isn't quoted; a custom endpoint with FIPS; plain http to a host
- * that isn't loopback; a bad region; a flag that is neither true nor false; a services section that isn't there). */
+/* The endpoint of route53globalresolver. `config` NULL: none. Returns 0, -ENOMEM, or -EINVAL, and `error` names the
+ * fault and the remedy: a malformed URL (which is not quoted), a custom endpoint with FIPS, plain http to a host that
+ * isn't loopback, a bad region, a flag that is neither true nor false, a missing services section. */
 int aws_endpoint_resolver(
         const AwsEndpointOptions *options, const AwsConfig *config, Buf *error, AwsEndpoint *ret_endpoint);
-/* The endpoint of another service ("sts", "sso", "sso-oidc", "signin") in `region`: AWS_ENDPOINT_URL_STS and so on, the shared
- * config's, else the service's own (FIPS and dual-stack respected; `use_fips` as above). Errors as above, but plain http
- * isn't refused here: HttpRequest.allow_plain says whether the call may be made. */
+/* The endpoint of another service ("sts", "sso", "sso-oidc", "signin") in `region`: of AWS_ENDPOINT_URL_STS and its
+ * like, of the shared config, else the service's default name. FIPS and dual-stack count; `use_fips` as above. Errors
+ * as above, but plain http is not refused: HttpRequest.allow_plain decides about it. */
 int aws_endpoint_service(const char *service, const char *region, bool use_fips, const AwsConfig *config,
         Buf *error, AwsEndpoint *ret_endpoint);
-/* Splits a URL into an endpoint (origin "endpoint_url=", region ""). 0, -ENOMEM, -EINVAL with `error` if it is none. */
+/* Parses a URL into an endpoint with origin "endpoint_url=" and region "". 0, -ENOMEM, or -EINVAL, and `error` names
+ * the fault. */
 int aws_endpoint_parse(const char *url, Buf *error, AwsEndpoint *ret_endpoint);
-/* Right on zeroed memory too. */
+/* Also valid on zeroed memory. */
 void aws_endpoint_deinit(AwsEndpoint *endpoint);

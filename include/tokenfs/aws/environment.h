@@ -1,5 +1,5 @@
 #pragma once
-/* Environment variables as the settings of the AWS tools: one that is empty counts as unset. */
+/* Environment variables as the AWS tools read them: an empty variable counts as unset. */
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 #pragma once
-/* The keys that requests are signed with, and the kinds of failure to get them. */
+/* Keys for signing, and the kinds of failure to get them. */
 
 #include <stdint.h>
 
@@ -10,26 +10,26 @@ typedef struct AwsKeys {
         Secret secret_access_key;
         Secret session_token; /* unset: none */
 } AwsKeys;
-/* Wipes and frees what the keys own. */
+/* Wipes and frees the members. */
 void aws_keys_deinit(AwsKeys *keys);
-/* A deep copy; what *ret_keys held before isn't freed. 0 or -ENOMEM (then *ret_keys is untouched). */
+/* A deep copy; the previous content of *ret_keys is not freed. 0, or -ENOMEM and *ret_keys is unchanged. */
 int aws_keys_copy(const AwsKeys *keys, AwsKeys *ret_keys);
 
 typedef struct AwsCredentials {
         AwsKeys keys;
         int64_t expires_wall_ns; /* INT64_MAX: never */
-        char provider[48]; /* for people: "environment", "profile web", "assume role …" shortened */
+        char provider[48]; /* for people: "environment", "login (profile web)" */
 } AwsCredentials;
-/* Wipes and frees what the credentials own; they are zeroed. */
+/* Wipes and frees the members, and zeroes the credentials. */
 void aws_credentials_deinit(AwsCredentials *credentials);
 
 typedef enum CredentialsError {
         CREDENTIALS_OK,
-        CREDENTIALS_E_NONE, /* no provider has any: ENOKEY */
-        CREDENTIALS_E_INVALID, /* a provider is configured, but wrongly (broken file, mfa_serial, bad answer): ENOKEY */
-        CREDENTIALS_E_EXPIRED, /* there were some, they expired and can't be refreshed: EKEYEXPIRED */
-        CREDENTIALS_E_REJECTED, /* the provider's service refused (STS AccessDenied, SSO Unauthorized): EKEYREJECTED */
-        CREDENTIALS_E_FAILED, /* the provider's service can't be reached or fails for now; transient */
+        CREDENTIALS_E_NONE, /* no provider has credentials: ENOKEY */
+        CREDENTIALS_E_INVALID, /* a provider is configured, but gives none (broken file, bad answer, failing program): ENOKEY */
+        CREDENTIALS_E_EXPIRED, /* they have expired and can't be renewed: EKEYEXPIRED */
+        CREDENTIALS_E_REJECTED, /* the provider's service refuses (STS AccessDenied, SSO Unauthorized): EKEYREJECTED */
+        CREDENTIALS_E_FAILED, /* the provider's service can't be reached, or fails for now; transient */
 } CredentialsError;
 /* For machines: "ok", "none", "invalid", "expired", "rejected", "unreachable". */
 const char *credentials_error_name(CredentialsError error);

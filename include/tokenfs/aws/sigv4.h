@@ -8,9 +8,9 @@
 #include "tokenfs/base/buf.h"
 #include "tokenfs/net/http.h"
 
-/* What is signed. All borrowed. `path` is the path as sent (already encoded once; "/" if empty); `query` as sent,
- * without '?', NULL if none. `headers` are the additional headers to sign (host, x-amz-date and
- * x-amz-security-token are added here), at most 60. */
+/* A request to sign. All borrowed. `path` as it is sent: encoded once, "/" if empty. `query` as it is sent, without
+ * "?"; NULL: none. `headers`: further headers to sign, at most 60; host, x-amz-date and x-amz-security-token are added
+ * here. */
 typedef struct SigV4Request {
         const char *method, *host, *path, *query;
         const HttpHeader *headers;
@@ -21,8 +21,8 @@ typedef struct SigV4Request {
         int64_t time_s; /* seconds since 1970 UTC, corrected for skew */
 } SigV4Request;
 
-/* Stage 1. Appends the canonical request. Errors: those of Buf, -EINVAL for a header with control characters (a tab
- * in its value is none), too many headers, a path without a leading slash, a time before 1970 or after 9999. */
+/* Stage 1: appends the canonical request. Errors: those of Buf; -EINVAL: a control character (but tab) in a header,
+ * too many headers, a path without a leading slash, a time before 1970 or after 9999. */
 int sigv4_canonical_request(const SigV4Request *request, const AwsKeys *keys, Buf *out);
 /* Stage 2. Appends the string to sign for a canonical request. */
 int sigv4_string_to_sign(const SigV4Request *request, const char *canonical, size_t canonical_len, Buf *out);
@@ -30,14 +30,14 @@ int sigv4_string_to_sign(const SigV4Request *request, const char *canonical, siz
 int sigv4_signature(
         const SigV4Request *request, const AwsKeys *keys, const char *string_to_sign, size_t len, Buf *out);
 
-/* All stages: the values of the headers to send. Wiped by sigv4_headers_deinit. */
+/* All stages: the headers to send. sigv4_headers_deinit wipes them. */
 typedef struct SigV4Headers {
         Buf authorization; /* Authorization */
         char date[17]; /* X-Amz-Date: 20260101T000000Z */
-        char payload_hash[65]; /* X-Amz-Content-Sha256 is not sent, only signed over */
+        char payload_hash[65]; /* signed, but X-Amz-Content-Sha256 is not sent */
 } SigV4Headers;
-/* The session token goes as X-Amz-Security-Token, from the keys. 0, -ENOMEM, -EINVAL (as in
- * stage 1), -EMSGSIZE (over 256 KiB), -EIO. */
+/* The session token of the keys is sent as X-Amz-Security-Token. 0, -ENOMEM, -EINVAL (as in stage 1), -EMSGSIZE (over
+ * 256 KiB), -EIO. */
 int sigv4_sign(const SigV4Request *request, const AwsKeys *keys, SigV4Headers *ret_headers);
 void sigv4_headers_deinit(SigV4Headers *headers);
 
