@@ -25,7 +25,6 @@
 CLEANUP_DEFINE(EVP_PKEY *, EVP_PKEY_free);
 CLEANUP_DEFINE(EVP_MD_CTX *, EVP_MD_CTX_free);
 CLEANUP_DEFINE(ECDSA_SIG *, ECDSA_SIG_free);
-CLEANUP_DEFINE(BIGNUM *, BN_free);
 
 /* base64url without padding (RFC 4648 §5). */
 static int append_base64url(Buf *out, const void *data, size_t len)
