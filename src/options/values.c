@@ -57,7 +57,7 @@ static int parse_duration(const char *text, uint64_t *ret_ns)
                 return -EINVAL;
 
         uint64_t seconds;
-        int r = parse_uint(whole, UINT64_MAX / NS_PER_S / 86400 - 1, &seconds);
+        int r = parse_uint(whole, UINT64_MAX / NS_PER_S / factor - 1, &seconds);
         if (r < 0)
                 return r;
         *ret_ns = (seconds * NS_PER_S + fraction_ns) * factor;
