@@ -13,19 +13,21 @@ int cache_new(const CacheSettings *settings, Cache **ret_cache)
         int r = scopes_new(&settings->scopes, &cache->scopes);
         if (r < 0)
                 return r;
-        const TokensSettings tokens = {settings->loop, settings->policy, settings->max_tokens};
+        CachePolicy policy = settings->policy;
+        policy.store = &cache->store;
+        const TokensSettings tokens = {settings->loop, policy, settings->max_tokens};
         r = tokens_new(&tokens, &cache->tokens);
         if (r < 0)
                 return r;
-        const ListingSettings listing = {settings->loop, settings->policy, cache->scopes};
+        const ListingSettings listing = {settings->loop, policy, cache->scopes};
         r = listing_new(&listing, &cache->listing);
         if (r < 0)
                 return r;
-        const NamesSettings names = {settings->policy, cache->scopes, cache->listing, cache->tokens};
+        const NamesSettings names = {policy, cache->scopes, cache->listing, cache->tokens};
         r = names_new(&names, &cache->names);
         if (r < 0)
                 return r;
-        r = resolvers_new(&settings->policy, &cache->resolvers);
+        r = resolvers_new(&policy, &cache->resolvers);
         if (r < 0)
                 return r;
         *ret_cache = TAKE(cache);

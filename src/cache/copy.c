@@ -172,10 +172,35 @@ void copy_learn(Copy *copy, uint64_t sent_ns, int64_t expires_wall_ns)
         freshness_set(
                 &copy->freshness, sent_ns, copy->policy->ttl_ns, copy->policy->stale_ns, expires_wall_ns);
         copy->is_held = true;
+        copy->is_restored = false;
         copy->success_wall_ns = clock_wall_ns();
         copy->error = API_OK;
         copy->error_held_ns = 0;
         copy_cancel(copy);
+}
+
+bool copy_restore(Copy *copy, int64_t fetched_wall_ns, int64_t expires_wall_ns, int64_t now_wall_ns)
+{
+        int64_t served_ns = (int64_t)clock_add_ns(copy->policy->ttl_ns, copy->policy->stale_ns);
+        bool is_known = fetched_wall_ns >= 0 && fetched_wall_ns <= now_wall_ns;
+        if (!is_known || copy->policy->stale_ns == 0 || now_wall_ns - fetched_wall_ns >= served_ns ||
+                expires_wall_ns <= now_wall_ns)
+                return false;
+        int64_t end_wall_ns =
+                fetched_wall_ns > INT64_MAX - served_ns ? INT64_MAX : fetched_wall_ns + served_ns;
+        if (expires_wall_ns < end_wall_ns)
+                end_wall_ns = expires_wall_ns;
+        uint64_t now_ns = clock_now_ns(), age_ns = (uint64_t)(now_wall_ns - fetched_wall_ns);
+        copy->freshness = (Freshness){
+                .sent_ns = age_ns < now_ns ? now_ns - age_ns : 0,
+                .refresh_ns = now_ns,
+                .due_ns = now_ns,
+                .stale_ns = clock_add_ns(now_ns, (uint64_t)(end_wall_ns - now_wall_ns)),
+                .expires_wall_ns = end_wall_ns,
+        };
+        copy->is_held = copy->is_restored = true;
+        copy->success_wall_ns = fetched_wall_ns;
+        return true;
 }
 
 static void note_error(Copy *copy, ApiError error)
@@ -215,7 +240,7 @@ void copy_cancel(Copy *copy)
 
 void copy_drop(Copy *copy)
 {
-        copy->is_held = false;
+        copy->is_held = copy->is_restored = false;
         copy->freshness = (Freshness){0};
 }
 

@@ -28,6 +28,7 @@ struct Copy {
 
         bool is_held; /* there is content; the members down to `not_before_ns` are about it */
         Freshness freshness;
+        bool is_restored; /* the content is of an earlier process */
         int64_t success_wall_ns; /* of the last good answer; kept when the content is dropped; 0: none */
         uint64_t not_before_ns; /* content that was sent for before this isn't valid */
 
@@ -61,6 +62,10 @@ int copy_peek(const Copy *copy, CopyAnswer *ret_answer);
 /* The fetch succeeded: an attempt sent at `sent_ns` gave content that is true until `expires_wall_ns` (INT64_MAX: no
  * such time). */
 void copy_learn(Copy *copy, uint64_t sent_ns, int64_t expires_wall_ns);
+/* Begins with content of an earlier process, which was fetched at `fetched_wall_ns`: stale from the start, for as long
+ * as it would have been. `now_wall_ns` is the time as far as is known; it may be later than the wall clock says. False:
+ * it can't be served any more, and nothing is held. */
+bool copy_restore(Copy *copy, int64_t fetched_wall_ns, int64_t expires_wall_ns, int64_t now_wall_ns);
 /* An attempt failed; the fetch goes on and tries again at `retry_at_ns`. */
 void copy_note_retry(Copy *copy, ApiError error, uint64_t retry_at_ns);
 /* The fetch failed for good; the error answers for `hold_ns`. True: the error ends the copy, and the owner drops its

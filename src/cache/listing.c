@@ -211,6 +211,7 @@ static void walk_finish(Listing *listing)
         copy_learn(&listing->copy, walk->started_ns, INT64_MAX);
         listing_outlive_walk(listing);
         listing_log_outcome(listing, skipped_before);
+        store_note(listing->settings.policy.store, has_changed ? STORE_CHANGED : STORE_RENEWED);
         walk_clear(walk);
 }
 
@@ -465,6 +466,21 @@ void listing_peek(Listing *listing, ListingAnswer *ret_answer)
                 *ret_answer = answer_of(listing, &copy);
         else
                 *ret_answer = (ListingAnswer){.error = listing->copy.error, .due_ns = clock_now_ns()};
+}
+
+void listing_restore(Listing *listing, Items *items, int64_t fetched_wall_ns, int64_t now_wall_ns)
+{
+        if (listing->items || !copy_restore(&listing->copy, fetched_wall_ns, INT64_MAX, now_wall_ns)) {
+                items_free(items);
+                return;
+        }
+        listing->items = items;
+        listing->version++;
+}
+
+int64_t listing_fetched_wall_ns(const Listing *listing)
+{
+        return listing->copy.success_wall_ns;
 }
 
 bool listing_is_failing(const Listing *listing)

@@ -8,6 +8,7 @@
 #include "tokenfs/cache/resolvers.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,8 +123,10 @@ static void resolver_learn(Resolver *resolver, const ApiResult *result)
 {
         if (resolver->copy.error != API_OK)
                 log_info("resolver %s: answered again", resolver->id);
+        bool has_changed = !resolver->copy.is_held || strcmp(resolver->dns_name, result->page->dns_name) != 0;
         memcpy(resolver->dns_name, result->page->dns_name, sizeof resolver->dns_name);
         copy_learn(&resolver->copy, result->sent_ns, INT64_MAX);
+        store_note(resolver->resolvers->policy.store, has_changed ? STORE_CHANGED : STORE_RENEWED);
 }
 
 static void resolver_note_failure(Resolver *resolver, const ApiResult *result)
@@ -134,8 +137,10 @@ static void resolver_note_failure(Resolver *resolver, const ApiResult *result)
                         api_error_name(result->error), *result->detail ? ": " : "", result->detail);
         if (result->retry_at_ns)
                 copy_note_retry(copy, result->error, result->retry_at_ns);
-        else if (copy_fail(copy, result->error, copy_error_hold_ns(copy, result->error)))
+        else if (copy_fail(copy, result->error, copy_error_hold_ns(copy, result->error)) && copy->is_held) {
                 copy_drop(copy);
+                store_note(copy->policy->store, STORE_REFUSED);
+        }
 }
 
 static void resolver_on_result(const ApiResult *result, void *userdata)
@@ -191,4 +196,23 @@ const char *resolvers_peek(const Resolvers *resolvers, const char *id)
         CopyAnswer copy;
         const Resolver *resolver = resolvers_find(resolvers, id);
         return resolver && copy_peek(&resolver->copy, &copy) == 0 ? resolver->dns_name : NULL;
+}
+
+void resolvers_visit(const Resolvers *resolvers, ResolverVisitor *visitor, void *userdata)
+{
+        for (const ListLink *link = resolvers->list.next; link != &resolvers->list; link = link->next) {
+                const Resolver *resolver = list_entry(link, Resolver, link);
+                if (resolver->copy.is_held)
+                        visitor(resolver->id, resolver->dns_name, resolver->copy.success_wall_ns, userdata);
+        }
+}
+
+void resolvers_restore(Resolvers *resolvers, const char *id, const char *dns_name, int64_t fetched_wall_ns,
+        int64_t now_wall_ns)
+{
+        Resolver *resolver = resolvers_find_or_add(resolvers, id);
+        if (!resolver || resolver->copy.is_held ||
+                !copy_restore(&resolver->copy, fetched_wall_ns, INT64_MAX, now_wall_ns))
+                return;
+        (void)snprintf(resolver->dns_name, sizeof resolver->dns_name, "%s", dns_name);
 }

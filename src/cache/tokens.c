@@ -39,7 +39,7 @@ typedef struct Entry {
         TokenDoc *doc; /* NULL: the copy holds none */
         LoopTimer wipe;
         bool is_prefetched; /* nobody has read doc yet */
-        bool expiry_is_logged;
+        bool expiry_is_logged, restored_is_logged;
 
         ApiCall *call;
         bool call_is_prefetch;
@@ -201,6 +201,7 @@ static void entry_on_wipe(LoopTimer *timer, void *userdata)
         Entry *entry = userdata;
         log_debug("token %s: its last copy can't be served any more, wiped", entry->id);
         entry_drop_doc(entry);
+        store_note(entry->tokens->settings.policy.store, STORE_EXPIRED);
         /* One that has expired is remembered among those without a document, lest each fetch of it be news. */
         if (list_is_empty(&entry->copy.waits) && !entry->expiry_is_logged)
                 entry_free(entry);
@@ -247,6 +248,15 @@ static void entry_note_expiry(Entry *entry, bool has_expired)
         entry->expiry_is_logged = has_expired;
 }
 
+static void entry_plan_wipe(Entry *entry)
+{
+        uint64_t held_ns = clock_add_ns(clock_now_ns(), TOKENS_HOLD_NS),
+                 stale_ns = entry->copy.freshness.stale_ns;
+        if (loop_timer_set(&entry->wipe, clock_add_ns(stale_ns > held_ns ? stale_ns : held_ns, NS_PER_MS)) <
+                0)
+                log_debug("token %s: no memory for its timer; it is wiped when it is replaced", entry->id);
+}
+
 static void entry_learn(Entry *entry, const ApiResult *result)
 {
         Tokens *tokens = entry->tokens;
@@ -259,16 +269,13 @@ static void entry_learn(Entry *entry, const ApiResult *result)
         entry->doc = token_doc_ref(result->doc);
         entry->is_prefetched = entry->call_is_prefetch && list_is_empty(&entry->copy.waits);
         copy_learn(&entry->copy, result->sent_ns, expires);
-        uint64_t held_ns = clock_add_ns(clock_now_ns(), TOKENS_HOLD_NS);
-        uint64_t wipe_ns =
-                entry->copy.freshness.stale_ns > held_ns ? entry->copy.freshness.stale_ns : held_ns;
-        if (loop_timer_set(&entry->wipe, clock_add_ns(wipe_ns, NS_PER_MS)) < 0)
-                log_debug("token %s: no memory for its timer; it is wiped when it is replaced", entry->id);
+        entry_plan_wipe(entry);
         entry_note_expiry(entry, expires <= entry->copy.success_wall_ns);
         if (tokens->logged_error != API_OK && tokens_may_log(tokens))
                 log_info("token %s: answered; the API works again", entry->id);
         tokens->logged_error = API_OK;
         entry_relink(entry, was_held);
+        store_note(tokens->settings.policy.store, changed ? STORE_CHANGED : STORE_RENEWED);
         if (changed && tokens->on_change)
                 tokens->on_change(entry->id, entry->doc, tokens->on_change_userdata);
 }
@@ -303,8 +310,10 @@ static void entry_note_failure(Entry *entry, const ApiResult *result)
         entry_log_failure(entry, result);
         if (result->retry_at_ns)
                 copy_note_retry(copy, result->error, result->retry_at_ns);
-        else if (copy_fail(copy, result->error, copy_error_hold_ns(copy, result->error)))
+        else if (copy_fail(copy, result->error, copy_error_hold_ns(copy, result->error)) && entry->doc) {
                 entry_drop_doc(entry);
+                store_note(copy->policy->store, STORE_REFUSED);
+        }
 }
 
 static void entry_on_result(const ApiResult *result, void *userdata)
@@ -360,6 +369,19 @@ static TokenAnswer token_answer(const Entry *entry, const CopyAnswer *copy)
         };
 }
 
+/* A copy of an earlier process serves: said once, as each says a little more than the rest. */
+static void entry_note_restored(Entry *entry, ApiError error)
+{
+        if (!entry->restored_is_logged && tokens_may_log(entry->tokens))
+                log_warning("token %s: served from the copy on disk, fetched %lld s ago, since the API fails "
+                            "(%s)",
+                        entry->id,
+                        (long long)((clock_wall_ns() - entry->copy.success_wall_ns) / (int64_t)NS_PER_S),
+                        api_error_name(error));
+        entry->restored_is_logged = true;
+        entry->tokens->counters.restored_hits++;
+}
+
 static void count_hit(Tokens *tokens, const Entry *entry, CacheHit hit)
 {
         uint64_t now_ns = clock_now_ns(), due_ns = entry->copy.freshness.due_ns;
@@ -388,7 +410,33 @@ int tokens_get(Tokens *tokens, const char *id, uint64_t since_ns, bool give_up, 
         if (entry->is_prefetched && copy.error == API_OK)
                 ret_answer->hit = CACHE_HIT_PREFETCHED;
         entry->is_prefetched = false;
+        if (entry->copy.is_restored && copy.hit == CACHE_HIT_STALE)
+                entry_note_restored(entry, copy.error);
         count_hit(tokens, entry, ret_answer->hit);
+        return 0;
+}
+
+int tokens_restore(Tokens *tokens, TokenDoc *doc, int64_t fetched_wall_ns, int64_t now_wall_ns)
+{
+        size_t len;
+        const char *field = token_doc_field(doc, TOKEN_ID, &len);
+        char id[TOKEN_ID_MAX + 1] = {0};
+        memcpy(id, field, len < sizeof id ? len : sizeof id - 1);
+        if (tokens->counters.tokens >= tokens->settings.max_tokens)
+                return -ENOSPC;
+        Entry *entry = tokens_find_or_add(tokens, id);
+        if (!entry)
+                return -ENOMEM;
+        if (entry->doc ||
+                !copy_restore(&entry->copy, fetched_wall_ns, token_doc_expires_wall_ns(doc), now_wall_ns)) {
+                if (!entry->doc && entry_is_idle(entry))
+                        entry_free(entry);
+                return -ENOENT;
+        }
+        entry->copy.used_ns = clock_now_ns(); /* it was read lately, or it would not have been kept */
+        entry->doc = token_doc_ref(doc);
+        entry_plan_wipe(entry);
+        entry_relink(entry, false);
         return 0;
 }
 
@@ -419,6 +467,8 @@ static void entry_visit(const Entry *entry, TokensEntryVisitor *visitor, void *u
                 .id = entry->id,
                 .state = copy_state(copy),
                 .has_doc = entry->doc,
+                .is_unread = entry->is_prefetched,
+                .is_restored = copy->is_restored,
                 .is_readable = copy_is_readable(copy),
                 .age_ns = entry->doc ? now - copy->freshness.sent_ns : 0,
                 .unused_ns = now > copy->used_ns ? now - copy->used_ns : 0,

@@ -29,6 +29,7 @@
 #include "tokenfs/credentials/launcher.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
+#include "tokenfs/cache/persist.h"
 #include "tokenfs/base/json.h"
 #include "tokenfs/base/log.h"
 
@@ -54,6 +55,7 @@ typedef struct Check {
         bool has_answer; /* of the chain: credentials, or the error below */
         CredentialsError credentials_error;
         char credentials_detail[2048];
+        Secret persist_key;
 } Check;
 
 static void failed(Check *check, const char *name, const char *label, const char *detail, const char *remedy)
@@ -98,6 +100,35 @@ static const char *state_of(const char *path)
         if (access(path, R_OK) == 0)
                 return "";
         return errno == EACCES ? " (may not be read)" : " (not there)";
+}
+
+/* Before the user is changed, as a worker does. Options were refused if it can't be read. */
+static void read_persist_key(Check *check)
+{
+        Buf ignored = BUF_INIT(1000);
+        if (check->options->persist)
+                (void)persist_key_load(check->options->persist_key, &ignored, &check->persist_key);
+        buf_deinit(&ignored);
+}
+
+static void check_persist(Check *check)
+{
+        const Options *options = check->options;
+        Buf text = BUF_INIT(1000), identity = BUF_INIT(4096);
+        if (!options->persist || !check->persist_key.data)
+                return;
+        int r = backend_write_identity(check->config, &check->endpoint, &identity);
+        if (r == 0)
+                r = persist_check(options->persist, &check->persist_key, buf_str(&identity), &text);
+        if (r == 0 || r == -ENOENT)
+                check_report_step(&check->report, "persist", "copies on disk", CHECK_OK, NULL, "%s%s%s",
+                        options->persist, r == 0 ? ": " : ": none yet", buf_str(&text));
+        else
+                failed(check, "persist", "copies on disk", buf_str(&text),
+                        "a mount would go on without them: make the directory (mode 0700, of the user that "
+                        "serves), or remove the file");
+        buf_deinit(&text);
+        buf_deinit(&identity);
 }
 
 static bool check_configuration(Check *check)
@@ -280,6 +311,8 @@ static int check_service(Check *check)
                 return r;
         bool has_credentials = tell_credentials(check);
         tell_endpoint(check, has_endpoint, &error);
+        if (has_endpoint)
+                check_persist(check);
         if (!has_endpoint) {
                 check_probe_skip(&check->report, "no endpoint");
                 check_access_skip(&check->report, check->options, "no endpoint");
@@ -313,6 +346,7 @@ static int check_all(Check *check)
 {
         check_options(check);
         check_fuse(&check->report, check->options);
+        read_persist_key(check);
         if (!check_user(check)) {
                 skip(check, "configuration", "configuration", "not as this user");
                 skip_service(check, "not as this user");
@@ -335,6 +369,7 @@ static int check_all(Check *check)
 
 static void check_deinit(Check *check)
 {
+        secret_deinit(&check->persist_key);
         check_probe_stop(&check->probe);
         credential_wait_cancel(&check->wait);
         loop_timer_cancel(&check->retry);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "tokenfs/api/token.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
+#include "tokenfs/cache/persist.h"
 
 static void option_list_deinit(OptionList *list)
 {
@@ -31,7 +33,7 @@ void options_deinit(Options *options)
 {
         char *strings[] = {options->source, options->mountpoint, options->check_token_id, options->wait_path,
                 options->region, options->endpoint_url, options->profile, options->ca_bundle, options->user,
-                options->on_change};
+                options->on_change, options->persist, options->persist_key};
         for (size_t i = 0; i < ARRAY_LEN(strings); i++)
                 free(strings[i]);
         option_list_deinit(&options->token_ids);
@@ -238,8 +240,54 @@ static int parse_switches(int argc, char **argv, Options *options, Buf *error)
         }
 }
 
+/* A key of systemd's, LoadCredentialEncrypted=, unless the option names one. */
+static int find_persist_key(Options *options)
+{
+        const char *directory = secure_getenv("CREDENTIALS_DIRECTORY");
+        char *path = NULL;
+        if (options->persist_key || !directory)
+                return 0;
+        if (asprintf(&path, "%s/tokenfs-persist-key", directory) < 0)
+                return -ENOMEM;
+        if (access(path, F_OK) == 0)
+                options->persist_key = path;
+        else
+                free(path);
+        return 0;
+}
+
+static int parse_persist(Options *options, Buf *error)
+{
+        if (!options->persist && options->persist_key) {
+                (void)buf_append_str(error, "option persist_key is of use with persist=DIRECTORY only");
+                return -EINVAL;
+        }
+        if (!options->persist || options->action == OPTIONS_MOUNT_ONLY)
+                return 0;
+        int r = find_persist_key(options);
+        if (r < 0)
+                return r;
+        if (!options->persist_key) {
+                (void)buf_append_str(error, "option persist needs a key: persist_key=FILE, made with (umask "
+                                            "077; head -c 32 /dev/urandom > "
+                                            "FILE), or the systemd credential tokenfs-persist-key");
+                return -EINVAL;
+        }
+        if (options->stale_ns == 0) {
+                (void)buf_append_str(error, "option persist is of no use with stale=0");
+                return -EINVAL;
+        }
+        Secret key = SECRET_INIT;
+        (void)buf_append_str(error, "option persist_key: ");
+        r = persist_key_load(options->persist_key, error, &key);
+        secret_deinit(&key);
+        if (r == 0)
+                buf_clear(error);
+        return r == 0 || r == -ENOMEM ? r : -EINVAL;
+}
+
 /* What no single option shows. A mount and --check refuse the same. */
-static int parse_together(const Options *options, Buf *error)
+static int parse_together(Options *options, Buf *error)
 {
         if (options->remount) {
                 (void)buf_append_str(error,
@@ -263,7 +311,7 @@ static int parse_together(const Options *options, Buf *error)
                         options->max_tokens, kept);
                 return -EINVAL;
         }
-        return 0;
+        return parse_persist(options, error);
 }
 
 static int parse_check(int count, char **words, Options *options, Buf *error)

@@ -6,6 +6,7 @@
 #include "tokenfs/worker/backend.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,6 +142,48 @@ static int find_endpoint(const Options *options, const AwsConfig *config, AwsEnd
                 log_error("endpoint: %s", buf_str(&error));
         buf_deinit(&error);
         return r;
+}
+
+const AwsConfig *backend_config(const Backend *backend)
+{
+        return backend->config;
+}
+
+/* The account's number is in a key id, as `aws sts get-access-key-info` says; so a key that is renewed is of the same
+ * account. 0: it isn't there. */
+static uint64_t account_of_key(const char *id)
+{
+        static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+        uint64_t bits = 0;
+        if (strlen(id) != 20)
+                return 0;
+        for (size_t i = 4; i < 14; i++) { /* 50 bits; the first 48 hold it */
+                const char *digit = strchr(digits, id[i]);
+                if (!digit)
+                        return 0;
+                bits = bits << 5 | (uint64_t)(digit - digits);
+        }
+        return bits >> 2 >> 7 & ((UINT64_C(1) << 40) - 1);
+}
+
+int backend_write_identity(const AwsConfig *config, const AwsEndpoint *endpoint, Buf *out)
+{
+        static const char *const names[] = {"role_arn", "sso_account_id", "aws_account_id", "source_profile"};
+        const char *profile = aws_config_profile(config);
+        const char *key = secure_getenv("AWS_ACCESS_KEY_ID");
+        if (!key || !*key)
+                key = aws_config_get(config, profile, "aws_access_key_id");
+        (void)buf_appendf(out, "%s\n%s\nprofile %s\n", endpoint->url, endpoint->region, profile);
+        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+                const char *value = aws_config_get(config, profile, names[i]);
+                (void)buf_appendf(out, "%s %s\n", names[i], value ? value : "");
+        }
+        uint64_t account = key ? account_of_key(key) : 0;
+        if (account)
+                (void)buf_appendf(out, "account %" PRIu64, account);
+        else
+                (void)buf_appendf(out, "key %s", key ? key : "");
+        return out->error;
 }
 
 int backend_new(Loop *loop, const Options *options, Backend **ret_backend)

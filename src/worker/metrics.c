@@ -159,6 +159,9 @@ static void write_cache(const Exposition *out, const StatusSources *sources)
                 (double)tokens->prefetches_wasted);
         exposition_counter(out, "cache_stale_seconds_total",
                 "Ages past ttl of the stale answers served, summed.", tokens->stale_age_sum_s);
+        if (sources->persist)
+                exposition_counter(out, "persist_reads_total",
+                        "Answers from copies on disk, while the API fails.", (double)tokens->restored_hits);
         exposition_gauge(out, "cache_tokens", "Tokens held.", tokens->tokens);
         exposition_gauge(
                 out, "cache_errors", "Ids without a copy whose last error is remembered.", tokens->negatives);

@@ -138,6 +138,7 @@ static void add_aws_files(Sandbox *sandbox, const Options *options, const AwsCon
         add_file(sandbox, aws_config_credentials_file(config));
         add_file(sandbox, options->ca_bundle);
         add_file(sandbox, "~/.aws/config");
+        add_place(sandbox, options->persist, (Place){.is_directory = true, .is_written = true});
         /* Renewed sign-ins are written back, as the AWS CLI does. */
         add_place(sandbox, "~/.aws/sso/cache/file", (Place){.is_written = true});
         add_login_cache(sandbox);

@@ -163,6 +163,23 @@ static void write_cache(JsonWriter *json, const StatusSources *sources)
         json_write_close(json, '}');
 }
 
+/* The copies on disk. */
+static void write_persist(JsonWriter *json, const StatusSources *sources)
+{
+        if (!sources->persist)
+                return;
+        PersistStatus status;
+        persist_status(sources->persist, &status);
+        json_write_open(json, "persist", '{');
+        json_write_string(json, "directory", sources->options->persist);
+        json_write_uint(json, "loadedTokens", status.loaded);
+        json_write_time(json, "loadedAsOf", status.loaded_wall_ns, 0);
+        json_write_time(json, "writtenAt", status.written_wall_ns, 0);
+        json_write_uint(json, "servedFromDisk", tokens_counters(sources->tokens)->restored_hits);
+        json_write_string(json, "error", *status.error ? status.error : NULL);
+        json_write_close(json, '}');
+}
+
 static const char *status_name(TokenStatus status)
 {
         switch (status) {
@@ -189,6 +206,7 @@ static void write_token(const TokensEntryStatus *entry, void *userdata)
         json_write_string(json, "state", entry->state);
         json_write_seconds(json, "ageSeconds", entry->has_doc ? entry->age_ns : CLOCK_NEVER);
         json_write_time(json, "lastSuccessAt", entry->success_wall_ns, 0);
+        json_write_bool(json, "fromDisk", entry->is_restored);
         json_write_string(json, "error", error_or_null(entry->error));
         json_write_time(json, "failingSince", entry->error == API_OK ? 0 : entry->error_wall_ns, 0);
         json_write_seconds(json, "nextTryInSeconds", entry->retry_in_ns ? entry->retry_in_ns : CLOCK_NEVER);
@@ -210,6 +228,7 @@ void status_write(Buf *out, void *userdata)
         write_endpoint(&json, sources);
         write_listing(&json, sources);
         write_cache(&json, sources);
+        write_persist(&json, sources);
         json_write_open(&json, "tokens", '[');
         tokens_visit(sources->tokens, STATUS_TOKENS_MAX, write_token, &json);
         json_write_close(&json, ']');

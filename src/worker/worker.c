@@ -31,6 +31,7 @@
 #include "tokenfs/base/log.h"
 #include "tokenfs/base/secret.h"
 #include "tokenfs/cache/cache.h"
+#include "tokenfs/cache/persist.h"
 #include "tokenfs/fs/fs.h"
 #include "tokenfs/net/http.h"
 #include "warmup.h"
@@ -41,6 +42,8 @@ typedef struct Worker {
         Loop *loop;
         Backend *backend;
         Cache *cache;
+        Persist *persist; /* NULL: none is asked for */
+        Secret persist_key;
         Fs *fs;
         LoopFd *control;
         Warmup *warmup;
@@ -95,23 +98,59 @@ static void worker_control(int fd, short revents, void *userdata)
         }
 }
 
-static int worker_build_cache(Worker *worker)
+static CachePolicy worker_policy(const Worker *worker)
 {
         const Options *options = worker->settings->options;
-        const CachePolicy policy = {
+        return (CachePolicy){
                 .source = backend_source(worker->backend),
                 .ttl_ns = options->ttl_ns,
                 .negative_ttl_ns = options->negative_ttl_ns,
                 .stale_ns = options->stale_ns,
                 .timeout_ns = options->timeout_ns,
         };
+}
+
+static int worker_build_cache(Worker *worker)
+{
+        const Options *options = worker->settings->options;
         const CacheSettings cache = {
                 .loop = worker->loop,
-                .policy = policy,
+                .policy = worker_policy(worker),
                 .max_tokens = (uint32_t)options->max_tokens,
                 .scopes = options_scopes(options),
         };
         return cache_new(&cache, &worker->cache);
+}
+
+/* The key may be root's alone; so it is read before the user is changed. */
+static void worker_read_key(Worker *worker)
+{
+        const Options *options = worker->settings->options;
+        Buf error = BUF_INIT(1000);
+        if (options->persist && persist_key_load(options->persist_key, &error, &worker->persist_key) < 0)
+                log_warning("persist: %s; going on without copies on disk", buf_str(&error));
+        buf_deinit(&error);
+}
+
+static int worker_build_persist(Worker *worker)
+{
+        const Options *options = worker->settings->options;
+        Buf identity = BUF_INIT(4096);
+        if (!worker->persist_key.data)
+                return 0;
+        int r = backend_write_identity(
+                backend_config(worker->backend), backend_endpoint(worker->backend), &identity);
+        const PersistSettings settings = {
+                .loop = worker->loop,
+                .cache = worker->cache,
+                .policy = worker_policy(worker),
+                .directory = options->persist,
+                .identity = buf_str(&identity),
+        };
+        if (r == 0)
+                r = persist_new(&settings, &worker->persist_key, &worker->persist);
+        buf_deinit(&identity);
+        return r;
 }
 
 static int worker_build_fs(Worker *worker)
@@ -140,6 +179,7 @@ static int worker_build_fs(Worker *worker)
                 .backend = worker->backend,
                 .tokens = worker->cache->tokens,
                 .listing = worker->cache->listing,
+                .persist = worker->persist,
                 .fs = worker->fs,
                 .shared = nodes_shared(worker->settings->slots),
         };
@@ -196,6 +236,7 @@ static int worker_build(Worker *worker)
                 {"loop", worker_build_loop},
                 {"configuration", worker_build_backend},
                 {"cache", worker_build_cache},
+                {"copies on disk", worker_build_persist},
                 {"filesystem", worker_build_fs},
                 {"watching", worker_build_watch},
         };
@@ -216,6 +257,7 @@ static void worker_take_down(Worker *worker)
         worker->warmup = warmup_free(worker->warmup);
         worker->watch = watch_free(worker->watch);
         worker->fs = fs_free(worker->fs, worker->answer_waiting);
+        worker->persist = persist_free(worker->persist);
         worker->cache = cache_free(worker->cache);
         worker->backend = backend_free(worker->backend);
         worker->control = loop_fd_free(worker->control);
@@ -278,6 +320,7 @@ int worker_run(const WorkerSettings *settings)
         /* A process group of its own: a terminal's Ctrl-C reaches the supervisor alone, which then sends SIGINT. */
         (void)setpgid(0, 0);
         (void)signal(SIGPIPE, SIG_IGN);
+        worker_read_key(&worker);
         if (privileges_drop(settings->options->user) < 0)
                 return WORKER_UNUSABLE;
         int r = settings->options->sandbox ? launcher_start() : 0;

@@ -37,6 +37,8 @@ static FsCounters fs_figures;
 static ListingStatus listing;
 static TokensEntryStatus entries[3];
 static TokenItem listed;
+static PersistStatus persisted;
+static const Persist *persist; /* NULL: no copies on disk */
 static bool is_crowded; /* the one entry stands for as many as are asked for */
 static size_t entry_count;
 
@@ -96,6 +98,12 @@ const FsCounters *fs_counters(const Fs *fs)
         return &fs_figures;
 }
 
+void persist_status(const Persist *which, PersistStatus *ret_status)
+{
+        assert_ptr_equal(which, persist);
+        *ret_status = persisted;
+}
+
 void listing_peek(Listing *which, ListingAnswer *ret_answer)
 {
         (void)which;
@@ -127,7 +135,8 @@ static NodesShared shared;
 
 static inline StatusSources sources(void)
 {
-        return (StatusSources){.options = &options, .mountpoint = "/run/a \"b\\", .shared = &shared};
+        return (StatusSources){
+                .options = &options, .mountpoint = "/run/a \"b\\", .persist = persist, .shared = &shared};
 }
 
 static inline int set_up(void **state)
@@ -143,6 +152,7 @@ static inline int set_up(void **state)
         listing = (ListingStatus){.age_ns = CLOCK_NEVER, .state = "none"};
         entry_count = 0;
         is_crowded = false;
+        persist = NULL;
         listed = (TokenItem){.name = ""};
         return 0;
 }

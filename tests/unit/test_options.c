@@ -167,6 +167,10 @@ static void test_values(void **state)
         assert_true(options.foreground && options.debug);
         assert_int_equal(options.log_level, LOG_LEVEL_DEBUG);
         options_deinit(&options);
+
+        options = accept("tokenfs -o stale=604800 /mnt"); /* a week, as 7d */
+        assert_int_equal(options.stale_ns, 7 * 86400 * NS_PER_S);
+        options_deinit(&options);
 }
 
 static void test_escapes(void **state)

@@ -24,7 +24,11 @@ static int set_up(void **state)
         fake_source_init(&fake);
         fake_reader_init(&reader);
         log_open(LOG_LEVEL_ERROR, false);
-        const CachePolicy policy = {fake_source(&fake), TTL_NS, NEGATIVE_TTL_NS, STALE_NS, TIMEOUT_NS};
+        const CachePolicy policy = {.source = fake_source(&fake),
+                .ttl_ns = TTL_NS,
+                .negative_ttl_ns = NEGATIVE_TTL_NS,
+                .stale_ns = STALE_NS,
+                .timeout_ns = TIMEOUT_NS};
         assert_int_equal(resolvers_new(&policy, &resolvers), 0);
         return 0;
 }

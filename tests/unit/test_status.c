@@ -194,6 +194,30 @@ static void test_full_buffer(void **state)
         buf_deinit(&text);
 }
 
+static void test_copies_on_disk(void **state)
+{
+        (void)state;
+        Buf text = BUF_INIT(262144);
+        cJSON *json = write_and_parse(&text);
+        assert_null(cJSON_GetObjectItemCaseSensitive(json, "persist")); /* none are asked for */
+        json_free(json);
+        buf_clear(&text);
+        persist = (const Persist *)(const void *)&persisted;
+        persisted = (PersistStatus){.loaded = 3, .loaded_wall_ns = WALL_NS, .error = "writing: full"};
+        options.persist = (char[]){"/var/lib/copies"};
+        cache_figures.restored_hits = 7;
+        json = write_and_parse(&text);
+        assert_text(json, "persist.directory", "/var/lib/copies");
+        assert_number(json, "persist.loadedTokens", 3);
+        assert_text(json, "persist.loadedAsOf", "2026-01-01T00:00:00Z");
+        assert_null_at(json, "persist.writtenAt");
+        assert_number(json, "persist.servedFromDisk", 7);
+        assert_text(json, "persist.error", "writing: full");
+        json_free(json);
+        buf_deinit(&text);
+        options.persist = NULL;
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -202,6 +226,7 @@ int main(void)
                 cmocka_unit_test_setup(test_refused_credentials, set_up),
                 cmocka_unit_test_setup(test_tokens_without_secrets, set_up),
                 cmocka_unit_test_setup(test_full_buffer, set_up),
+                cmocka_unit_test_setup(test_copies_on_disk, set_up),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include "tokenfs/cache/tokens.h"
 
 typedef struct Cache {
+        CacheStore store; /* who listens may be set, and reset, at any time */
         Scopes *scopes;
         Tokens *tokens;
         Listing *listing;

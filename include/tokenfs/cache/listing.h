@@ -40,6 +40,10 @@ int listing_get(
 /* What is held now; starts nothing. */
 void listing_peek(Listing *listing, ListingAnswer *ret_answer);
 
+/* Begins with the items of an earlier process (copy_restore). Takes them. */
+void listing_restore(Listing *listing, Items *items, int64_t fetched_wall_ns, int64_t now_wall_ns);
+/* When what is held was fetched, by the wall clock. */
+int64_t listing_fetched_wall_ns(const Listing *listing);
 /* Is a call of the walk that is under way waiting for its next attempt? */
 bool listing_is_failing(const Listing *listing);
 /* When the calls were sent that gave what is held; 0: nothing is. */

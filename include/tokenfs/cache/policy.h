@@ -4,12 +4,14 @@
 #include <stdint.h>
 
 #include "tokenfs/cache/source.h"
+#include "tokenfs/cache/store.h"
 
 typedef struct CachePolicy {
         CacheSource source;
         uint64_t ttl_ns; /* how long an answer is fresh */
         uint64_t negative_ttl_ns; /* how long "there is no such thing" is remembered */
         uint64_t stale_ns; /* how long past ttl the last good copy is served while the API fails */
+        const CacheStore *store; /* hears of what the caches learn; borrowed; NULL: nobody does */
         uint64_t timeout_ns; /* readers without a copy get the endpoint's error at once after this long */
 } CachePolicy;
 

@@ -26,3 +26,9 @@ int resolvers_get(Resolvers *resolvers, const char *id, uint64_t since_ns, bool 
         ResolverAnswer *ret_answer);
 /* What is held now, however old (within stale); starts nothing. NULL: nothing. Borrowed. */
 const char *resolvers_peek(const Resolvers *resolvers, const char *id);
+/* Visits all names that are held. */
+typedef void ResolverVisitor(const char *id, const char *dns_name, int64_t fetched_wall_ns, void *userdata);
+void resolvers_visit(const Resolvers *resolvers, ResolverVisitor *visitor, void *userdata);
+/* Holds a name of an earlier process (copy_restore). */
+void resolvers_restore(Resolvers *resolvers, const char *id, const char *dns_name, int64_t fetched_wall_ns,
+        int64_t now_wall_ns);

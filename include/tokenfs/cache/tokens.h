@@ -42,6 +42,10 @@ int tokens_get(Tokens *tokens, const char *id, uint64_t since_ns, bool give_up, 
 /* What is held now, however old (within stale); starts nothing. 0, or -ENOENT when nothing is held. */
 int tokens_peek(Tokens *tokens, const char *id, TokenAnswer *ret_answer);
 
+/* Holds a document of an earlier process (copy_restore): it is asked for at its first read, and serves while the API
+ * fails. 0, -ENOENT (it can't be served any more), -ENOSPC (max_tokens are held), or -ENOMEM. */
+int tokens_restore(Tokens *tokens, TokenDoc *doc, int64_t fetched_wall_ns, int64_t now_wall_ns);
+
 /* Called when a different document, or the end of one (doc NULL), was learnt of a token. One a cache. */
 typedef void TokensChangeHandler(const char *id, const TokenDoc *doc, void *userdata);
 void tokens_on_change(Tokens *tokens, TokensChangeHandler *handler, void *userdata);
@@ -51,6 +55,8 @@ typedef struct TokensEntryStatus {
         const char *id;
         const char *state; /* "fresh", "ageing", "due", "stale", "fetching", "not_found", "failing" */
         bool has_doc;
+        bool is_unread; /* fetched ahead, and nobody has asked for it yet */
+        bool is_restored; /* the copy is of an earlier process */
         bool is_readable; /* a reader gets a copy now, fresh or stale, or the API's answer as far as is known */
         uint64_t age_ns; /* of the copy */
         uint64_t
@@ -73,6 +79,7 @@ typedef struct TokensCounters {
         uint64_t refreshes; /* refresh-ahead calls */
         uint64_t prefetches; /* calls ahead of a scan */
         uint64_t prefetches_wasted; /* whose answer nobody read before it was due */
+        uint64_t restored_hits; /* stale answers from copies of an earlier process */
         double stale_age_sum_s; /* ages past ttl of the stale answers served, summed */
         uint32_t tokens, negatives; /* entries with a document, and without */
         uint32_t failing[API_ERROR_COUNT]; /* entries whose last call failed, by how; [API_OK] is 0 */

@@ -43,6 +43,7 @@ typedef struct Options {
         bool use_fips, allow_plain_http;
         OptionList token_ids, dns_view_ids, resolver_ids;
         OptionList watch_names; /* kept fresh, and told of by on_change */
+        char *persist, *persist_key; /* absolute: the directory and the key of the copies on disk */
         char *on_change; /* a command that can be split into words; the first is absolute or looked for in PATH */
         uint64_t ttl_ns, negative_ttl_ns, stale_ns, timeout_ns;
         uint64_t max_tokens;

@@ -32,6 +32,9 @@ AwsConfig *backend_take_config(Backend *backend);
 /* The next calls look names up and connect again; calls in flight continue. */
 void backend_forget_connections(Backend *backend);
 
+/* Borrowed; NULL once it was taken. */
+const AwsConfig *backend_config(const Backend *backend);
+
 /* For status and metrics. Borrowed. */
 const AwsEndpoint *backend_endpoint(const Backend *backend);
 void backend_credentials(const Backend *backend, CredentialStatus *ret_status);
@@ -51,6 +54,9 @@ int backend_new_http(Loop *loop, const Options *options, const AwsConfig *config
 int backend_new_credentials(Loop *loop, Http *http, const Options *options, CredentialChain **ret_chain);
 int backend_new_client(Loop *loop, Http *http, CredentialChain *credentials, const AwsEndpoint *endpoint,
         const Options *options, ApiClient **ret_client);
+
+/* What tells endpoints and accounts apart: as far as the configuration says, without a call. */
+int backend_write_identity(const AwsConfig *config, const AwsEndpoint *endpoint, Buf *out);
 
 /* The trusted certificates; those of the system if neither is given. Borrowed from the options, the environment or the
  * configuration. */

@@ -6,6 +6,7 @@
 #include "tokenfs/base/buf.h"
 #include "tokenfs/cache/tokens.h"
 #include "tokenfs/cache/listing.h"
+#include "tokenfs/cache/persist.h"
 #include "tokenfs/options/options.h"
 #include "tokenfs/fs/fs.h"
 #include "tokenfs/fuse/nodes.h"
@@ -20,6 +21,7 @@ typedef struct StatusSources {
         const Backend *backend;
         Tokens *tokens;
         Listing *listing;
+        const Persist *persist; /* NULL: none */
         const Fs *fs;
         const NodesShared *shared;
 } StatusSources;

@@ -1,0 +1,432 @@
+/* Copies that outlive the process.
+ *
+ * Why: a DNS client's token can be what makes names resolve at all. After a reboot with the API, the sign-in or DNS
+ * itself out of reach, a mount that begins empty would keep the machine from ever resolving the API's name. How: what
+ * the caches hold is written to one encrypted file, and a new worker begins with it. Such copies are stale from the
+ * start: the API is asked as always, and they serve only while it fails, within `stale` of their fetch by the wall
+ * clock, and never past expiresAt.
+ *
+ * A wall clock that was set back must not prolong them. So the file says when it was written; time is taken to go on
+ * from there, and the file is written again now and then while such copies are in use.
+ *
+ * Other content is written after a moment, the same content with a later time of its fetch after a while, and at once
+ * what the API refused. Encryption and fsync, which may take long, are a thread's work: one at a time. */
+
+#include "tokenfs/cache/persist.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "persist-file.h"
+#include "persist-format.h"
+#include "tokenfs/base/clock.h"
+#include "tokenfs/base/log.h"
+
+#define CHANGED_DELAY_NS (2 * NS_PER_S)
+#define RENEWED_DELAY_MAX_NS (300 * NS_PER_S)
+#define FAILED_DELAY_NS (30 * NS_PER_S)
+#define READ_LATELY_NS (86400 * NS_PER_S)
+/* A listing that is longer is kept in part: the items of the tokens that are kept. */
+#define ITEMS_MAX 20000
+
+/* A write, by a thread of its own. */
+typedef struct Job {
+        Buf plain;
+        const Secret *key;
+        int directory;
+        int done; /* an eventfd */
+        int result;
+} Job;
+
+struct Persist {
+        PersistSettings settings;
+        Secret key;
+        char *identity;
+        int directory; /* -1: it can't be used */
+        int64_t clock_wall_ns; /* the latest time that is known to have been */
+        uint64_t clock_ns; /* when that was, on the clock that never jumps */
+
+        LoopTimer timer; /* set: something is to be written then */
+        bool is_running; /* a thread writes */
+        bool has_restored; /* what was written holds copies of an earlier process */
+        bool is_refused; /* what it writes may hold a copy that was ended meanwhile */
+        pthread_t thread;
+        Job job;
+        LoopFd *done;
+
+        PersistStatus status;
+        char error[200];
+};
+
+static void set_clock(Persist *persist, int64_t wall_ns)
+{
+        persist->clock_wall_ns = wall_ns;
+        persist->clock_ns = clock_now_ns();
+}
+
+/* Time as it goes on from what was known: never less than the wall clock says. */
+static int64_t advance_clock(Persist *persist)
+{
+        int64_t known_ns = persist->clock_wall_ns + (int64_t)(clock_now_ns() - persist->clock_ns);
+        int64_t wall_ns = clock_wall_ns();
+        set_clock(persist, wall_ns > known_ns ? wall_ns : known_ns);
+        return persist->clock_wall_ns;
+}
+
+/* --- Writing ------------------------------------------------------------------------------------------------ */
+
+static void set_error(Persist *persist, const char *what, int r)
+{
+        bool is_news = !*persist->error;
+        (void)snprintf(persist->error, sizeof persist->error, "%s: %s", what, strerror(-r));
+        persist->status.failures++;
+        if (is_news)
+                log_warning("persist: %s: %s; copies on disk are those of the last good write",
+                        persist->settings.directory, persist->error);
+}
+
+typedef struct TokenWriter {
+        Persist *persist;
+        Buf *out;
+        bool with_items; /* of the tokens alone */
+} TokenWriter;
+
+static bool is_kept(const Persist *persist, const TokensEntryStatus *entry)
+{
+        if (!entry->doc || entry->is_unread)
+                return false;
+        return entry->unused_ns < READ_LATELY_NS ||
+               (!scopes_are_open(persist->settings.cache->scopes) &&
+                       scopes_admit_id(persist->settings.cache->scopes, entry->id));
+}
+
+static void write_token(const TokensEntryStatus *entry, void *userdata)
+{
+        const TokenWriter *writer = userdata;
+        if (!is_kept(writer->persist, entry))
+                return;
+        writer->persist->has_restored |= entry->is_restored;
+        if (!writer->with_items) {
+                persist_write_token(writer->out, entry->success_wall_ns, entry->doc);
+                return;
+        }
+        ListingAnswer listing;
+        size_t position;
+        TokenItem item;
+        listing_peek(writer->persist->settings.cache->listing, &listing);
+        if (items_find(listing.items, entry->id, &position) < 0)
+                return;
+        items_get(listing.items, position, &item);
+        persist_write_item(writer->out, &item);
+}
+
+static void write_listing(Persist *persist, Buf *out)
+{
+        const Cache *cache = persist->settings.cache;
+        ListingAnswer listing;
+        listing_peek(cache->listing, &listing);
+        size_t count = items_count(listing.items);
+        if (!listing.items)
+                return;
+        persist_write_listing(out, listing_fetched_wall_ns(cache->listing));
+        if (count > ITEMS_MAX) {
+                TokenWriter writer = {persist, out, true};
+                tokens_visit(cache->tokens, SIZE_MAX, write_token, &writer);
+                return;
+        }
+        for (size_t i = 0; i < count; i++) {
+                TokenItem item;
+                items_get(listing.items, i, &item);
+                persist_write_item(out, &item);
+        }
+}
+
+static void write_resolver(const char *id, const char *dns_name, int64_t fetched_wall_ns, void *userdata)
+{
+        persist_write_resolver(userdata, fetched_wall_ns, id, dns_name);
+}
+
+static int write_content(Persist *persist, Buf *out)
+{
+        const Cache *cache = persist->settings.cache;
+        TokenWriter writer = {persist, out, false};
+        persist->has_restored = false;
+        persist_write_header(out, persist->identity, advance_clock(persist));
+        tokens_visit(cache->tokens, SIZE_MAX, write_token, &writer);
+        write_listing(persist, out);
+        resolvers_visit(cache->resolvers, write_resolver, out);
+        return out->error;
+}
+
+static void job_run(Job *job)
+{
+        unsigned char *data = NULL;
+        size_t len = 0;
+        job->result = persist_seal(job->key, job->plain.data, job->plain.len, &data, &len);
+        if (job->result == 0)
+                job->result = persist_file_write(job->directory, data, len);
+        free(data);
+}
+
+static void *job_thread(void *userdata)
+{
+        Job *job = userdata;
+        job_run(job);
+        (void)eventfd_write(job->done, 1);
+        return NULL;
+}
+
+/* The times on disk may be that much behind, which costs a copy a twentieth of its life at most. */
+static uint64_t renewed_delay_ns(const Persist *persist)
+{
+        uint64_t delay_ns = persist->settings.policy.stale_ns / 20;
+        if (delay_ns > RENEWED_DELAY_MAX_NS)
+                return RENEWED_DELAY_MAX_NS;
+        return delay_ns < CHANGED_DELAY_NS ? CHANGED_DELAY_NS : delay_ns;
+}
+
+static void plan(Persist *persist, uint64_t delay_ns)
+{
+        uint64_t at_ns = clock_add_ns(clock_now_ns(), delay_ns);
+        if (loop_timer_is_set(&persist->timer) && persist->timer.at_ns <= at_ns)
+                return;
+        if (loop_timer_set(&persist->timer, at_ns) < 0)
+                set_error(persist, "writing", -ENOMEM);
+}
+
+static void finish_job(Persist *persist)
+{
+        buf_deinit(&persist->job.plain);
+        persist->is_running = false;
+        if (persist->job.result < 0) {
+                set_error(persist, "writing", persist->job.result);
+                plan(persist, FAILED_DELAY_NS);
+                return;
+        }
+        if (*persist->error)
+                log_info("persist: %s: written again", persist->settings.directory);
+        persist->error[0] = '\0';
+        persist->status.writes++;
+        persist->status.written_wall_ns = clock_wall_ns();
+        if (persist->has_restored)
+                plan(persist, renewed_delay_ns(persist));
+}
+
+/* Begins a write; one that is under way is waited for by the loop. */
+static void begin_write(Persist *persist)
+{
+        if (persist->is_running) {
+                plan(persist, CHANGED_DELAY_NS);
+                return;
+        }
+        Job *job = &persist->job;
+        job->plain = BUF_INIT(PERSIST_FILE_MAX);
+        job->result = write_content(persist, &job->plain);
+        persist->is_running = true;
+        persist->is_refused = false;
+        if (job->result == 0)
+                job->result = -pthread_create(&persist->thread, NULL, job_thread, job);
+        if (job->result < 0)
+                finish_job(persist);
+}
+
+static void on_timer(LoopTimer *timer, void *userdata)
+{
+        (void)timer;
+        begin_write(userdata);
+}
+
+static void join(Persist *persist)
+{
+        (void)pthread_join(persist->thread, NULL);
+        finish_job(persist);
+}
+
+static void on_done(int fd, short revents, void *userdata)
+{
+        (void)revents;
+        Persist *persist = userdata;
+        eventfd_t count;
+        if (eventfd_read(fd, &count) < 0 || !persist->is_running)
+                return;
+        join(persist);
+        if (persist->is_refused)
+                begin_write(persist);
+}
+
+static void on_event(StoreEvent event, void *userdata)
+{
+        Persist *persist = userdata;
+        /* The API accepts no signature of another time: a clock that was ahead, and set right, is forgotten. */
+        if (event != STORE_EXPIRED)
+                set_clock(persist, clock_wall_ns());
+        if (event == STORE_REFUSED && persist->is_running)
+                persist->is_refused = true; /* and written again as soon as the thread is done */
+        else if (event == STORE_REFUSED)
+                plan(persist, 0);
+        else
+                plan(persist, event == STORE_RENEWED ? renewed_delay_ns(persist) : CHANGED_DELAY_NS);
+}
+
+/* --- Loading ------------------------------------------------------------------------------------------------ */
+
+/* Decrypts and reads the file. 0; -ENOENT; or a negative errno with a sentence. */
+static int load(
+        int directory, const Secret *key, const char *identity, Buf *error, PersistContent *ret_content)
+{
+        CLEANUP(cleanup_free) unsigned char *data = NULL;
+        size_t len;
+        PersistContent content;
+        Buf plain = BUF_INIT(PERSIST_FILE_MAX);
+        int r = persist_file_read(directory, &data, &len);
+        if (r == -ENOENT)
+                return r;
+        const char *what = r == -EFBIG   ? "is too large"
+                           : r == -EPERM ? "is not a file of this user alone"
+                                         : NULL;
+        if (r == 0) {
+                r = persist_unseal(key, data, len, &plain);
+                what = r == -EPROTO ? "is of another release" : "is damaged, or was written with another key";
+        }
+        if (r == 0)
+                r = persist_read(plain.data ? plain.data : "", plain.len, &content);
+        buf_deinit(&plain);
+        if (r == 0 && strcmp(content.identity, identity) != 0) {
+                persist_content_deinit(&content);
+                r = -EXDEV;
+                what = "is of another endpoint or account";
+        }
+        if (r < 0) {
+                (void)buf_appendf(error, "the file of copies %s", what ? what : strerror(-r));
+                return r;
+        }
+        *ret_content = content;
+        return 0;
+}
+
+static void restore(Persist *persist, PersistContent *content)
+{
+        const Cache *cache = persist->settings.cache;
+        set_clock(persist, content->written_wall_ns);
+        int64_t now_ns = advance_clock(persist);
+        bool is_less = false;
+        for (size_t i = 0; i < content->token_count; i++) {
+                const PersistToken *token = &content->tokens[i];
+                bool is_taken =
+                        scopes_admit_doc(cache->scopes, token->doc) &&
+                        tokens_restore(cache->tokens, token->doc, token->fetched_wall_ns, now_ns) == 0;
+                persist->status.loaded += is_taken;
+                is_less |= !is_taken;
+        }
+        if (content->items)
+                listing_restore(cache->listing, TAKE(content->items), content->listing_wall_ns, now_ns);
+        for (size_t i = 0; i < content->resolver_count; i++)
+                resolvers_restore(cache->resolvers, content->resolvers[i].id, content->resolvers[i].dns_name,
+                        content->resolvers[i].fetched_wall_ns, now_ns);
+        persist->status.loaded_wall_ns = content->written_wall_ns;
+        log_info("persist: %zu of %zu tokens from %s, as of %lld s ago; they serve while the API fails",
+                persist->status.loaded, content->token_count, persist->settings.directory,
+                (long long)((now_ns - content->written_wall_ns) / (int64_t)NS_PER_S));
+        /* What is out of scope, or too old, goes from the file; else it is written again now and then. */
+        plan(persist, is_less ? 0 : renewed_delay_ns(persist));
+}
+
+static void begin(Persist *persist)
+{
+        Buf error = BUF_INIT(1000);
+        PersistContent content;
+        int r = persist_directory_open(persist->settings.directory, &error, &persist->directory);
+        if (r == 0) {
+                r = load(persist->directory, &persist->key, persist->identity, &error, &content);
+                if (r == 0)
+                        restore(persist, &content);
+                if (r == 0)
+                        persist_content_deinit(&content);
+                if (r < 0 && r != -ENOENT)
+                        log_warning("persist: %s: %s; ignored", persist->settings.directory, buf_str(&error));
+        } else {
+                log_warning("persist: %s; going on without copies on disk", buf_str(&error));
+                (void)snprintf(persist->error, sizeof persist->error, "%s", buf_str(&error));
+        }
+        buf_deinit(&error);
+}
+
+int persist_new(const PersistSettings *settings, Secret *key, Persist **ret_persist)
+{
+        CLEANUP(persist_free_p) Persist *persist = calloc(1, sizeof *persist);
+        if (!persist)
+                return -ENOMEM;
+        persist->settings = *settings;
+        persist->directory = persist->job.done = -1;
+        persist->key = *key;
+        *key = SECRET_INIT;
+        set_clock(persist, clock_wall_ns());
+        loop_timer_init(&persist->timer, settings->loop, on_timer, persist);
+        persist->identity = strdup(settings->identity);
+        persist->job.done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (!persist->identity || persist->job.done < 0)
+                return -ENOMEM;
+        int r = loop_fd_new(settings->loop, persist->job.done, POLLIN, on_done, persist, &persist->done);
+        if (r < 0)
+                return r;
+        begin(persist);
+        persist->job.key = &persist->key;
+        persist->job.directory = persist->directory;
+        if (persist->directory >= 0)
+                settings->cache->store = (CacheStore){on_event, persist};
+        *ret_persist = TAKE(persist);
+        return 0;
+}
+
+Persist *persist_free(Persist *persist)
+{
+        if (!persist)
+                return NULL;
+        persist->settings.cache->store = (CacheStore){0};
+        if (persist->is_running)
+                join(persist);
+        if ((loop_timer_is_set(&persist->timer) || persist->is_refused) && persist->directory >= 0) {
+                Job *job = &persist->job;
+                job->plain = BUF_INIT(PERSIST_FILE_MAX);
+                job->result = write_content(persist, &job->plain);
+                if (job->result == 0)
+                        job_run(job);
+                finish_job(persist);
+        }
+        loop_timer_cancel(&persist->timer);
+        loop_fd_free(persist->done);
+        cleanup_close(&persist->job.done);
+        cleanup_close(&persist->directory);
+        secret_deinit(&persist->key);
+        free(persist->identity);
+        free(persist);
+        return NULL;
+}
+
+void persist_status(const Persist *persist, PersistStatus *ret_status)
+{
+        *ret_status = persist->status;
+        ret_status->error = persist->error;
+}
+
+int persist_check(const char *directory, const Secret *key, const char *identity, Buf *text)
+{
+        PersistContent content;
+        int fd CLEANUP(cleanup_close) = -1;
+        int r = persist_directory_open(directory, text, &fd);
+        if (r == 0)
+                r = load(fd, key, identity, text, &content);
+        if (r < 0)
+                return r;
+        int64_t age_ns = clock_wall_ns() - content.written_wall_ns;
+        (void)buf_appendf(text, "%zu tokens, written %lld s ago", content.token_count,
+                (long long)((age_ns > 0 ? age_ns : 0) / (int64_t)NS_PER_S));
+        persist_content_deinit(&content);
+        return 0;
+}
