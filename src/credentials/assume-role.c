@@ -1,9 +1,9 @@
-/* A role that the profile names (role_arn), taken with credentials from elsewhere.
+/* A role of the profile (role_arn), taken with other credentials.
  *
- * Elsewhere is another profile (source_profile), which may hold keys, or take a role itself, and so on; or one of three
- * providers (credential_source). Both are walks of their own, nested in this one. A profile may name itself as its
- * source if it holds keys; any other return to a profile is a loop. A role that wants a code from an MFA device is
- * refused: there is nobody to type one. A profile with web_identity_token_file isn't for this provider. */
+ * Those come from another profile (source_profile), which may hold keys or take a role itself, or from one of three
+ * providers (credential_source). Both are nested walks. A profile with keys may name itself as its source; any other
+ * return to a profile is a loop. A role that requires a code of an MFA device is refused: nobody is there to type it.
+ * A profile with web_identity_token_file belongs to another provider. */
 
 #include "provider.h"
 
@@ -37,7 +37,7 @@ static bool has_static_keys(const ProviderRun *run, const char *profile)
         return get(run, profile, "aws_access_key_id") || get(run, profile, "aws_secret_access_key");
 }
 
-/* Returns 1 if the source may be asked, or 0 with the failure set. */
+/* Returns 1 if the source may be asked, or 0 and the failure is set. */
 static int check_source_profile(ProviderRun *run, const char *source)
 {
         if (!aws_config_has_profile(run->context->config, source))
@@ -91,7 +91,7 @@ static void add_duration(ProviderRun *run, StsCall *sts)
                         run->profile);
 }
 
-/* The source's outcome stands: asks for the role with it. */
+/* The source has its outcome: calls STS for the role. */
 static int assume(ProviderRun *run)
 {
         RoleState *state = run->state;

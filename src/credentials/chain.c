@@ -1,14 +1,13 @@
-/* The chain: the credentials to sign with now, and when to look for newer ones.
+/* The chain: the credentials to sign with, and the time to look for newer ones.
  *
- * Why: a mount lives for months while keys rotate underneath it: files change, roles expire, services have outages.
- * How: whatever is due — nothing known yet, files changed, an end of validity coming near, a refusal by the service — is
- * answered in one way, with a fresh walk along the providers, one at a time however many wait. So what is chosen is
- * always what a process that starts now would choose. A walk that fails leaves the last good credentials in place as
- * long as they are valid, and is repeated at growing intervals.
+ * A mount lives for months, while files change, roles expire and services have outages. Several events require other
+ * credentials: there are none yet, a file changed, they end soon, or the service refused them. Each starts a new walk
+ * along the providers, one at a time for all waits. So the choice is always that of a process that starts now. A walk
+ * that fails leaves the last credentials in place while they are valid, and is repeated at growing intervals.
  *
- * Windows: in the last 15 minutes of an hour or more (a quarter of a shorter time) a walk runs in the background; in the
- * last 10 (a sixth) callers wait for it, as they do when files changed; but not for long while what we have is valid, and
- * not at all once one has failed. */
+ * In the last 15 minutes of an hour or more (a quarter of a shorter time) a walk runs in the background. In the last
+ * 10 minutes (a sixth), and when files changed, callers wait for the walk: for 2 s at most while the last credentials
+ * are valid, and not at all after a walk has failed. */
 
 #include "tokenfs/credentials/chain.h"
 
@@ -25,10 +24,10 @@
 #define MANDATORY_NS (INT64_C(10) * 60 * (int64_t)NS_PER_S)
 #define STAT_INTERVAL_NS NS_PER_S
 #define REJECT_INTERVAL_NS (5 * NS_PER_S)
-#define PATIENCE_NS (2 * NS_PER_S) /* how long a walk is waited for while there are valid credentials */
-#define HOLD_FIRST_NS NS_PER_S /* between a walk that failed and the next: doubled each time */
-#define HOLD_MAX_WAITED_NS (5 * NS_PER_S) /* … up to this while there are no valid credentials */
-#define HOLD_MAX_NS (60 * NS_PER_S) /* … and this while there are */
+#define PATIENCE_NS (2 * NS_PER_S) /* callers wait so long for a walk while there are valid credentials */
+#define HOLD_FIRST_NS NS_PER_S /* between a failed walk and the next; doubled each time */
+#define HOLD_MAX_WAITED_NS (5 * NS_PER_S) /* its maximum while there are no valid credentials */
+#define HOLD_MAX_NS (60 * NS_PER_S) /* its maximum while there are */
 
 typedef enum Need { NEED_NOTHING, NEED_SOON, NEED_NOW } Need;
 
@@ -38,21 +37,21 @@ struct CredentialChain {
         AwsConfig *config;
         ProviderWalk walk;
         ListLink waits;
-        LoopTimer notify; /* tells the waiters the outcome of a walk, from the loop */
+        LoopTimer notify; /* calls the handlers of the waits after a walk, from the loop */
 
         AwsCredentials current, retired; /* the retired may still be borrowed in this turn of the loop */
-        LoopTimer retire; /* wipes them in the next */
+        LoopTimer retire; /* wipes the retired in the next turn */
         bool has_current;
         int64_t obtained_wall_ns;
 
         CredentialsError error; /* of the last walk */
         Buf detail;
         Buf warning, foreign_files; /* the last warnings; "": none */
-        unsigned failures; /* walks failed in a row */
-        bool is_serving_on; /* … and there were valid credentials all the same */
-        uint64_t patience_until_ns; /* of those who could do with what we have */
+        unsigned failures; /* failed walks in a row */
+        bool is_serving_on; /* the last walk failed, while there were valid credentials */
+        uint64_t patience_until_ns; /* for callers with valid credentials */
         uint64_t hold_until_ns;
-        bool is_outdated; /* a file changed, or the service refused what we have */
+        bool is_outdated; /* a file changed, or the service refused the credentials */
         uint64_t stat_at_ns;
         uint64_t reject_at_ns;
 };
@@ -63,7 +62,7 @@ static void chain_drop_current(CredentialChain *chain)
         chain->retired = chain->current;
         chain->current = (AwsCredentials){0};
         chain->has_current = false;
-        /* With no room for the timer they are wiped when the next ones retire. */
+        /* If there is no room for the timer, they are wiped when the next credentials retire. */
         (void)loop_timer_set(&chain->retire, clock_now_ns());
 }
 
@@ -100,7 +99,7 @@ static void format_time(int64_t wall_ns, char ret_text[static 32])
                 (void)snprintf(ret_text, 32, "they are replaced");
 }
 
-/* Logs a text when it is news, and keeps it. */
+/* Logs a text that differs from the last one, and keeps it. */
 static void chain_warn(Buf *kept, const Buf *text)
 {
         if (text->len > 0 && strcmp(buf_str(text), buf_str(kept)) != 0)
@@ -109,7 +108,7 @@ static void chain_warn(Buf *kept, const Buf *text)
         (void)buf_append_str(kept, buf_str(text));
 }
 
-/* A named profile that ends in the role of the machine is hardly meant so. */
+/* If a named profile ends in the machine's role, that is rarely intended. */
 static void chain_warn_of_profile(CredentialChain *chain, const Provider *provider)
 {
         const AwsConfig *config = chain->context.config;
@@ -135,7 +134,7 @@ static void chain_warn_of_files(CredentialChain *chain)
         chain_warn(&chain->foreign_files, &text);
 }
 
-/* Takes over the walk's outcome, and says so when it differs from what was. */
+/* Takes the outcome of the walk over, and logs a change. */
 static void chain_succeed(CredentialChain *chain)
 {
         AwsCredentials *found = &chain->walk.run.credentials;
@@ -163,7 +162,7 @@ static void chain_succeed(CredentialChain *chain)
         chain_warn_of_profile(chain, chain->walk.run.provider);
 }
 
-/* Keys without an end that are nowhere any more were taken away: they don't live on here. */
+/* Keys without an end that no provider has any more were taken away: they must not live on here. */
 static void chain_drop_endless(CredentialChain *chain)
 {
         if (chain->has_current && chain->current.expires_wall_ns == INT64_MAX)
@@ -234,11 +233,11 @@ static void chain_on_walked(ProviderWalk *walk, void *userdata)
         (void)walk;
         CredentialChain *chain = userdata;
         chain_conclude(chain);
-        /* With no room for the timer the waiters' own deadlines end their wait. */
+        /* If there is no room for the timer, the deadlines of the waiting calls end their wait. */
         (void)loop_timer_set(&chain->notify, clock_now_ns());
 }
 
-/* Reads the files, if they changed. On failure, `error` says why, and the old configuration, if any, stays. */
+/* Reads the files, if they changed. On failure, `error` has the reason, and the old configuration stays. */
 static int chain_load_config(CredentialChain *chain, Buf *error)
 {
         if (chain->config && !chain->is_outdated)
@@ -263,7 +262,7 @@ static uint64_t chain_patience_ns(const CredentialChain *chain)
         return left_ns / 4 < PATIENCE_NS ? left_ns / 4 : PATIENCE_NS;
 }
 
-/* Starts a walk. When it ends at once, its outcome stands when this returns. */
+/* Starts a walk. If it ends at once, the outcome is there on return. */
 static void chain_walk(CredentialChain *chain)
 {
         chain->patience_until_ns = clock_add_ns(clock_now_ns(), chain_patience_ns(chain));
@@ -282,8 +281,8 @@ static void chain_walk(CredentialChain *chain)
                    provider_walk_start(
                            walk, &chain->context, WALK_ENVIRONMENT, "", NULL, chain_on_walked, chain) == 0 &&
                    walk->run.error != CREDENTIALS_E_NONE) {
-                /* Files of another user don't matter to whom the environment has keys, unless a profile was named as
-                 * an option: then these may be the keys of somebody else. */
+                /* With keys in the environment, files of another user do not matter. But if an option names the
+                 * profile, the keys in the environment may be those of another account. */
                 chain_conclude(chain);
         } else {
                 provider_walk_stop(walk);
@@ -312,7 +311,8 @@ static void chain_on_notify(LoopTimer *timer, void *userdata)
         if (chain->walk.is_running && !chain_is_usable(chain))
                 return;
         CredentialsError error = chain_is_usable(chain) ? CREDENTIALS_OK : chain->error;
-        /* Handlers may ask again, cancel others, or end the chain: nothing of it is touched behind the first. */
+        /* A handler may ask again, cancel other waits, or free the chain: nothing of the chain is used after the
+         * first. */
         char detail[PROVIDER_DETAIL_MAX * 3];
         (void)snprintf(detail, sizeof(detail), "%s", error == CREDENTIALS_OK ? "" : buf_str(&chain->detail));
         ListLink waits;
@@ -372,7 +372,7 @@ int credential_chain_get(CredentialChain *chain, CredentialWait *wait, Credentia
 {
         chain_look_at_files(chain);
         Need need = chain_need(chain);
-        /* Those that served on just ended, or ended at once: no time to hold back. */
+        /* Credentials that still served have just ended, or ended at once: the next walk is not held back. */
         bool has_ended = !chain_is_usable(chain) && (chain->is_serving_on || chain->error == CREDENTIALS_OK);
         bool is_due = chain->is_outdated || has_ended || clock_now_ns() >= chain->hold_until_ns;
         if (need != NEED_NOTHING && is_due && !chain->walk.is_running)

@@ -1,8 +1,9 @@
-/* The endpoint that a container's host offers: Amazon ECS, EKS Pod Identity, and what speaks like them.
+/* The endpoint of a container's host: Amazon ECS, EKS Pod Identity, and compatible ones.
  *
- * AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is a path on 169.254.170.2; _FULL_URI a whole address, which must be https, or
- * lie on this machine or at one of the hosts' own addresses: whoever can set that variable shouldn't make us ask others
- * in clear text, with the authorization token. That comes from a file (read each time, as it rotates) or a variable. */
+ * AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is a path on 169.254.170.2. AWS_CONTAINER_CREDENTIALS_FULL_URI is a URL:
+ * https, or http to this machine or to one of the hosts' addresses. Otherwise a forged variable could make the daemon
+ * send the authorization token in clear text. The token is in a variable, or in a file that is read each time, as it
+ * rotates. */
 
 #include "provider.h"
 
@@ -28,7 +29,7 @@ typedef struct ContainerState {
         ProviderCall call;
 } ContainerState;
 
-/* The host of an address, in brackets if it is IPv6. False if there is none, or anything odd about it. */
+/* The host of a URL, in brackets if it is IPv6. False: there is none, or it is malformed. */
 static bool copy_host(const char *authority, char ret_host[static 256])
 {
         size_t len = *authority == '['
@@ -64,7 +65,7 @@ bool container_url_is_allowed(const char *url)
         return http_host_is_loopback(host);
 }
 
-/* Returns 1, or 0 with the failure set. */
+/* Returns 1, or 0 and the failure is set. */
 static int set_url(ProviderRun *run, ContainerState *state)
 {
         const char *relative = environment_get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
@@ -88,7 +89,7 @@ static int set_url(ProviderRun *run, ContainerState *state)
         return 1;
 }
 
-/* Returns 1, or 0 with the failure set. */
+/* Returns 1, or 0 and the failure is set. */
 static int set_token(ProviderRun *run, ContainerState *state)
 {
         const char *path = environment_get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
@@ -113,7 +114,7 @@ static int set_token(ProviderRun *run, ContainerState *state)
         return 1;
 }
 
-/* In a pod's first second the agent answers, but knows nothing of the pod yet. */
+/* In a pod's first second the agent answers, but does not know the pod yet. */
 static bool is_not_ready(const HttpResponse *response)
 {
         return response->status != 200 || !provider_answer_is_json(response);

@@ -2,5 +2,5 @@
 
 #include <stdbool.h>
 
-/* True for https to any host, and for http to this machine, to ECS' and to EKS Pod Identity's own addresses. */
+/* True for https to any host, and for http to this machine and to the addresses of ECS and EKS Pod Identity. */
 bool container_url_is_allowed(const char *url);

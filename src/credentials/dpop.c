@@ -1,7 +1,7 @@
 /* DPoP proofs.
  *
- * A proof is a JWT (RFC 7519) whose header holds the public key: base64url(header) "." base64url(payload) "."
- * base64url(signature). ES256 wants the signature as r and s in 32 bytes each (RFC 7518 §3.4), while OpenSSL gives DER. */
+ * A proof is a JWT (RFC 7519): base64url(header) "." base64url(payload) "." base64url(signature). Its header contains
+ * the public key. ES256 requires the signature as r and s of 32 bytes each (RFC 7518 §3.4); OpenSSL returns DER. */
 
 #include "dpop.h"
 
@@ -42,14 +42,14 @@ static int append_base64url(Buf *out, const void *data, size_t len)
         return out->error;
 }
 
-/* OpenSSL asks for a passphrase otherwise. */
+/* Without a callback, OpenSSL asks the terminal for a passphrase. */
 static int refuse_passphrase(char *text, int size, int is_for_writing, void *userdata)
 {
         (void)text, (void)size, (void)is_for_writing, (void)userdata;
         return -1;
 }
 
-/* NULL if there is none of P-256. */
+/* The key; NULL: the text has no key of P-256. */
 static EVP_PKEY *read_key(const char *pem, size_t len)
 {
         char group[32] = "";
@@ -121,7 +121,7 @@ static int append_payload(const char *url, int64_t time_s, Buf *out)
         return r < 0 ? r : append_base64url(out, json.data, json.len);
 }
 
-/* r and s out of the DER form. */
+/* Converts DER to r and s. */
 static int append_signature(const unsigned char *der, size_t len, Buf *out)
 {
         unsigned char pair[2 * COORDINATE_LEN];

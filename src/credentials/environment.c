@@ -1,7 +1,7 @@
-/* The environment: AWS_ACCESS_KEY_ID and its companions.
+/* Keys in the environment: AWS_ACCESS_KEY_ID and its companions.
  *
- * A key id without its secret is an error rather than "not here": whoever set half of it meant it. An end of validity
- * in AWS_CREDENTIAL_EXPIRATION is honoured. Nothing can be refreshed here: a process's environment stays. */
+ * A key id without its secret is an error: the user set half of it. AWS_CREDENTIAL_EXPIRATION is the end of validity.
+ * Nothing can be renewed: the environment of a process does not change. */
 
 #include "provider.h"
 

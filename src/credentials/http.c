@@ -1,6 +1,6 @@
-/* What providers have in common: a call with a few attempts, a JSON document of keys, a small file.
+/* Common parts of providers: a call with attempts, a JSON document with keys, a small file.
  *
- * The request's strings stay with the provider, whose state outlives the call, so a repeated attempt costs no copies. */
+ * The provider keeps the strings of the request, as its state outlives the call: a further attempt copies nothing. */
 
 #include "http.h"
 

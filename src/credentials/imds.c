@@ -1,13 +1,12 @@
 /* The instance metadata service of Amazon EC2: the role of the machine.
  *
- * Version 2 of its protocol: a token is asked for first, then the role's name, then its credentials. Version 1, without
- * the token, only where the user has said so in words, since any program that can be made to fetch an address can speak
- * it. Most machines aren't instances, so a service that isn't there is no error: there are no credentials here, and the
- * note says why. An answer of the token call that takes too long inside a container mostly means that the answer's
- * hop limit is 1.
+ * Version 2 of its protocol has three calls: for a session token, the role's name and its credentials. Version 1 has
+ * no token, so any program that can be made to fetch a URL speaks it: it is used only if the user turns it on. Most
+ * machines are no instances: a missing service is no error, and the note has the reason. If the token call times out
+ * inside a container, the hop limit of its answer is mostly 1.
  *
- * When the service itself can't renew, it goes on handing out what it has, even expired; the AWS tools then use those
- * for some more minutes, since the other services accept them in that case. So do we. */
+ * If the service can't renew the credentials, it returns the last ones, even after their end. The other services
+ * accept them in that case, so they are used for some more minutes, as the AWS tools do. */
 
 #include "provider.h"
 
@@ -26,7 +25,7 @@
 
 #define IMDS_ROLES "latest/meta-data/iam/security-credentials/"
 #define IMDS_PAUSE_NS (200 * NS_PER_MS)
-#define IMDS_EXTENSION_S 900 /* and up to 600 at random more */
+#define IMDS_EXTENSION_S 900 /* and a random number up to 600 more */
 
 typedef struct ImdsState {
         ProviderRun *run;
@@ -39,7 +38,7 @@ typedef struct ImdsState {
 } ImdsState;
 typedef void ImdsStep(ImdsState *state, const HttpResponse *response);
 
-/* The variable, else the key of the profile. */
+/* The variable, else the profile's key. */
 static const char *get(const ProviderRun *run, const char *variable, const char *key)
 {
         const char *value = environment_get(variable);
@@ -55,7 +54,7 @@ static int get_number(
         return text && (parse_uint(text, max, ret_value) < 0 || *ret_value == 0) ? -EINVAL : 0;
 }
 
-/* Returns 1, or 0 with the failure set. */
+/* Returns 1, or 0 and the failure is set. */
 static int read_settings(ProviderRun *run, ImdsState *state)
 {
         const char *endpoint = get(run, "AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
@@ -111,7 +110,7 @@ static bool has_no_json(const HttpResponse *response)
         return has_nothing(response) || !provider_answer_is_json(response);
 }
 
-/* Returns -EINPROGRESS, or 0 with the failure set. */
+/* Returns -EINPROGRESS, or 0 and the failure is set. */
 static int call(ImdsState *state, const char *method, const char *path, const char *more_path,
         bool (*is_worth_repeating)(const HttpResponse *response), ImdsStep *step)
 {
@@ -160,7 +159,7 @@ static void pass_status(ImdsState *state, const char *what, const HttpResponse *
         provider_finish(state->run);
 }
 
-/* Keys that end soon although the service was just asked: it can't renew them for now. */
+/* A new answer has keys that end soon: the service can't renew them for now. */
 static void extend(ProviderRun *run)
 {
         AwsCredentials *found = &run->credentials;

@@ -1,14 +1,14 @@
 /* The helper that runs credential_process.
  *
- * Why: a worker that is locked in can't start programs, and whoever takes it over must not be able to. How: the worker
- * forks a helper before it locks itself in, and may ask it for one thing only: to run the credential_process of a
- * profile. The helper reads the command line out of the configuration by itself, so that nothing but what the owner
- * of those files wrote is ever executed; and as the worker can't write those files, it can't choose either.
+ * A worker in its sandbox can't start programs, and neither must an attacker who takes the worker over. The worker
+ * forks a helper before it enters the sandbox. The helper serves one request: run the credential_process of a profile.
+ * It reads the command line from the configuration itself, so it executes only the commands of the owner of those
+ * files. The worker can't write them.
  *
- * Each request brings two descriptors: where the output goes, and a lifeline, a socket whose end means that nobody is
- * interested any more. A runner is forked for each: it starts the program, waits for its end or for that of the
- * lifeline, and reports. So a program that hangs holds up nothing. Helper and runners hold no secrets, as they are
- * forked before there are any, and none of the worker's descriptors. */
+ * A request brings two descriptors: one for the output, and a lifeline, a socket whose end says that the worker needs
+ * no answer. For each request the helper forks a runner, which starts the program, waits for its end or the
+ * lifeline's, and reports. So a program that hangs delays no other. Helper and runners are forked before there are
+ * secrets, and have none of the worker's descriptors. */
 
 #include "launcher-private.h"
 
@@ -32,7 +32,7 @@
 #include "tokenfs/base/secret.h"
 
 #define PROFILE_MAX 1024
-#define HELPER_SOCKET 3 /* the helper's only descriptor besides the standard streams */
+#define HELPER_SOCKET 3 /* the helper's only descriptor but the standard streams */
 
 typedef struct Request {
         char profile[PROFILE_MAX];
@@ -41,7 +41,7 @@ typedef struct Request {
 
 static int launcher_socket = -1;
 
-/* What the profile's credential_process is now. */
+/* The present credential_process of the profile. */
 static int read_command(const char *profile, char ***ret_argv)
 {
         CLEANUP(aws_config_free_p) AwsConfig *config = NULL;
@@ -61,8 +61,8 @@ static int start_program(const Request *request, pid_t *ret_pid)
         return r < 0 ? r : spawn_program(argv, request->output_fd, ret_pid);
 }
 
-/* Waits for the end of the program, or of the interest in it, which kills it with what it started. What a program that
- * ended by itself leaves behind (a daemon that caches, say) is its own affair. */
+/* Waits for the end of the program, or of the lifeline, which kills the program and its children. A child that
+ * outlives a program that ended (a caching daemon, say) stays. */
 static void wait_for_end(pid_t pid, int lifeline, LauncherReport *report)
 {
         int pid_fd CLEANUP(cleanup_close) = pidfd_get(pid);
@@ -79,7 +79,7 @@ static void wait_for_end(pid_t pid, int lifeline, LauncherReport *report)
         (void)waitpid(pid, NULL, 0);
 }
 
-/* The runner of one request; doesn't return. */
+/* Serves one request; does not return. */
 static void run(const Request *request)
 {
         LauncherReport report = {0};
@@ -95,7 +95,7 @@ static void run(const Request *request)
         _exit(0);
 }
 
-/* 1: a request. 0: nobody will ask any more. -EBADMSG: none that can be served. */
+/* 1: a request. 0: no further request will come. -EBADMSG: an invalid request. */
 static int receive(Request *ret_request)
 {
         union {
@@ -123,20 +123,20 @@ static int receive(Request *ret_request)
         return 1;
 }
 
-/* What means something to the supervisor reaches the helper too, when it is sent by name (pkill -HUP tokenfs), to a unit,
- * or by a terminal; and an end of the helper is one for good. The programs have their defaults again (spawn_program). */
+/* Signals for the supervisor also reach the helper if they are sent by name (pkill -HUP tokenfs), to a unit, or by a
+ * terminal. The worker can't replace an ended helper. The programs get the defaults back (spawn_program). */
 static void ignore_signals(void)
 {
         static const int others[] = {SIGHUP, SIGINT, SIGUSR1, SIGUSR2};
         for (size_t i = 0; i < ARRAY_LEN(others); i++)
                 (void)signal(others[i], SIG_IGN);
-        (void)signal(SIGCHLD, SIG_IGN); /* runners need no waiting for */
+        (void)signal(SIGCHLD, SIG_IGN); /* no wait for runners is needed */
         sigset_t none;
         (void)sigemptyset(&none);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Doesn't return. */
+/* Does not return. */
 static void be_helper(int socket_fd)
 {
         int null CLEANUP(cleanup_close) = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -219,7 +219,7 @@ static int send_request(const char *profile, int output_fd, int lifeline)
         return sendmsg(launcher_socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-/* Doesn't return. Whoever is locked in can't start another helper; the worker that takes over has one. */
+/* Does not return. A process in the sandbox can't start another helper; the next worker has one. */
 static void end_without_helper(void)
 {
         log_error("the helper that runs credential_process is gone: ending, for a worker that has one");

@@ -1,9 +1,9 @@
-/* `aws login`: the sign-in of a console user, which the AWS CLI leaves in a file and any AWS tool renews.
+/* `aws login`: the sign-in of a console user. The AWS CLI leaves it in a file, and any AWS tool renews it there.
  *
- * The file has temporary keys of 15 minutes, a refresh token, and a private key (dpopKey) that the refresh token is bound
- * to: each renewal proves its possession. It is read at each use, since another tool may have renewed the sign-in. In the
- * last 5 minutes the sign-in is renewed, and the file replaced with all members that it had, so that the AWS CLI goes on
- * with it. A sign-in that ends here takes a person at a browser: the error says `aws login`. */
+ * The file contains temporary keys for 15 minutes, a refresh token, and the private key that the refresh token is
+ * bound to (dpopKey). Each renewal proves possession of that key. The file is read at each use, since another tool may
+ * have renewed the sign-in. In its last 5 minutes the sign-in is renewed, and the file is replaced with all its other
+ * members, so that the AWS CLI can go on with it. If only a person can sign in again, the error names the command. */
 
 #include "provider.h"
 
@@ -80,7 +80,7 @@ static int find_file(ProviderRun *run, const char *session, Buf *path)
         return buf_append_str(path, ".json") == 0 ? 1 : provider_no_memory(run);
 }
 
-/* What the AWS CLI always writes and this document lacks; NULL: nothing. */
+/* The first member that the AWS CLI always writes and this document lacks; NULL: none. */
 static const char *missing_member(const cJSON *document)
 {
         static const char *const of_document[] = {"refreshToken", "clientId", "dpopKey"};
@@ -97,7 +97,7 @@ static const char *missing_member(const cJSON *document)
         return NULL;
 }
 
-/* Reads the file in place of what was read before. Returns 1, or 0 with the failure set. */
+/* Reads the file, and replaces the document. Returns 1, or 0 and the failure is set. */
 static int load(LoginState *state)
 {
         ProviderRun *run = state->run;
@@ -163,7 +163,7 @@ static void save(const LoginState *state)
 
 /* --- The renewal ---------------------------------------------------------------------------------------------- */
 
-/* Takes the answer over into the document. 0, -EINVAL, -ENOMEM. */
+/* Copies the answer into the document. 0, -EINVAL, -ENOMEM. */
 static int read_answer(LoginState *state, const HttpResponse *response)
 {
         static const char *const keys[] = {"accessKeyId", "secretAccessKey", "sessionToken"};
@@ -192,7 +192,7 @@ static int read_answer(LoginState *state, const HttpResponse *response)
         return r;
 }
 
-/* Another tool may have renewed it a moment earlier, with the same refresh token. */
+/* True if another tool has just used the same refresh token. */
 static bool was_renewed_elsewhere(LoginState *state)
 {
         CLEANUP(buf_deinit) Buf used = BUF_INIT(PROVIDER_ANSWER_MAX);
@@ -255,7 +255,7 @@ static void on_response(const HttpResponse *response, void *userdata)
         provider_finish(state->run);
 }
 
-/* A proof is good for one request. */
+/* A proof is valid for one request. */
 static int renew_proof(void *userdata)
 {
         LoginState *state = userdata;
@@ -267,7 +267,7 @@ static int renew_proof(void *userdata)
         return r;
 }
 
-/* The region that the sign-in was made in, where the file says it; else the profile's. NULL: none. */
+/* The region of the sign-in, if the file has it; else the profile's. NULL: none. */
 static const char *sign_in_region(const LoginState *state)
 {
         const ProviderRun *run = state->run;
@@ -283,7 +283,7 @@ static const char *sign_in_region(const LoginState *state)
         return NULL;
 }
 
-/* Returns 1, or 0 with the failure set. */
+/* Returns 1, or 0 and the failure is set. */
 static int find_endpoint(LoginState *state)
 {
         ProviderRun *run = state->run;
@@ -309,7 +309,7 @@ static int append_member(Buf *out, const char *before, const char *key, const ch
         return buf_append_json(out, value, strlen(value));
 }
 
-/* Returns -EINPROGRESS, or 0 with the failure set. */
+/* Returns -EINPROGRESS, or 0 and the failure is set. */
 static int refresh(LoginState *state)
 {
         ProviderRun *run = state->run;

@@ -1,8 +1,8 @@
-/* credential_process: a program of the user's own that prints credentials as JSON.
+/* credential_process: a program of the user that prints credentials as JSON.
  *
- * It is run without a shell, without our file descriptors, for at most a minute. What it says on its standard error is
- * dropped: such programs print tokens there, and a log isn't the place. So the remedy is to run it by hand.
- * Any failure of it means that there are no credentials (ENOKEY): it says nothing about the API's endpoint. */
+ * It runs without a shell, without this process's descriptors, for at most a minute. Its standard error is dropped:
+ * such programs print tokens there, and a log is no place for them. So the remedy is to run it by hand. If it fails,
+ * there are no credentials (ENOKEY); that says nothing about the API's endpoint. */
 
 #include "provider.h"
 

@@ -1,7 +1,7 @@
-/* Static keys of a profile: in the shared credentials file, and, later in the order, in the config file.
+/* Static keys of a profile: in the shared credentials file, and in the config file.
  *
- * The standard order puts the one before credential_process and the other behind it, so these are two providers; a key
- * id and its secret must stand in the same file. */
+ * The standard order puts the credentials file before credential_process and the config file behind it: these are two
+ * providers. A key id and its secret must be in the same file. */
 
 #include "provider.h"
 

@@ -1,9 +1,9 @@
 /* The walk along the providers, in the order of the AWS tools.
  *
- * Why: a profile that takes a role from another profile asks that one's providers in the same way as the daemon asks
- * for its own credentials, so the walk is a thing that nests. How: a list per scope; each provider either has an answer
- * (credentials, or an error that ends the walk, since a provider that is configured and fails must not be passed over),
- * or says "not here". A provider that knows at once costs no turn of the loop. */
+ * A profile may take a role with the credentials of another profile. The providers of that profile are then asked in
+ * the same way as those of the daemon: walks nest. Each scope has a list of providers. A provider either has an
+ * answer, or has none. An error is an answer: a provider that is configured and fails must not be passed over. A
+ * provider with an immediate answer takes no turn of the loop. */
 
 #include "provider.h"
 
@@ -56,7 +56,7 @@ __attribute__((format(printf, 2, 0))) static void run_set_detail(
         if (buf_appendf(&run->detail, "%s", run->provider->name) == 0 && run->provider->is_of_profile)
                 (void)buf_appendf(&run->detail, " of profile \"%.100s\"", run->profile);
         (void)buf_append_str(&run->detail, ": ");
-        /* A description that is too long is cut, not lost. */
+        /* A description that is too long is cut. */
         char text[PROVIDER_DETAIL_MAX / 2];
         (void)vsnprintf(text, sizeof(text), format, args);
         (void)buf_append_str(&run->detail, text);
@@ -110,7 +110,7 @@ static bool is_blank(const char *text)
         return *text && strspn(text, " \t") == strlen(text);
 }
 
-/* What is wrong with a value that can't be sent, or that no service would take; NULL: nothing. */
+/* The fault of a value that no header can hold, or that no service would accept; NULL: none. */
 static const char *problem_with(const char *value)
 {
         if (is_blank(value))

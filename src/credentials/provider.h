@@ -1,5 +1,5 @@
 #pragma once
-/* The interface behind which each source of credentials lies, and the walk that asks one after the other. */
+/* A provider: one source of credentials. A walk asks providers one after the other. */
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -11,43 +11,44 @@
 #include "tokenfs/net/http.h"
 #include "tokenfs/net/loop.h"
 
-#define PROVIDER_DETAIL_MAX 600 /* bytes of a failure's description */
+#define PROVIDER_DETAIL_MAX 600 /* bytes, of the description of a failure */
 #define PROVIDER_ANSWER_MAX ((size_t)64 * 1024)
 
 typedef struct Provider Provider;
 typedef struct ProviderRun ProviderRun;
 typedef struct ProviderWalk ProviderWalk;
 
-/* What all providers of a walk share. Borrowed, and unchanged while a walk is under way. */
+/* Shared by all providers of a walk. Borrowed, and unchanged during a walk. */
 typedef struct ProviderContext {
         Loop *loop;
         Http *http;
         const AwsConfig *config;
         bool allow_plain_http;
-        bool use_fips; /* said as an option: of all services that are called for credentials, too */
-        bool skip_environment; /* the profile was named as an option: it outdoes the environment */
+        bool use_fips; /* option; it counts for all services that are called for credentials */
+        bool skip_environment; /* an option names the profile, which precedes the environment */
 } ProviderContext;
 
-/* One attempt of one provider. `error` starts as CREDENTIALS_E_NONE, "not here, ask the next", and that is what an
- * attempt that leaves it so has said; `detail` may then hold a note of why. */
+/* One attempt of one provider. `error` is CREDENTIALS_E_NONE at first: the provider has none, and the walk asks the
+ * next. `detail` may then hold a note of the reason. */
 struct ProviderRun {
         const Provider *provider;
         const ProviderContext *context;
         const char *profile;
-        const ProviderWalk *walk; /* whose run this is: assume role looks for loops along its parents */
+        const ProviderWalk *walk; /* the walk of this run; assume role searches its parents for loops */
         CredentialsError error;
         Buf detail;
         AwsCredentials credentials;
-        void *state; /* the provider's own */
+        void *state; /* the provider's */
 };
 
 struct Provider {
         const char *name; /* for people */
         bool is_of_profile;
-        /* Tries. Returns 0 when the outcome stands in the run, or -EINPROGRESS: then provider_finish is called later,
-         * from the loop. */
+        /* Attempts. Returns 0 if the run has the outcome, or -EINPROGRESS: provider_finish is called later, from the
+         * loop. */
         int (*start)(ProviderRun *run);
-        /* Frees run->state, ending what is under way; called once after each start that left a state. NULL: has none. */
+        /* Frees run->state and ends all that is under way. Called once after each start that set a state. NULL: there
+         * is no state. */
         void (*stop)(ProviderRun *run);
 };
 
@@ -62,36 +63,37 @@ extern const Provider provider_config_file;
 extern const Provider provider_container;
 extern const Provider provider_imds;
 
-/* Each sets the outcome and returns 0, so that a provider's start can end with it. */
+/* Each of these sets the outcome and returns 0, so that a start can end with it. */
 int provider_fail(ProviderRun *run, CredentialsError error, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 int provider_no_memory(ProviderRun *run);
-/* Says nothing was found here, and why. */
+/* This provider has none; the format gives the reason. */
 int provider_pass(ProviderRun *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* An end of validity in ISO 8601. One beyond our times is INT64_MAX: some say "never" so. 0 or -EINVAL. */
+/* Parses an end of validity in ISO 8601. A time beyond the range is INT64_MAX: some tools mean "never" by it. 0 or
+ * -EINVAL. */
 int provider_parse_expiration(const char *text, int64_t *ret_expires_wall_ns);
-/* Copies the keys. `token` may be NULL. Keys that can't be sent in a header are CREDENTIALS_E_INVALID. `origin` names
- * where they come from, for that. */
+/* Copies the keys. `token` may be NULL. Keys that no header can hold are CREDENTIALS_E_INVALID; the message names
+ * their `origin`. */
 int provider_found(ProviderRun *run, const char *origin, const char *access_key_id,
         const char *secret_access_key, const char *token, int64_t expires_wall_ns);
-/* The outcome of an asynchronous attempt stands: the walk goes on. The run may be gone when it returns. */
+/* The run of an asynchronous attempt has its outcome: the walk goes on. The run may be gone on return. */
 void provider_finish(ProviderRun *run);
 
-/* Which providers a walk asks. */
+/* The providers that a walk asks. */
 typedef enum WalkScope {
-        WALK_STANDARD, /* the standard order */
-        WALK_PROFILE, /* what a profile can hold, as a source_profile */
-        WALK_ROLE, /* the role that a source_profile takes in its turn */
-        WALK_ENVIRONMENT, /* credential_source = Environment, and so on */
+        WALK_STANDARD, /* all, in the standard order */
+        WALK_PROFILE, /* those of a source_profile */
+        WALK_ROLE, /* the role of a source_profile */
+        WALK_ENVIRONMENT, /* credential_source = Environment, and its like */
         WALK_IMDS,
         WALK_CONTAINER,
 } WalkScope;
 
-/* Called from the loop, once, when a walk that was in progress has its outcome in `run`. */
+/* Called once, from the loop, when a walk in progress has its outcome in `run`. */
 typedef void ProviderWalkHandler(ProviderWalk *walk, void *userdata);
 
-/* A walk along providers until one has an answer, embedded in its owner. The outcome is in `run`; of one without
- * any credentials, `run.detail` holds the last note. */
+/* A walk along providers until one has an answer, embedded in its owner. `run` has the outcome; if there are no
+ * credentials, `run.detail` has the last note. */
 struct ProviderWalk {
         ProviderRun run;
         WalkScope scope;
@@ -102,9 +104,9 @@ struct ProviderWalk {
         void *userdata;
 };
 
-/* Starts on zeroed memory or after provider_walk_stop. `profile` and `parent` are borrowed until the stop. Returns 0
- * when the outcome stands already (the handler isn't called), or -EINPROGRESS. */
+/* Starts a walk, on zeroed memory or after provider_walk_stop. `profile` and `parent` are borrowed until the stop.
+ * Returns 0 if there is an outcome already (the handler is not called), or -EINPROGRESS. */
 int provider_walk_start(ProviderWalk *walk, const ProviderContext *context, WalkScope scope,
         const char *profile, const ProviderWalk *parent, ProviderWalkHandler *handler, void *userdata);
-/* Ends it without calling the handler and frees the outcome; right in every state, on zeroed memory too. */
+/* Ends a walk without its handler and frees the outcome; valid in any state, on zeroed memory too. */
 void provider_walk_stop(ProviderWalk *walk);

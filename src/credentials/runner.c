@@ -27,7 +27,7 @@
 #include "tokenfs/base/secret.h"
 
 struct Runner {
-        pid_t pid; /* and the process group's; 0: ended, or the helper's */
+        pid_t pid; /* the process group as well; 0: it has ended, or it is the helper's */
         int pid_fd; /* or the lifeline, if the helper runs it */
         int output_fd;
         LoopFd *pid_source, *output_source;
@@ -37,7 +37,7 @@ struct Runner {
         void *userdata;
 };
 
-/* Killed, and not yet reaped. */
+/* Killed, and still to be reaped. */
 static pid_t killed[16];
 
 static void reap_killed(void)
@@ -58,7 +58,7 @@ static void kill_group(pid_t pid)
                         killed[i] = pid;
                         return;
                 }
-        (void)waitpid(pid, NULL, 0); /* sixteen that don't die: then we do wait */
+        (void)waitpid(pid, NULL, 0); /* all places are taken: waits */
 }
 
 static Runner *runner_free(Runner *runner)
@@ -83,7 +83,7 @@ static void runner_end(Runner *runner, RunnerEnd end, int status)
         runner_free(runner);
 }
 
-/* Reads what is there. 1: the output has ended, 0: more may come, or what went wrong. */
+/* Reads the output that is there. 1: it has ended, 0: more may come, or a negative errno. */
 static int runner_read(Runner *runner)
 {
         for (;;) {
@@ -100,7 +100,7 @@ static int runner_read(Runner *runner)
         }
 }
 
-/* True if reading failed, and with it the process. */
+/* True if the read failed; the process has ended then. */
 static bool runner_read_failed(Runner *runner, int r)
 {
         if (r >= 0)
@@ -142,7 +142,7 @@ static void runner_on_timer(LoopTimer *timer, void *userdata)
         runner_end(userdata, RUNNER_TIMED_OUT, 0);
 }
 
-/* Everything but the start; `ret_child_end` is where the process is to write. */
+/* Makes all but the process; `ret_child_end` is the descriptor for its output. */
 static int runner_new(Loop *loop, const RunnerLimits *limits, RunnerHandler *handler, void *userdata,
         int *ret_child_end, Runner **ret_runner)
 {
@@ -168,7 +168,7 @@ static int runner_new(Loop *loop, const RunnerLimits *limits, RunnerHandler *han
         return 0;
 }
 
-/* Has a process that was started looked after by the loop. */
+/* Adds a started process to the loop. */
 static int runner_watch(Runner *runner, Loop *loop, uint64_t timeout_ns, LoopFdHandler *on_exit)
 {
         int r = loop_timer_set(&runner->timer, clock_add_ns(clock_now_ns(), timeout_ns));
@@ -184,7 +184,7 @@ int runner_start(Loop *loop, char *const argv[], const RunnerLimits *limits, Run
         void *userdata, Runner **ret_runner)
 {
         reap_killed();
-        /* A parent that ignores SIGCHLD hands this down, and nobody could be waited for. */
+        /* Inherited SIGCHLD=SIG_IGN breaks waitid(). */
         struct sigaction action;
         if (sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
                 (void)signal(SIGCHLD, SIG_DFL);

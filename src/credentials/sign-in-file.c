@@ -1,8 +1,8 @@
 /* Files of sign-ins.
  *
- * The AWS tools read and renew the same files, so a file is read at each use, and a renewed sign-in is renamed over it
- * with the owner and mode that the file had. A refresh token is good for one use: a sign-in that can't be written back
- * (read-only home, another owner) is kept in memory, and outlasts the file's until something changes the file. */
+ * The AWS tools read and renew the same files. So a file is read at each use, and a renewed sign-in is renamed over
+ * it, with the owner and mode of the old file. A refresh token is valid for one use: if the file can't be written
+ * (read-only home, another owner), the sign-in is kept in memory. It counts until the file changes. */
 
 #include "sign-in-file.h"
 
@@ -26,7 +26,7 @@ typedef struct Kept {
         Buf text;
 } Kept;
 
-/* Of the process, as the files would be. */
+/* The process's, like the files: it outlives a chain. */
 static ListLink all_kept = {&all_kept, &all_kept};
 
 static void kept_free(Kept *kept)
@@ -47,7 +47,7 @@ static Kept *find_kept(const char *path)
         return NULL;
 }
 
-/* What can't be kept is asked for again after a restart. */
+/* If this fails too, a restart needs a new sign-in. */
 static void keep(const char *path, const Buf *text)
 {
         struct stat file;
@@ -93,7 +93,7 @@ static int write_all(int fd, const Buf *text)
         return fsync(fd) < 0 ? -errno : 0;
 }
 
-/* Otherwise root's daemon would take a user's sign-in away. */
+/* A new file of root would take the user's sign-in away. */
 static int keep_owner_and_mode(int fd, const struct stat *old)
 {
         struct stat new;
@@ -136,7 +136,7 @@ int sign_in_file_save(const char *path, const Buf *text)
         if (kept)
                 kept_free(kept);
         if (lstat(path, &old) < 0)
-                return -errno; /* signed out meanwhile */
+                return -errno; /* the user has signed out */
         int r = replace(path, &old, text);
         if (r < 0)
                 keep(path, text);

@@ -1,6 +1,6 @@
-/* The one place that starts programs.
+/* The start of programs, in one place.
  *
- * posix_spawn makes no copy of this process's memory, which holds secrets. */
+ * posix_spawn() makes no copy of this process's memory, which holds secrets. */
 
 #include "spawn.h"
 

@@ -1,7 +1,7 @@
-/* Cached sign-ins of IAM Identity Center.
+/* Sign-ins of IAM Identity Center.
  *
- * `aws sso login` writes one JSON file for each session, named by the SHA-1 of the session's name (legacy: of the start
- * URL). */
+ * `aws sso login` writes a JSON file for each session. Its name is the SHA-1 of the session's name (legacy: of the
+ * start URL). */
 
 #include "sso-token.h"
 
@@ -53,7 +53,7 @@ static int name_of(const char *session_or_url, char ret_name[static 41])
         return 0;
 }
 
-/* Old versions of the AWS CLI wrote "UTC" where others write "Z". */
+/* Old versions of the AWS CLI end a time with "UTC" instead of "Z". */
 static int parse_time(const char *text, int64_t *ret_wall_ns)
 {
         char changed[SSO_TIME_MAX];

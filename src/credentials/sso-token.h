@@ -1,5 +1,5 @@
 #pragma once
-/* The sign-in of IAM Identity Center that `aws sso login` left in ~/.aws/sso/cache. */
+/* A sign-in of IAM Identity Center, which `aws sso login` left in ~/.aws/sso/cache. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,19 +14,19 @@ typedef struct SsoToken {
         char *path; /* of its file */
         Secret access_token;
         int64_t expires_wall_ns;
-        /* What a refresh needs; the secrets unset where the file has none. */
+        /* Needed for a renewal; unset if the file lacks them. */
         Secret refresh_token, client_id, client_secret;
-        char registration_expires[SSO_TIME_MAX]; /* as it stands in the file; "" if none */
+        char registration_expires[SSO_TIME_MAX]; /* as the file has it; "" if none */
         char *start_url, *region;
 } SsoToken;
 void sso_token_deinit(SsoToken *token);
 
 /* Reads the sign-in of an sso-session (its name) or, in the legacy form, of a start URL. `ret_path` gets the file's
- * path, on failure too. Returns 0, -ENOENT (no file, or an empty accessToken: nobody signed in), -EINVAL (the file isn't
- * what the AWS CLI writes), -ENOMEM, or the errors of provider_read_file. */
+ * path, also on failure. Returns 0, -ENOENT (no file, or an empty accessToken: nobody has signed in), -EINVAL (the AWS
+ * CLI writes no such file), -ENOMEM, or the errors of provider_read_file. */
 int sso_token_load(const char *session_or_url, Buf *ret_path, SsoToken *ret_token);
-/* Writes it back as sign_in_file_save does. */
+/* Writes the sign-in back, as sign_in_file_save does. */
 int sso_token_save(const SsoToken *token);
 
-/* True if everything for a refresh is there and the registration still holds. */
+/* True if the token has all that a renewal needs, and the registration is valid. */
 bool sso_token_can_refresh(const SsoToken *token);

@@ -1,8 +1,8 @@
-/* IAM Identity Center: the role that the profile names, with the sign-in that `aws sso login` left.
+/* IAM Identity Center: the role of the profile, with the sign-in that `aws sso login` left.
  *
- * With an sso_session the sign-in can be refreshed, and is in its last quarter of an hour, through SSO-OIDC; in the
- * legacy form it can't. Then the role's credentials are asked for, with the sign-in in a header. Nobody signs in here:
- * where that is what it takes, the error says so. */
+ * A sign-in of an sso_session is renewed through SSO-OIDC in its last 15 minutes; one of the legacy form can't be. The
+ * call for the role's credentials has the sign-in in a header. If only a person can sign in again, the error names the
+ * command. */
 
 #include "provider.h"
 
@@ -23,7 +23,7 @@
 #define SSO_PAUSE_NS (300 * NS_PER_MS)
 #define SSO_REFRESH_BEFORE_NS (INT64_C(15) * 60 * (int64_t)NS_PER_S)
 
-/* What the profile, with its sso-session, says. Borrowed from the configuration. */
+/* The settings of the profile and its sso-session. Borrowed from the configuration. */
 typedef struct SsoSettings {
         const char *session; /* NULL: the legacy form */
         const char *start_url, *region, *role_name, *account_id;
@@ -50,7 +50,7 @@ static int fail_login(SsoState *state, CredentialsError error, const char *probl
                 state->run, error, "%s; run `aws sso login --profile %.100s`", problem, state->run->profile);
 }
 
-/* One setting: in the session, where one is named, and there the profile may repeat but not contradict it. */
+/* One setting: of the session, if one is named; the profile may repeat it, but not contradict it. */
 static int resolve(
         ProviderRun *run, const char *session, const char *key, bool is_of_session, const char **ret_value)
 {
@@ -67,7 +67,7 @@ static int resolve(
         return 1;
 }
 
-/* Returns 1, or 0 with the failure set. */
+/* Returns 1, or 0 and the failure is set. */
 static int read_settings(ProviderRun *run, SsoSettings *settings)
 {
         settings->session = get(run, "sso_session");
@@ -81,7 +81,7 @@ static int read_settings(ProviderRun *run, SsoSettings *settings)
                resolve(run, settings->session, "sso_region", true, &settings->region);
 }
 
-/* Returns 1, or 0 with the failure set. */
+/* Returns 1, or 0 and the failure is set. */
 static int load_token(SsoState *state)
 {
         ProviderRun *run = state->run;
@@ -100,7 +100,7 @@ static int load_token(SsoState *state)
         return r < 0 ? 0 : 1;
 }
 
-/* Returns -EINPROGRESS, or 0 with the failure set. `path` is appended to state->url, which holds the endpoint's. */
+/* Returns -EINPROGRESS, or 0 and the failure is set. `path` is appended to the endpoint's URL. */
 static int start_call(SsoState *state, const char *service, const char *method, const char *path,
         HttpHeader header, ProviderCallHandler *handler)
 {
@@ -213,7 +213,7 @@ static int ask_for_credentials(SsoState *state)
 
 /* --- The refresh of the sign-in ----------------------------------------------------------------------------- */
 
-/* Takes the answer over into the token. 0, -EINVAL, -ENOMEM. */
+/* Copies the answer into the token. 0, -EINVAL, -ENOMEM. */
 static int read_refreshed(SsoState *state, const HttpResponse *response)
 {
         CLEANUP(json_free_p) cJSON *json = NULL;

@@ -1,8 +1,8 @@
-/* The Security Token Service: a form is sent, signed for the regional endpoint, and an XML document read.
+/* The Security Token Service: a signed form, and an XML document as the answer.
  *
- * The region is that of AWS_REGION, AWS_DEFAULT_REGION or the profile in use; without any, us-east-2, where the control
- * plane that these credentials are for is. A clock that is off is corrected once from the answer's Date: the request is
- * signed anew, and the end of validity moved to what our clock will show then. */
+ * The region is AWS_REGION, AWS_DEFAULT_REGION, or the profile's; else us-east-2, the region of the control plane that
+ * the credentials are for. If the answer to a refused signature shows that the clock is off, the request is signed
+ * once more with the service's time. The end of validity is then given in the time of this machine's clock. */
 
 #include "sts.h"
 
@@ -21,7 +21,7 @@
 #define STS_CONNECT_TIMEOUT_NS (4 * NS_PER_S)
 #define STS_ATTEMPTS 3
 #define STS_PAUSE_NS (300 * NS_PER_MS)
-#define STS_SKEW_MIN_S 240 /* signatures are good for 5 minutes */
+#define STS_SKEW_MIN_S 240 /* signatures are valid for 5 minutes */
 
 void sts_init(StsCall *sts, const char *action)
 {
@@ -100,7 +100,7 @@ static CredentialsError classify(const char *code, int status, const char **ret_
         return status == 401 || status == 403 ? CREDENTIALS_E_REJECTED : CREDENTIALS_E_INVALID;
 }
 
-/* An error code as STS has them, or nothing: what comes from outside isn't put into a log as it is. */
+/* True for an error code in the form of STS: other text of the answer doesn't go into the log. */
 static bool is_code(const char *text)
 {
         size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.");
@@ -115,7 +115,7 @@ static bool is_of_signature_time(const char *code)
                strcmp(code, "RequestTimeTooSkewed") == 0 || strcmp(code, "InvalidSignatureException") == 0;
 }
 
-/* Sets the outcome, or sends the call again: then -EINPROGRESS. */
+/* Sets the outcome, or sends the call again and returns -EINPROGRESS. */
 static int read_failure(StsCall *sts, const HttpResponse *response)
 {
         XmlWanted wanted[] = {{.path = "ErrorResponse/Error/Code", .text = BUF_INIT(256)}};

@@ -1,5 +1,5 @@
 #pragma once
-/* A call of the Security Token Service that gives credentials. */
+/* A call of the Security Token Service for credentials. */
 
 #include "http.h"
 #include "tokenfs/aws/endpoint.h"
@@ -14,18 +14,18 @@ typedef struct StsCall {
         SigV4Headers signature;
         HttpHeader headers[4];
         size_t header_count;
-        int64_t skew_s; /* of our clock, as the answer to a refused signature showed it */
+        int64_t skew_s; /* of this machine's clock, as the answer to a refused signature shows it */
         ProviderCall call;
 } StsCall;
 
-/* Begins a form for an action ("AssumeRole"); on zeroed memory. `action` is borrowed. */
+/* Begins the form of an action ("AssumeRole"), on zeroed memory. `action` is borrowed. */
 void sts_init(StsCall *sts, const char *action);
-/* Adds a parameter; failures stick to the form, and show in sts_start. */
+/* Adds a parameter. sts_start reports a failure. */
 void sts_add(StsCall *sts, const char *name, const char *value);
-/* Sends it, signed with `keys` (borrowed until the stop; NULL: unsigned). Returns 0 with the outcome set in `run`, or
- * -EINPROGRESS: then the outcome is set and provider_finish called later. */
+/* Sends the form, signed with `keys` (borrowed until sts_stop; NULL: unsigned). Returns 0 and `run` has the outcome,
+ * or -EINPROGRESS: provider_finish is called later. */
 int sts_start(StsCall *sts, ProviderRun *run, const AwsKeys *keys);
-/* Right in every state, on zeroed memory too. */
+/* Valid in any state, on zeroed memory too. */
 void sts_stop(StsCall *sts);
-/* A role session name for those who gave none: "tokenfs-1700000000". */
+/* The default name of a role session: "tokenfs-1700000000". */
 void sts_session_name(char ret_name[static 32]);

@@ -1,7 +1,8 @@
-/* A role taken with a token from a file, which something else renews: Kubernetes service accounts (IRSA), CI systems.
+/* A role taken with a token from a file: Kubernetes service accounts (IRSA), CI systems.
  *
- * Each of the three settings comes from the environment, else from the profile; a profile that was named as an option,
- * or is the source of another, has no environment. The file is read anew for each call. */
+ * Another program renews the file, so it is read for each call. Each of the three settings comes from the environment,
+ * else from the profile. The environment doesn't count if an option names the profile, or if the profile is the source
+ * of another. */
 
 #include "provider.h"
 

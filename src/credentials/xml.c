@@ -1,8 +1,8 @@
-/* A reader of as much XML as STS speaks.
+/* A reader for the XML of STS.
  *
- * Why: STS answers in XML, of which six texts matter; a library would bring document types, entities and namespaces,
- * and with them the trouble that XML is known for. How: one pass over the tags, keeping the path of open elements as a
- * string, so that an element is found by comparing paths. Everything must nest and end; what isn't needed is refused. */
+ * Six texts of an answer matter. A library would bring document types, entities and namespaces, and the attacks that
+ * use them. One pass over the tags keeps the path of open elements as a string; a wanted element is found by its path.
+ * Everything must nest and end; any other construct is refused. */
 
 #include "xml.h"
 
@@ -21,7 +21,7 @@ typedef struct XmlReader {
         unsigned depth;
         XmlWanted *wanted;
         size_t count;
-        XmlWanted *open; /* the wanted element that is being read */
+        XmlWanted *open; /* the wanted element that is open */
 } XmlReader;
 
 static bool is_space(char c)
@@ -62,7 +62,7 @@ static int take_name(XmlReader *reader, const char **ret_name, size_t *ret_len)
         return 0;
 }
 
-/* name = "value", with either quote; only skipped. */
+/* name = "value", with either quote; skipped. */
 static int skip_attribute(XmlReader *reader)
 {
         const char *name;
@@ -96,7 +96,7 @@ static int path_push(XmlReader *reader, const char *name, size_t len)
         reader->path[reader->path_len] = '\0';
         reader->depth++;
         if (reader->open)
-                return -EINVAL; /* an element inside of a text that is wanted */
+                return -EINVAL; /* an element within a wanted text */
         for (size_t i = 0; i < reader->count; i++) {
                 XmlWanted *wanted = &reader->wanted[i];
                 if (strcmp(wanted->path, reader->path) != 0)

@@ -6,15 +6,14 @@
 
 #include "tokenfs/base/buf.h"
 
-/* An element that is wanted, by the names from the root on: "ErrorResponse/Error/Code". Its text is appended to
- * `text`, decoded; an element that is there without text leaves it empty. */
+/* A wanted element, by the names from the root: "ErrorResponse/Error/Code". Its decoded text is appended to `text`. */
 typedef struct XmlWanted {
         const char *path;
         Buf text;
         bool is_found;
 } XmlWanted;
 
-/* Reads a whole document. 0, -EINVAL (malformed; a second element of a wanted path; anything that isn't an element,
- * text or the declaration at the start: document types, CDATA, comments, processing instructions), -E2BIG (deeper than
- * 16 elements, or names longer than 256 bytes in all), -ENOMEM, -EMSGSIZE (a text over its buffer's maximum). */
+/* Reads a whole document. 0; -EINVAL: malformed, a second element with a wanted path, or anything but elements, text
+ * and the declaration at the start (document types, CDATA, comments, processing instructions); -E2BIG: deeper than 16
+ * elements, or names longer than 256 bytes in all; -ENOMEM; -EMSGSIZE: a text exceeds the maximum of its buffer. */
 int xml_read(const char *data, size_t len, XmlWanted *wanted, size_t count);

@@ -1,6 +1,6 @@
 #pragma once
-/* Credentials, and the chain of providers that finds them. Asynchronous: a provider may call HTTP, or run a
- * process, on the loop. */
+/* The chain of providers, which finds the credentials. Asynchronous: a provider may call a service, or run a program,
+ * on the loop. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,15 +17,14 @@ typedef struct CredentialChain CredentialChain;
 
 typedef struct CredentialSettings {
         Loop *loop;
-        Http *http; /* borrowed for the chain's life */
-        const char
-                *profile; /* option `profile=`, which outdoes keys in the environment (AWS_PROFILE doesn't);
-                                       * NULL: the environment's; copied */
-        bool allow_plain_http; /* for service endpoints that aren't loopback */
+        Http *http; /* borrowed until credential_chain_free */
+        const char *
+                profile; /* option `profile=`, which precedes keys in the environment (AWS_PROFILE does not); NULL: as the environment has it; copied */
+        bool allow_plain_http; /* to service endpoints that are not loopback */
         bool use_fips; /* option; see AwsEndpointOptions */
 } CredentialSettings;
 int credential_chain_new(const CredentialSettings *settings, CredentialChain **ret_chain);
-/* Waiters must be gone before. Returns NULL. */
+/* All waits must have ended. Returns NULL. */
 CredentialChain *credential_chain_free(CredentialChain *chain);
 CLEANUP_DEFINE(CredentialChain *, credential_chain_free);
 
@@ -39,28 +38,28 @@ struct CredentialWait {
         void *userdata;
 };
 
-/* The credentials to sign with now. Returns CREDENTIALS_OK with *ret_credentials borrowed until the loop's next
- * turn, when they are at hand (a refresh that is near is started in the background). Otherwise -EINPROGRESS: the
- * wait's handler is called once from the loop, and then this function is asked again (on error the handler's
- * `error` and `detail` say why; `detail` names provider, file and remedy, no secrets). One refresh at a time,
- * however many wait. Files are looked at (stat) at each call at most once a second and reread when they changed. */
+/* The credentials to sign with. Returns CREDENTIALS_OK, and *ret_credentials is borrowed until the next turn of the
+ * loop; if they end soon, a renewal starts in the background. Otherwise returns -EINPROGRESS: the loop calls the
+ * handler of the wait once, and then the caller asks again. On failure, `error` and `detail` of the handler name
+ * provider, file and remedy, without secrets. One renewal serves all waits. The files are checked by stat(), at most
+ * once a second, and read again when they changed. */
 int credential_chain_get(CredentialChain *chain, CredentialWait *wait, CredentialHandler *handler,
         void *userdata, const AwsCredentials **ret_credentials);
-/* Gives up waiting; right in any state of an initialised (zeroed) wait. */
+/* Ends a wait; valid in any state of an initialised (zeroed) wait. */
 void credential_wait_cancel(CredentialWait *wait);
 
-/* The service refused these credentials (expired or unknown to it): the next get reads everything anew, at most
- * once in 5 seconds. */
+/* The service refused these credentials: they have expired, or it does not know them. The next get reads all files
+ * again, at most once in 5 seconds. */
 void credential_chain_reject(CredentialChain *chain);
 
-/* For status and --check: what is known now, without waiting. */
+/* For status and --check: the present knowledge; never waits. */
 typedef struct CredentialStatus {
         const char *provider; /* NULL: none yet */
         char access_key_id[16]; /* shortened: "AKIA…WXYZ" */
         int64_t expires_wall_ns; /* INT64_MAX: never */
-        CredentialsError error; /* of the last try */
+        CredentialsError error; /* of the last attempt */
         const char *detail; /* of that error; "" */
-        bool is_valid; /* there are some, and they haven't expired: with an error, they serve on */
-        const char *warning; /* what the user should look at; "" */
+        bool is_valid; /* there are some, and they have not expired; if `error` is set, they still sign */
+        const char *warning; /* for the user to look at; "" */
 } CredentialStatus;
 void credential_chain_status(const CredentialChain *chain, CredentialStatus *ret_status);

@@ -1,7 +1,7 @@
 #pragma once
-/* Running credential_process for a process that locks itself in: a helper that is forked before does it. */
+/* The start of credential_process for a process in a sandbox: by a helper that was forked before. */
 
-/* Forks the helper. From now on credential_process is run by it, as the configuration says at that time. Call it before
- * threads and secrets are there. The helper ends with this process, or by launcher_stop. 0 or a negative errno. */
+/* Forks the helper, which from now on runs credential_process as the configuration has it then. To be called before
+ * there are threads and secrets. The helper ends with this process, or by launcher_stop. 0 or a negative errno. */
 int launcher_start(void);
 void launcher_stop(void);
