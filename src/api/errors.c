@@ -1,9 +1,9 @@
-/* What an answer that isn't a success means.
+/* The meaning of an answer that is no success.
  *
- * Why: everything behind here acts on a few kinds: whether a copy ends, whether it is worth trying again, which errno
- * a reader gets. How: the error type names the kind; where there is none, the status does, but only in an answer
- * that is the API's by its form. What the server says is cut and cleaned before it goes anywhere near a log: some
- * services answer a bad signature with the headers that they were sent. */
+ * The caller acts on a few kinds: whether a copy ends, whether a retry makes sense, which errno the reader gets. The
+ * error type decides the kind. If there is none, the status decides, but only if the answer has the form of the API's
+ * answers. The server's text is cut and cleaned before it goes into a log: some services answer a bad signature with
+ * the headers of the request. */
 
 #include "tokenfs/api/errors.h"
 
@@ -67,8 +67,8 @@ static ApiError kind_of_transport(HttpError error)
         return API_E_MALFORMED;
 }
 
-/* The types that the API documents, the common errors of AWS services, and their older spellings; all without
- * "Exception" behind them. */
+/* The types that the API documents, the common errors of AWS services, and older spellings; all without the suffix
+ * "Exception". */
 static const struct {
         const char *type;
         ApiError error;
@@ -137,7 +137,7 @@ static ApiError kind_of_status(int status, bool has_type)
         }
 }
 
-/* "ns#Name:https://…" is Name. Only what a name may consist of is taken. */
+/* "ns#Name:https://…" is Name. Reads only characters of a name. */
 static void read_type(const char *text, char type[static 64])
 {
         const char *end = strchrnul(text, ':');
@@ -155,7 +155,7 @@ static void read_type(const char *text, char type[static 64])
         type[len] = '\0';
 }
 
-/* The first line of the server's text, without any echo of the request's headers. */
+/* The first line of the server's text, without echoes of the request's headers. */
 static void read_message(const char *text, char message[static 200])
 {
         static const char *const echoes[] = {"Authorization", "authorization",
@@ -184,7 +184,7 @@ static const char *first_string(const cJSON *object, const char *const keys[], s
         return NULL;
 }
 
-/* A refused request: which member of it, and why. "FIELD_VALIDATION_FAILED: max_results: must be at most 100". */
+/* The member of a refused request, and the reason: "FIELD_VALIDATION_FAILED: max_results: must be at most 100". */
 static void read_reason(const cJSON *json, char reason[static 200])
 {
         CLEANUP(buf_deinit) Buf text = BUF_INIT(1024);
@@ -204,7 +204,7 @@ static void read_reason(const cJSON *json, char reason[static 200])
         read_message(buf_str(&text), reason);
 }
 
-/* Type and message out of the body, where it has them. True if it is a JSON object. */
+/* Reads type, message and reason from the body. True if it is a JSON object. */
 static bool read_body(const Buf *body, ApiFailure *failure)
 {
         static const char *const type_keys[] = {"__type", "code", "Code"};
@@ -223,7 +223,7 @@ static bool read_body(const Buf *body, ApiFailure *failure)
         return true;
 }
 
-/* A date is measured against the server's own clock where it tells it: ours may be off. */
+/* A date is compared with the server's clock, if the answer has it: this machine's may be off. */
 static uint64_t read_retry_after(const char *text, int64_t server_wall_s)
 {
         uint64_t seconds = 0;

@@ -1,9 +1,9 @@
 /* Pages of list calls, and a resolver's DNS name.
  *
- * Why: a listing of thousands must not fail for one odd item, nor may a server make us hold more than a page. How: the
- * page itself is read strictly; an item that doesn't keep to the API's limits is left out and counted. Items go into
- * fixed records, so whatever else stands in them, a value that doesn't belong there included, is wiped with the parsed
- * document. */
+ * One odd item must not make a listing of thousands fail, and a server must not make this process hold more than a
+ * page. The page itself is parsed strictly; an item outside of the API's limits is left out and counted. Items are
+ * copied into fixed records. All other members are wiped with the parsed document, even a `value`, which a list answer
+ * should not have. */
 
 #include "page.h"
 
@@ -25,7 +25,7 @@ static ApiError malformed(char detail[static 128], const char *what, const char 
         return API_E_MALFORMED;
 }
 
-/* Copies a field into a record's array of `size` bytes; "" if it isn't set. */
+/* Copies a field into an array of `size` bytes; "" if it is unset. */
 static int copy_field(const cJSON *object, TokenField field, bool is_optional, char *to, size_t size)
 {
         const char *text = NULL;
@@ -107,8 +107,7 @@ static ApiError read_ids(const cJSON *list, ApiPage *page)
         return API_OK;
 }
 
-/* null, "" and nothing at all say that this was the last page. One that repeats what was asked with would never
- * come to an end. */
+/* null, "" and no member mean the last page. A token that repeats the one of the request would never end. */
 static ApiError read_next_token(const cJSON *json, const char *asked, char detail[static 128], ApiPage *page)
 {
         const cJSON *member = NULL;

@@ -1,13 +1,12 @@
 /* The token document.
  *
- * Why: everything that a directory shows comes out of one answer of the API, so it is read once, strictly, and then
- * shared by reference by whoever serves it. How: one block in the secret heap holds a small header and the text of
- * the answer as it was received, less the white space around it: .json can neither lose a member nor change a number
- * that cJSON wouldn't hold. A field is a slice of that text. Only a string that was written with escapes has no bytes of
- * its own in it; its slice lies behind the text. So a usual document takes less than 768 bytes, which matters when
- * ten thousand are held.
- * What is strict and what isn't: the members that we know must be of the API's types and limits, and there but once;
- * others may be anything that is JSON. */
+ * All files of a directory come from one answer of the API, which is read once, strictly, and then shared by
+ * reference. One block in the secret heap has a small header and the answer as it was received, without the white
+ * space around it. So .json can neither lose a member nor change a number that cJSON can't hold. A field is a slice of
+ * that text. Only a string with escapes has other bytes than its text; they lie behind the text. A usual document
+ * takes less than 768 bytes, which matters for ten thousand of them.
+ *
+ * Known members must have the API's types and limits, and occur once. Other members may be any JSON. */
 
 #include "tokenfs/api/token.h"
 
@@ -106,7 +105,7 @@ TokenStatus token_status_parse(const char *status)
         return TOKEN_STATUS_OTHER;
 }
 
-/* Bytes of a string in printable ASCII, at most `max` of them. */
+/* True for 1 to `max` bytes of printable ASCII. */
 static bool is_printable(const char *text, size_t max)
 {
         size_t len = 0;
@@ -122,7 +121,7 @@ static bool is_time(const char *text)
         return is_printable(text, 64) && parse_iso8601(text, &wall_ns) == 0;
 }
 
-/* `min` to `max` characters, not bytes, of well-formed UTF-8. */
+/* True for `min` to `max` characters (not bytes) of UTF-8. */
 static bool has_characters(const char *text, size_t min, size_t max)
 {
         size_t characters = 0;
@@ -156,7 +155,7 @@ int token_field_read(const cJSON *object, TokenField field, const char **ret_tex
         int r = json_member(object, field_names[field], &member);
         if (r == -ENOTUNIQ)
                 return r;
-        /* The API writes an optional field that isn't set as null, as "", or not at all. */
+        /* The API writes an unset optional field as null, as "", or not at all. */
         bool is_unset = r == -ENOENT || cJSON_IsNull(member);
         if (token_field_is_optional(field) &&
                 (is_unset || (cJSON_IsString(member) && !*member->valuestring))) {
@@ -209,8 +208,7 @@ static ApiError read_fields(const char *id, const cJSON *json, char detail[stati
         return API_OK;
 }
 
-/* Finds the field's bytes in the text, or puts them behind what is there so far. Any place where the same bytes
- * stand will do. */
+/* Finds the field's bytes in the text, or appends them to the text. Any occurrence of the same bytes will do. */
 static Slice place_field(char *bytes, size_t json_len, size_t *used, const char *text)
 {
         size_t len = strlen(text);
@@ -223,7 +221,7 @@ static Slice place_field(char *bytes, size_t json_len, size_t *used, const char 
         return (Slice){(uint32_t)offset, (uint32_t)len};
 }
 
-/* Builds the document out of the text and the checked fields. NULL when memory is short. */
+/* Builds the document from the text and the checked fields. NULL: out of memory. */
 static TokenDoc *build(const char *json, size_t len, const char *const texts[static TOKEN_FIELD_COUNT])
 {
         size_t size = sizeof(TokenDoc) + len + 1;
@@ -319,7 +317,7 @@ uint64_t token_doc_fingerprint(const TokenDoc *doc)
         return doc->fingerprint;
 }
 
-/* The destination is zeroed and holds the field's largest length and a NUL. */
+/* The destination is zeroed, and large enough for the longest value and a NUL. */
 static void copy_field(const TokenDoc *doc, TokenField field, char *to)
 {
         size_t len;

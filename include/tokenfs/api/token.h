@@ -1,5 +1,5 @@
 #pragma once
-/* The token document of GetAccessToken: parsed strictly, then never changed; shared by reference. */
+/* The token document of GetAccessToken: parsed strictly, immutable, shared by reference. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 #define TOKEN_ID_MAX 64
 #define TOKEN_NAME_MAX 32
 
-/* The fields in the order in which directories list them. */
+/* The fields, in the order of directories. */
 typedef enum TokenField {
         TOKEN_ID,
         TOKEN_ARN,
@@ -28,9 +28,9 @@ typedef enum TokenField {
 } TokenField;
 /* The API's name: "createdAt". */
 const char *token_field_name(TokenField field);
-/* clientToken and name may be missing in a document. */
+/* True for clientToken and name. */
 bool token_field_is_optional(TokenField field);
-/* `value` alone. */
+/* True for `value`. */
 bool token_field_is_secret(TokenField field);
 
 typedef enum TokenStatus {
@@ -45,33 +45,33 @@ bool token_id_is_valid(const char *id);
 /* 1–32 of letters, digits, '-', '_', '/', ' ', '\''; not digits only. */
 bool token_name_is_valid(const char *name);
 
-/* A document. Lives in the secret heap, as one block; immutable; counted references. */
+/* A document: one block in the secret heap, immutable, with counted references. */
 typedef struct TokenDoc TokenDoc;
 TokenDoc *token_doc_ref(TokenDoc *doc);
-/* Wipes and frees with the last reference. NULL does nothing. Returns NULL. */
+/* Drops a reference; the last one wipes and frees. NULL does nothing. Returns NULL. */
 TokenDoc *token_doc_unref(TokenDoc *doc);
 CLEANUP_DEFINE(TokenDoc *, token_doc_unref);
 
-/* Parses a body of GetAccessToken. API_OK, API_E_MALFORMED (with `detail` saying what is wrong, no content quoted),
- * API_E_MEMORY. Strict: an object at most 16 levels deep and 64 KiB long, UTF-8, no duplicate of a key we use,
- * strings of the API's limits without NUL, the id equal to `id`, readable times. Unknown keys are kept in .json. */
+/* Parses a body of GetAccessToken. Returns API_OK, API_E_MALFORMED (`detail` names the fault and quotes no content),
+ * or API_E_MEMORY. Requires an object of at most 16 levels and 64 KiB, UTF-8, known keys once, strings within the
+ * API's limits and without NUL, the id equal to `id`, readable times. Unknown keys stay in .json. */
 ApiError token_doc_parse(
         const char *id, const char *body, size_t len, char detail[static 128], TokenDoc **ret_doc);
 
-/* A field's bytes, without a NUL behind them; NULL and *ret_len 0 if the document lacks it (also where an optional
- * field is null or ""). An empty `value` isn't NULL. Borrowed from the document. */
+/* The bytes of a field, without a NUL behind them. NULL and *ret_len 0: the document lacks the field, or an optional
+ * field is null or "". An empty `value` is not NULL. Borrowed from the document. */
 const char *token_doc_field(const TokenDoc *doc, TokenField field, size_t *ret_len);
-/* The whole document as JSON and a line feed: the API's own members, just as they were received. Borrowed. */
+/* The whole document as JSON, with the API's members as they were received, and a line feed. Borrowed. */
 const char *token_doc_json(const TokenDoc *doc, size_t *ret_len);
 TokenStatus token_doc_status(const TokenDoc *doc);
 int64_t token_doc_created_wall_ns(const TokenDoc *doc);
 int64_t token_doc_updated_wall_ns(const TokenDoc *doc);
 int64_t token_doc_expires_wall_ns(const TokenDoc *doc);
-/* The first 8 bytes of the SHA-256 of .json, out of which all fields come: the same bytes in every file, the same
- * fingerprint; a member that moved is another .json, so another fingerprint. */
+/* The first 8 bytes of the SHA-256 of .json. All fields come from .json: equal fingerprints mean equal files. If the
+ * order of members changes, so does the fingerprint. */
 uint64_t token_doc_fingerprint(const TokenDoc *doc);
 
-/* An item of ListAccessTokens: what a listing knows of a token. No secret in it. */
+/* An item of ListAccessTokens. It has no secret. */
 typedef struct TokenItem {
         char id[TOKEN_ID_MAX + 1];
         char name[TOKEN_NAME_MAX + 1]; /* "" if none */
@@ -80,5 +80,5 @@ typedef struct TokenItem {
         TokenStatus status;
         int64_t created_wall_ns, updated_wall_ns, expires_wall_ns;
 } TokenItem;
-/* The same view of a document. */
+/* Makes the item of a document. */
 void token_item_from_doc(const TokenDoc *doc, TokenItem *ret_item);
