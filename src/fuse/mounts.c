@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +16,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -212,20 +210,6 @@ int mounts_prepare(const char *path)
         return -ENOTCONN;
 }
 
-int mounts_pin(const char *path, int *ret_fd)
-{
-        /* openat2() has no wrapper in glibc. */
-        const struct open_how how = {
-                .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-                .resolve = RESOLVE_NO_SYMLINKS,
-        };
-        int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
-        if (fd < 0)
-                return errno == ELOOP ? -ESTALE : -errno;
-        *ret_fd = fd;
-        return 0;
-}
-
 void mounts_pinned_path(int fd, char ret_path[static MOUNTS_PINNED_PATH])
 {
         (void)snprintf(ret_path, MOUNTS_PINNED_PATH, "/proc/self/fd/%d", fd);
@@ -239,6 +223,23 @@ int mounts_find_pinned(int fd, char ret_path[static PATH_MAX])
         if (len < 0)
                 return errno == ENOENT ? -ENOSYS : -errno;
         ret_path[len] = '\0';
+        return 0;
+}
+
+/* Not openat2() with RESOLVE_NO_SYMLINKS: system call filters of containers may not know it. */
+int mounts_pin(const char *path, int *ret_fd)
+{
+        char opened[PATH_MAX];
+        int fd CLEANUP(cleanup_close) = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ELOOP || errno == ENOTDIR ? -ESTALE : -errno;
+        int r = mounts_find_pinned(fd, opened);
+        if (r == 0 && strcmp(opened, path) != 0)
+                r = -ESTALE;
+        if (r < 0)
+                return r;
+        *ret_fd = fd;
+        fd = -1;
         return 0;
 }
 

@@ -36,7 +36,8 @@ int mounts_resolve_parent(const char *mountpoint, char **ret_path);
 int mounts_prepare(const char *path);
 
 /* Opens (O_PATH) the directory at a resolved path. So nobody who may rename directories on the way can have another one
- * mounted on or unmounted than was resolved. 0, -ESTALE (a part of the path is a link now), or another negative errno. */
+ * mounted on or unmounted than was resolved. 0, -ESTALE (a part of the path is a link now), -ENOSYS (/proc isn't mounted),
+ * or another negative errno. */
 int mounts_pin(const char *path, int *ret_fd);
 /* The path of such a descriptor for system calls of this process; needs /proc. */
 #define MOUNTS_PINNED_PATH 32
