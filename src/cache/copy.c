@@ -98,11 +98,12 @@ static bool has_probes(const ApiHealth *health, bool is_servable)
         return health->error != API_OK && health->queued + health->in_flight >= enough;
 }
 
-/* The copy is to be served a while longer, since the API throttles, or has just come back. */
+/* The copy is to be served a while longer, since the API throttles, or has just come back. Not so a copy of an earlier
+ * process: its age is that of an outage or of a reboot, and says nothing of the pace. */
 static bool is_paced(const Copy *copy, const ApiHealth *health)
 {
-        return clock_now_ns() <
-               freshness_paced_ns(&copy->freshness, health->stretch, health->recovered_ns, health->failed_ns);
+        return !copy->is_restored && clock_now_ns() < freshness_paced_ns(&copy->freshness, health->stretch,
+                                                              health->recovered_ns, health->failed_ns);
 }
 
 int copy_get(Copy *copy, uint64_t since_ns, bool give_up, CacheWait *wait, CopyAnswer *ret_answer)

@@ -107,7 +107,7 @@ static const char *read_failing(const char *id)
         size_t len;
         fake.health = (ApiHealth){.error = API_E_UNREACHABLE, .since_ns = 1};
         int r = get(id, &answer);
-        fake.health = (ApiHealth){0};
+        fake.health = (ApiHealth){.stretch = 1};
         assert_true(r == 0);
         return answer.error == API_OK ? token_doc_field(answer.doc, TOKEN_VALUE, &len) : NULL;
 }
@@ -152,6 +152,22 @@ static void test_restart(void **state)
         assert_int_equal(get("at-1", &answer), 0);
         assert_int_equal(answer.hit, CACHE_HIT_FRESH);
         assert_int_equal(tokens_counters(cache->tokens)->restored_hits, 2);
+}
+
+/* The pace of an API that throttles is for copies of this process: old ones are asked for first. */
+static void test_throttled_start(void **state)
+{
+        (void)state;
+        learn((FakeToken){.id = "at-1", .value = "first"});
+        stop();
+        clock_advance_fake(DAY_NS / 2);
+        start();
+        TokenAnswer answer;
+        fake.health = (ApiHealth){.stretch = 8};
+        assert_int_equal(get("at-1", &answer), -EINPROGRESS);
+        fake_answer_retry(fake_get_call(&fake, "at-1"), API_E_THROTTLED, clock_now_ns() + NS_PER_S);
+        assert_int_equal(get("at-1", &answer), 0);
+        assert_int_equal(answer.hit, CACHE_HIT_STALE);
 }
 
 static void test_names_and_resolvers(void **state)
@@ -463,6 +479,7 @@ int main(void)
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up_directory, tear_down_directory)
         const struct CMUnitTest tests[] = {
                 TEST(test_restart),
+                TEST(test_throttled_start),
                 TEST(test_names_and_resolvers),
                 TEST(test_time),
                 TEST(test_clock_set_back),
