@@ -135,6 +135,17 @@ def test_another_tool_is_quicker(me):
         found(dump.get(), "login")
 
 
+def test_signing_in_while_it_runs(me):
+    """`aws login` helps at once, without a restart; so does the renewal by another tool."""
+    with me.dump() as dump:
+        failed(dump.get(), "invalid", "nobody has signed in yet", "aws login --profile me")
+        me.log_in(-10)
+        me.fakes.logins.clear()
+        failed(dump.until(lambda outcome: outcome.get("error") == "expired"), "expired", "aws login --profile me")
+        me.log_in(900)
+        found(dump.until(lambda outcome: "error" not in outcome), "login")
+
+
 def test_an_outage_while_it_is_valid(me):
     """In the last five minutes the keys serve on while the service is out of order."""
     me.log_in(200)
