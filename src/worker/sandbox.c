@@ -254,7 +254,7 @@ static bool is_another_directory(const Place *place)
         char path[PATH_MAX];
         struct stat status;
         (void)snprintf(path, sizeof path, "%s", place->path);
-        return stat(dirname(path), &status) == 0 &&
+        return stat(place->is_directory ? path : dirname(path), &status) == 0 &&
                (status.st_ino != place->inode || status.st_dev != place->device);
 }
 

@@ -27,6 +27,7 @@
 #include <cmocka.h>
 
 #include "worker/landlock.h"
+#include "worker/sandbox-private.h"
 #include "tokenfs/worker/sandbox.h"
 #include "worker/seccomp.h"
 #include "tokenfs/base/cleanup.h"
@@ -217,6 +218,8 @@ static void test_others_are_unknown(void **state)
         }
 }
 
+static Sandbox *sandbox; /* in the child */
+
 static char directory[] = "/tmp/tokenfs-sandbox-XXXXXX";
 
 static const char *in_directory(const char *name)
@@ -257,7 +260,11 @@ static int look_around(void)
                 {"home/.aws/sso/cache/a.json", O_RDWR, 0},
                 {"home/.aws/sso/cache/new", O_WRONLY | O_CREAT, 0},
                 {"home/other", O_RDONLY, EACCES},
+                {"persist/new", O_RDWR | O_CREAT, 0},
         };
+        for (size_t i = 0; i < sandbox->count; i++)
+                if (sandbox->places[i].is_given_up)
+                        return 49;
         for (size_t i = 0; i < ARRAY_LEN(cases); i++)
                 if (try_open(cases[i].name, cases[i].flags) != cases[i].error)
                         return (int)i + 1;
@@ -287,8 +294,6 @@ static int landlock_version(void)
         return landlock.abi;
 }
 
-static Sandbox *sandbox; /* in the child */
-
 /* The attempt's result in the sandbox of a worker with this home; the test does `meanwhile` at the same time. */
 static int run_in_sandbox(const char *home, Attempt *attempt, void (*meanwhile)(void))
 {
@@ -299,7 +304,7 @@ static int run_in_sandbox(const char *home, Attempt *attempt, void (*meanwhile)(
                 (void)alarm(60);
                 AwsConfig *config = NULL;
                 Buf error = BUF_INIT(256);
-                Options options = {.sandbox = true};
+                Options options = {.sandbox = true, .persist = strdup(in_directory("persist"))};
                 (void)setenv("HOME", in_directory(home), 1);
                 (void)setenv("AWS_CONFIG_FILE", in_directory("conf/config"), 1);
                 (void)unsetenv("AWS_SHARED_CREDENTIALS_FILE");
@@ -420,7 +425,7 @@ static void test_off(void **state)
 }
 
 static const char *const directories[] = {"bare", "conf", "home", "home/.aws", "home/.aws/sso",
-        "home/.aws/sso/cache", "links", "tokens", "tokens/real"};
+        "home/.aws/sso/cache", "links", "persist", "tokens", "tokens/real"};
 static const char *const files[] = {"conf/config", "outside", "tokens/real/token", "tokens/other",
         "home/.aws/credentials", "home/.aws/sso/cache/a.json", "home/other", "bare/other"};
 
@@ -443,7 +448,7 @@ static int tear_down(void **state)
 {
         (void)state;
         static const char *const made[] = {"links/link", "links/loop", "links/new", "conf/ca.pem",
-                "moved/token", "home/.aws/sso/cache/new"};
+                "moved/token", "home/.aws/sso/cache/new", "persist/new"};
         for (size_t i = 0; i < ARRAY_LEN(made); i++)
                 (void)unlink(in_directory(made[i]));
         (void)rmdir(in_directory("moved"));
