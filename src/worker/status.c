@@ -74,15 +74,19 @@ static void write_credentials(JsonWriter *json, const StatusSources *sources)
         backend_credentials(sources->backend, &status);
         ApiHealth health;
         backend_health(sources->backend, &health);
-        const char *error = status.error != CREDENTIALS_OK ? status.detail
-                            : health.refusal == API_E_CREDENTIALS_EXPIRED
-                                    ? "the API says that they have expired"
-                            : health.refusal != API_OK ? "the API refuses them"
-                                                       : NULL;
+        const char *state = credentials_error_name(status.error), *error = NULL;
+        if (status.error != CREDENTIALS_OK) {
+                state = status.is_valid ? "failing" : state;
+                error = status.detail;
+        } else if (health.refusal == API_E_CREDENTIALS_EXPIRED) {
+                state = credentials_error_name(CREDENTIALS_E_EXPIRED);
+                error = "the API says that they have expired";
+        } else if (health.refusal != API_OK) {
+                state = credentials_error_name(CREDENTIALS_E_REJECTED);
+                error = "the API refuses them";
+        }
         json_write_open(json, "credentials", '{');
-        json_write_string(json, "state",
-                status.error != CREDENTIALS_OK && status.is_valid ? "failing"
-                                                                  : credentials_error_name(status.error));
+        json_write_string(json, "state", state);
         json_write_string(json, "provider", status.provider);
         json_write_string(json, "accessKeyId", status.provider ? status.access_key_id : NULL);
         json_write_time(json, "expiresAt", status.provider ? status.expires_wall_ns : INT64_MAX, INT64_MAX);

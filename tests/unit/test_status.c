@@ -128,6 +128,7 @@ static void test_refused_credentials(void **state)
         health.refusal = API_E_CREDENTIALS_REJECTED;
         Buf text = BUF_INIT(262144);
         cJSON *json = write_and_parse(&text);
+        assert_text(json, "credentials.state", "rejected");
         assert_text(json, "credentials.error", "the API refuses them");
         assert_text(json, "endpoint.state", "ok"); /* it answers */
         json_free(json);
