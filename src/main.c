@@ -14,6 +14,7 @@
 #include "tokenfs/options/options.h"
 #include "tokenfs/commands/wait.h"
 #include "tokenfs/supervisor/mount-only.h"
+#include "tokenfs/supervisor/reload.h"
 #include "tokenfs/supervisor/supervisor.h"
 #include "tokenfs/worker/privileges.h"
 
@@ -47,7 +48,7 @@ static int print(void (*write_text)(Buf *out))
         return is_printed ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int run(const Options *options, char **argv)
+static int run(const Options *options, int argc, char **argv)
 {
         switch (options->action) {
         case OPTIONS_HELP: return print(options_help);
@@ -56,6 +57,7 @@ static int run(const Options *options, char **argv)
         case OPTIONS_CHECK: return check_run(options);
         case OPTIONS_WAIT: return wait_run(options);
         case OPTIONS_MOUNT_ONLY: return mount_only_run(options);
+        case OPTIONS_RELOAD: return reload_run(options, argc, argv);
         case OPTIONS_MOUNT: return supervisor_run(options, argv);
         }
         return EXIT_FAILURE;
@@ -79,7 +81,7 @@ int main(int argc, char **argv)
                 buf_deinit(&error);
                 return status;
         }
-        int status = run(&options, argv);
+        int status = run(&options, argc, argv);
         options_deinit(&options);
         return status;
 }

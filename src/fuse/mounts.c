@@ -51,6 +51,17 @@ static void unescape(char *text)
         *to = '\0';
 }
 
+/* " source options": the end of a line. */
+static void read_source(char *rest, MountInfo *ret_info)
+{
+        char *options = strrchr(rest, ' ');
+        rest += *rest == ' ';
+        ret_info->allow_other = options && strstr(options, ",allow_other");
+        rest[strcspn(rest, " ")] = '\0';
+        unescape(rest);
+        (void)snprintf(ret_info->source, sizeof ret_info->source, "%s", rest);
+}
+
 /* id, parent, major:minor, root, mount point, options, tags…, "-", type, source, options. */
 static bool read_line(char *line, const char *path, MountInfo *ret_info)
 {
@@ -79,6 +90,7 @@ static bool read_line(char *line, const char *path, MountInfo *ret_info)
         memcpy(ret_info->type, type, len);
         ret_info->type[len] = '\0';
         ret_info->minor = (unsigned)number;
+        read_source(type + strcspn(type, " "), ret_info);
         return true;
 }
 

@@ -20,6 +20,7 @@
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/cache/persist.h"
+#include "tokenfs/base/parse.h"
 
 static void option_list_deinit(OptionList *list)
 {
@@ -106,7 +107,7 @@ static int parse_option_text(const char *text, Options *options, Buf *error)
         return 0;
 }
 
-enum { SWITCH_CHECK = 256, SWITCH_JSON, SWITCH_MOUNT_ONLY, SWITCH_WAIT, SWITCH_TIMEOUT };
+enum { SWITCH_CHECK = 256, SWITCH_JSON, SWITCH_MOUNT_ONLY, SWITCH_RELOAD, SWITCH_WAIT, SWITCH_TIMEOUT };
 
 #define WAIT_MAX_NS (UINT64_C(366) * 86400 * NS_PER_S)
 static const OptionSpec wait_timeout = {
@@ -120,6 +121,7 @@ static const struct option long_switches[] = {
         {"check", no_argument, NULL, SWITCH_CHECK},
         {"json", no_argument, NULL, SWITCH_JSON},
         {"mount-only", no_argument, NULL, SWITCH_MOUNT_ONLY},
+        {"reload", required_argument, NULL, SWITCH_RELOAD},
         {"wait", no_argument, NULL, SWITCH_WAIT},
         {"timeout", required_argument, NULL, SWITCH_TIMEOUT},
         {NULL, 0, NULL, 0},
@@ -164,6 +166,8 @@ static int bad_switch(int argc, char **argv, int given, Buf *error)
         const char *passed = optind > 0 && optind <= argc ? argv[optind - 1] : "";
         if (given == ':' && optopt == 'o')
                 return (void)buf_append_str(error, "-o needs options behind it (-o ttl=30)"), -EINVAL;
+        if (given == ':' && optopt == SWITCH_RELOAD)
+                return (void)buf_append_str(error, "--reload needs a process id (--reload=123)"), -EINVAL;
         if (given == ':' && optopt == SWITCH_TIMEOUT)
                 return (void)buf_append_str(error, "--timeout needs a value (--timeout=60)"), -EINVAL;
         if (given == ':')
@@ -195,6 +199,17 @@ static int choose(Options *options, OptionsAction action, const char *name, cons
         return 0;
 }
 
+static int parse_pid(const char *text, pid_t *ret_pid, Buf *error)
+{
+        uint64_t pid;
+        if (parse_uint(text, INT32_MAX, &pid) == 0 && pid > 1) {
+                *ret_pid = (pid_t)pid;
+                return 0;
+        }
+        (void)buf_appendf(error, "--reload: '%.80s' is no process id", text);
+        return -EINVAL;
+}
+
 /* All switches and options; what stands without one begins at argv[optind] afterwards. */
 static int parse_switches(int argc, char **argv, Options *options, Buf *error)
 {
@@ -213,6 +228,11 @@ static int parse_switches(int argc, char **argv, Options *options, Buf *error)
                 case SWITCH_JSON: options->json = true; break;
                 case SWITCH_MOUNT_ONLY:
                         r = choose(options, OPTIONS_MOUNT_ONLY, "--mount-only", &chosen, error);
+                        break;
+                case SWITCH_RELOAD:
+                        r = choose(options, OPTIONS_RELOAD, "--reload", &chosen, error);
+                        if (r == 0)
+                                r = parse_pid(optarg, &options->reload_pid, error);
                         break;
                 case SWITCH_WAIT: r = choose(options, OPTIONS_WAIT, "--wait", &chosen, error); break;
                 case SWITCH_TIMEOUT: r = option_set(&wait_timeout, optarg, options, error); break;
@@ -414,6 +434,7 @@ static int parse_all(int argc, char **argv, Options *options, Buf *error)
         case OPTIONS_CHECK: return parse_check(count, words, options, error);
         case OPTIONS_MOUNT:
         case OPTIONS_MOUNT_ONLY:
+        case OPTIONS_RELOAD:
         case OPTIONS_NOTHING: return parse_mount(count, words, options, error);
         }
         return -EINVAL;

@@ -40,6 +40,13 @@ void fdstore_save(const Mount *mount)
                         "the service manager can't keep the mount for a successor: %s", strerrordesc_np(-r));
 }
 
+static void drop_all(void)
+{
+        sdnotify_drop(KEEP_FUSE);
+        sdnotify_drop(KEEP_SLOTS);
+        sdnotify_drop(KEEP_STATE);
+}
+
 /* A connection that no process has served yet; the session takes the descriptor. */
 static int load_prepared(const Options *options, int fuse_fd, Mount *ret_mount)
 {
@@ -72,11 +79,28 @@ int fdstore_load(const Options *options, Mount *ret_mount)
                 return load_prepared(options, fuse_fd, ret_mount);
         int r = mount_adopt(options, MOUNT_REVIVED, fuse_fd, slots_fd, state_fd, ret_mount);
         slots_fd = state_fd = -1; /* taken */
+        if (r == 0 &&
+                (ret_mount->left.audit != options->audit || ret_mount->left.newline != options->newline)) {
+                log_error("audit or newline has changed: the next start makes another mount");
+                drop_all();
+                r = -EINVAL;
+        }
         return r == -ENOENT ? -EINVAL : r;
 }
 
+/* Whether the kernel would be given what it was given. */
+static bool is_as_before(const Options *options, const MountInfo *info)
+{
+        bool allow_other = false;
+        for (size_t i = 0; i < options->mount_options.count; i++)
+                allow_other |= strcmp(options->mount_options.items[i], "allow_other") == 0;
+        const char *source = options->source ? options->source : "tokenfs";
+        return info->allow_other == allow_other &&
+               strncmp(info->source, source, sizeof info->source - 1) == 0;
+}
+
 /* > 0: there is nothing to do. */
-static int look_at_mountpoint(const char *path)
+static int look_at_mountpoint(const Options *options, const char *path)
 {
         MountInfo info;
         int r = mounts_find(path, &info);
@@ -85,7 +109,12 @@ static int look_at_mountpoint(const char *path)
         if (mounts_is_ours(&info))
                 switch (mounts_look_for_life(path)) {
                 case MOUNT_SERVED: return -EBUSY;
-                case MOUNT_SILENT: return 1;
+                case MOUNT_SILENT:
+                        if (is_as_before(options, &info))
+                                return 1;
+                        log_info("%s is mounted with other options: mounting it again", path);
+                        mounts_unmount(path);
+                        break;
                 case MOUNT_DEAD: break;
                 }
         else if (mkdir(path, 0755) < 0 && errno != EEXIST)
@@ -101,9 +130,7 @@ static int mount_and_keep(const Options *options, const char *path)
                 r = session_mount(session, path);
         if (r < 0)
                 return r;
-        sdnotify_drop(KEEP_FUSE);
-        sdnotify_drop(KEEP_SLOTS);
-        sdnotify_drop(KEEP_STATE);
+        drop_all();
         r = sdnotify_keep(KEEP_FUSE, session_fd(session));
         if (r < 0)
                 session_unmount(session);
@@ -122,7 +149,7 @@ static int mount_only(const Options *options)
         if (r == -ENOENT) /* its last part is made */
                 r = mounts_resolve_parent(given, &path);
         if (r == 0)
-                r = look_at_mountpoint(path);
+                r = look_at_mountpoint(options, path);
         if (r > 0) {
                 log_info("%s is mounted, and waits for a process to serve it", path);
                 return 0;

@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fdpass.h"
 #include "tokenfs/base/buf.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/parse.h"
@@ -30,13 +31,13 @@
 
 #define VARIABLE "TOKENFS_HANDOVER"
 #define VERSION "2 "
-#define FDS_MAX 4
 #define ENVIRONMENT_MAX ((size_t)8 * 1024 * 1024) /* execve(2) takes 6 MiB at most */
 
 /* What the courier sends first, beside the descriptors; the environment follows. */
 typedef struct Parcel {
         uint32_t is_probe;
-        uint32_t has_control;
+        uint32_t has_control, has_reload;
+        uint32_t unused; /* no padding */
         uint64_t environment_len; /* of all strings, each with its NUL */
 } Parcel;
 
@@ -57,74 +58,7 @@ void handover_deinit(Handover *handover)
         cleanup_close(&handover->slots_fd);
         cleanup_close(&handover->state_fd);
         cleanup_close(&handover->control_fd);
-}
-
-/* --- Messages with descriptors ------------------------------------------------------------------------------ */
-
-typedef union FdControl {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(FDS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
-} FdControl;
-
-static int send_fds(int socket_fd, const void *data, size_t len, const int *fds, size_t count)
-{
-        FdControl control = {.space = {0}};
-        struct iovec part = {.iov_base = (void *)data, .iov_len = len};
-        struct msghdr message = {.msg_iov = &part,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = CMSG_SPACE(count * sizeof *fds)};
-        control.header.cmsg_level = SOL_SOCKET;
-        control.header.cmsg_type = SCM_RIGHTS;
-        control.header.cmsg_len = CMSG_LEN(count * sizeof *fds);
-        memcpy(CMSG_DATA(&control.header), fds, count * sizeof *fds);
-        ssize_t sent = sendmsg(socket_fd, &message, MSG_NOSIGNAL);
-        return sent < 0 ? -errno : (size_t)sent == len ? 0 : -EPROTO;
-}
-
-/* Returns the length of the message (0: the end) or a negative errno; `*ret_count` descriptors, the caller's to close,
- * and the sender's pid where the socket passes it on (else 0). */
-static ssize_t receive_fds(
-        int socket_fd, void *data, size_t size, int fds[static FDS_MAX], size_t *ret_count, pid_t *ret_sender)
-{
-        FdControl control = {.space = {0}};
-        struct iovec part = {.iov_base = data, .iov_len = size};
-        struct msghdr message = {
-                .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-        *ret_count = 0;
-        *ret_sender = 0;
-        ssize_t len;
-        do
-                len = recvmsg(socket_fd, &message, MSG_CMSG_CLOEXEC);
-        while (len < 0 && errno == EINTR);
-        if (len < 0)
-                return -errno;
-        for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header;
-                header = CMSG_NXTHDR(&message, header)) {
-                size_t content_len = header->cmsg_len - CMSG_LEN(0);
-                if (header->cmsg_level != SOL_SOCKET)
-                        continue;
-                for (size_t at = 0; header->cmsg_type == SCM_RIGHTS && at < content_len; at += sizeof(int)) {
-                        int fd;
-                        memcpy(&fd, CMSG_DATA(header) + at, sizeof fd);
-                        if (*ret_count < FDS_MAX)
-                                fds[(*ret_count)++] = fd;
-                        else
-                                (void)close(fd);
-                }
-                if (header->cmsg_type == SCM_CREDENTIALS && content_len == sizeof(struct ucred)) {
-                        struct ucred sender;
-                        memcpy(&sender, CMSG_DATA(header), sizeof sender);
-                        *ret_sender = sender.pid;
-                }
-        }
-        return len;
-}
-
-static void close_all(int *fds, size_t count)
-{
-        for (size_t i = 0; i < count; i++)
-                cleanup_close(&fds[i]);
+        cleanup_close(&handover->reload_fd);
 }
 
 /* --- The old image, and its courier ------------------------------------------------------------------------- */
@@ -145,11 +79,18 @@ static int send_all(int fd, const char *data, size_t len)
 
 static int deliver(int fd, const Handover *handover, char *const environment[])
 {
-        int fds[FDS_MAX] = {handover->fuse_fd, handover->slots_fd, handover->state_fd, handover->control_fd};
-        Parcel parcel = {.is_probe = handover->is_probe, .has_control = handover->control_fd >= 0};
+        int fds[FDPASS_MAX] = {handover->fuse_fd, handover->slots_fd, handover->state_fd};
+        size_t count = 3;
+        Parcel parcel = {.is_probe = handover->is_probe,
+                .has_control = handover->control_fd >= 0,
+                .has_reload = handover->reload_fd >= 0};
+        if (parcel.has_control)
+                fds[count++] = handover->control_fd;
+        if (parcel.has_reload)
+                fds[count++] = handover->reload_fd;
         for (size_t i = 0; environment[i]; i++)
                 parcel.environment_len += strlen(environment[i]) + 1;
-        int r = send_fds(fd, &parcel, sizeof parcel, fds, parcel.has_control ? 4 : 3);
+        int r = fdpass_send(fd, &parcel, sizeof parcel, fds, count);
         for (size_t i = 0; environment[i] && r == 0; i++)
                 r = send_all(fd, environment[i], strlen(environment[i]) + 1);
         return r;
@@ -162,15 +103,15 @@ static void be_courier(int asked_fd, pid_t receiver, const Handover *handover, c
                 _exit(EXIT_FAILURE);
         for (;;) {
                 char byte;
-                int fds[FDS_MAX];
+                int fds[FDPASS_MAX];
                 size_t count;
                 pid_t sender;
-                ssize_t len = receive_fds(asked_fd, &byte, 1, fds, &count, &sender);
+                ssize_t len = fdpass_receive(asked_fd, &byte, 1, fds, &count, &sender);
                 if (len <= 0)
                         _exit(EXIT_FAILURE); /* the receiver has ended */
                 if (sender == receiver && count == 1)
                         _exit(deliver(fds[0], handover, environment) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
-                close_all(fds, count);
+                fdpass_close(fds, count);
         }
 }
 
@@ -253,7 +194,7 @@ static int ask_courier(int asked_fd, int *ret_fd)
         int ends[2];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
                 return -errno;
-        int r = send_fds(asked_fd, "?", 1, &ends[1], 1);
+        int r = fdpass_send(asked_fd, "?", 1, &ends[1], 1);
         (void)close(ends[1]);
         if (r < 0) {
                 (void)close(ends[0]);
@@ -303,13 +244,14 @@ static int replace_environment(const Buf *text)
 static int receive(int fd, Handover *ret_handover)
 {
         Parcel parcel;
-        int fds[FDS_MAX];
+        int fds[FDPASS_MAX];
         size_t count;
         pid_t sender;
-        ssize_t len = receive_fds(fd, &parcel, sizeof parcel, fds, &count, &sender);
-        if (len != (ssize_t)sizeof parcel || count != (parcel.has_control ? 4 : 3) ||
-                parcel.environment_len > ENVIRONMENT_MAX) {
-                close_all(fds, count);
+        ssize_t len = fdpass_receive(fd, &parcel, sizeof parcel, fds, &count, &sender);
+        bool is_whole =
+                len == (ssize_t)sizeof parcel && count == 3U + !!parcel.has_control + !!parcel.has_reload;
+        if (!is_whole || parcel.environment_len > ENVIRONMENT_MAX) {
+                fdpass_close(fds, count);
                 return len < 0 ? (int)len : -EPROTO;
         }
         Handover handover = {
@@ -318,6 +260,7 @@ static int receive(int fd, Handover *ret_handover)
                 .slots_fd = fds[1],
                 .state_fd = fds[2],
                 .control_fd = parcel.has_control ? fds[3] : -1,
+                .reload_fd = parcel.has_reload ? fds[count - 1] : -1,
         };
         CLEANUP(buf_deinit) Buf environment = BUF_INIT(ENVIRONMENT_MAX);
         int r = receive_text(fd, (size_t)parcel.environment_len, &environment);

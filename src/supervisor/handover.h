@@ -9,9 +9,11 @@ typedef struct Handover {
         int slots_fd;
         int state_fd; /* the memfd of state.h */
         int control_fd; /* our end of the worker's control socket; -1: no worker lives */
+        int reload_fd; /* where clients of --reload come; -1: none are expected */
 } Handover;
 
-#define HANDOVER_INIT ((Handover){.fuse_fd = -1, .slots_fd = -1, .state_fd = -1, .control_fd = -1})
+#define HANDOVER_INIT                                                                                        \
+        ((Handover){.fuse_fd = -1, .slots_fd = -1, .state_fd = -1, .control_fd = -1, .reload_fd = -1})
 
 /* Closes the descriptors. */
 void handover_deinit(Handover *handover);

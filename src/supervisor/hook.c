@@ -32,6 +32,7 @@
 #define PAUSE_NS NS_PER_S
 #define FORGET_MS 5000
 #define PATH_VARIABLE "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define CHANGES_MAX ((size_t)8 * 1024 * 1024) /* as text; so many names can't be watched */
 #define REPORTS_A_TURN 16
 
 /* Makes the kernel forget the files of the name; not for long, as readers who wait may hold them. */
@@ -192,6 +193,19 @@ void hook_ended(Hook *hook, int wait_status)
         char end_text[48];
         status_describe_end(wait_status, end_text);
         log_warning("on_change: the command ended by %s", end_text);
+}
+
+int hook_save(const Hook *hook, State *state)
+{
+        CLEANUP(buf_deinit) Buf changes = BUF_INIT(CHANGES_MAX);
+        int r = changes_write(&hook->changes, &changes);
+        state->command = hook->command;
+        state->changes = buf_str(&changes);
+        state->mountpoint = hook->mount->path;
+        state->audit = hook->options->audit;
+        state->newline = hook->options->newline;
+        state->init = session_init_message(hook->mount->session, &state->init_len);
+        return r < 0 ? r : state_write(hook->mount->state_fd, state);
 }
 
 void hook_restore(Hook *hook, const char *changes, pid_t command)

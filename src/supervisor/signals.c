@@ -13,7 +13,7 @@
 
 static void collect(sigset_t *signals)
 {
-        static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD};
+        static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
         (void)sigemptyset(signals);
         for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
                 (void)sigaddset(signals, numbers[i]);
@@ -24,6 +24,7 @@ void signals_block_requests(void)
         sigset_t signals;
         (void)sigemptyset(&signals);
         (void)sigaddset(&signals, SIGHUP);
+        (void)sigaddset(&signals, SIGUSR1);
         (void)sigaddset(&signals, SIGUSR2);
         (void)sigprocmask(SIG_BLOCK, &signals, NULL);
 }

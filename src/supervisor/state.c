@@ -25,7 +25,7 @@
 typedef struct StateHeader {
         char magic[8];
         uint32_t version;
-        uint32_t is_background, is_kept;
+        uint32_t is_background, is_kept, is_reloading, audit, newline;
         int32_t worker, command, leaving[STATE_LEAVING_MAX];
         uint32_t mountpoint_len, init_len; /* the first with its NUL */
 } StateHeader;
@@ -43,6 +43,9 @@ int state_write(int fd, const State *state)
                 .version = VERSION,
                 .is_background = state->is_background,
                 .is_kept = state->is_kept,
+                .is_reloading = state->is_reloading,
+                .audit = state->audit,
+                .newline = state->newline,
                 .worker = state->worker,
                 .command = state->command,
                 .mountpoint_len = (uint32_t)strlen(state->mountpoint) + 1,
@@ -108,6 +111,9 @@ int state_read(int fd, State *ret_state)
         *ret_state = (State){
                 .is_background = header.is_background != 0,
                 .is_kept = header.is_kept != 0,
+                .is_reloading = header.is_reloading != 0,
+                .audit = header.audit != 0,
+                .newline = header.newline != 0,
                 .worker = header.worker > 1 ? header.worker : 0,
                 .command = header.command > 1 ? header.command : 0,
                 .mountpoint = mountpoint,

@@ -11,6 +11,8 @@
 typedef struct State {
         bool is_background;
         bool is_kept; /* by the service manager */
+        bool is_reloading; /* the kernel is to forget, once the next worker serves */
+        bool audit, newline; /* these options, which the mount was made with */
         pid_t worker; /* 0: none */
         pid_t leaving[STATE_LEAVING_MAX]; /* workers that answer what they took, and leave; 0: none */
         pid_t command; /* that of on_change; 0: none runs */

@@ -24,12 +24,12 @@
 #include "hook.h"
 #include "mount.h"
 #include "notifier.h"
+#include "reload.h"
 #include "sdnotify.h"
 #include "signals.h"
 #include "start.h"
 #include "state.h"
 #include "timers.h"
-#include "tokenfs/base/buf.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/daemonize.h"
@@ -37,10 +37,6 @@
 #include "tokenfs/fuse/refuse.h"
 #include "upgrade.h"
 #include "workers.h"
-
-#define CONFIGURATION_NS (20 * NS_PER_S) /* to read it; it may lie on a filesystem that hangs */
-#define NO_PROCESS_NS NS_PER_S /* until a process that couldn't be made is tried again */
-#define CHANGES_MAX ((size_t)8 * 1024 * 1024)
 
 typedef struct Supervisor {
         const Options *options;
@@ -54,11 +50,13 @@ typedef struct Supervisor {
         int report; /* to the process that the user started; -1: it isn't there (any more) */
         bool is_background;
         bool is_kept; /* by the service manager */
+        int reload_fd; /* clients of --reload; -1: none are expected */
         Notifier notifier;
-        pid_t config_probe; /* reads the configuration before a worker is replaced; 0: none runs */
+        ConfigProbe config_probe; /* before a worker is replaced */
         bool is_reloading; /* SIGHUP: the kernel is to forget, once the next worker serves */
         bool is_announced; /* to the service manager */
         bool is_stopping; /* the worker's end is our end */
+        bool is_leaving; /* the same, and the mount stays */
         bool is_done;
         int status;
 } Supervisor;
@@ -79,20 +77,13 @@ static void give_up(Supervisor *supervisor)
 /* Writes down what a successor needs. 0 or a negative errno. */
 static int save_state(const Supervisor *supervisor)
 {
-        CLEANUP(buf_deinit) Buf changes = BUF_INIT(CHANGES_MAX);
         State state = {
                 .is_background = supervisor->is_background,
                 .is_kept = supervisor->is_kept,
-                .worker = supervisor->workers.pid,
-                .command = supervisor->hook.command,
-                .mountpoint = supervisor->mount.path,
+                .is_reloading = supervisor->is_reloading,
         };
-        for (size_t i = 0; i < STATE_LEAVING_MAX; i++)
-                state.leaving[i] = supervisor->workers.leaving[i].pid;
-        int r = changes_write(&supervisor->hook.changes, &changes);
-        state.init = session_init_message(supervisor->mount.session, &state.init_len);
-        state.changes = buf_str(&changes);
-        return r < 0 ? r : state_write(supervisor->mount.state_fd, &state);
+        workers_describe(&supervisor->workers, &state);
+        return hook_save(&supervisor->hook, &state);
 }
 
 /* --- The service manager and the kernel ---------------------------------------------------------------------- */
@@ -124,7 +115,8 @@ static void clock_was_set(Supervisor *supervisor)
 /* The kernel forgets once no worker is left that may answer with what it knew before the SIGHUP. */
 static void finish_reload(Supervisor *supervisor)
 {
-        if (supervisor->workers.is_ready && !workers_are_leaving(&supervisor->workers))
+        const Workers *workers = &supervisor->workers;
+        if (supervisor->is_reloading && workers->is_ready && !workers_are_leaving(workers))
                 notifier_start(&supervisor->notifier);
 }
 
@@ -139,12 +131,6 @@ static void kernel_forgot(Supervisor *supervisor)
                 announce(supervisor);
 }
 
-static void leaving_worker_ended(Supervisor *supervisor)
-{
-        if (supervisor->is_reloading)
-                finish_reload(supervisor);
-}
-
 /* --- Reload -------------------------------------------------------------------------------------------------- */
 
 static bool has_worker_to_replace(const Supervisor *supervisor)
@@ -157,23 +143,16 @@ static bool has_worker_to_replace(const Supervisor *supervisor)
  * worker that isn't there, or is on its way out, is followed by one that reads it anyhow. */
 static void replace_worker(Supervisor *supervisor)
 {
-        if (supervisor->config_probe) /* what it has read may have changed */
-                (void)kill(supervisor->config_probe, SIGKILL);
-        supervisor->config_probe = 0;
-        timers_clear(&supervisor->timers, TIMER_RELOAD);
-        if (!has_worker_to_replace(supervisor))
-                return;
-        int r = config_probe_start(supervisor->options, &supervisor->config_probe);
-        timers_set(&supervisor->timers, TIMER_RELOAD, r < 0 ? NO_PROCESS_NS : CONFIGURATION_NS);
+        config_probe_cancel(&supervisor->config_probe);
+        if (has_worker_to_replace(supervisor))
+                config_probe_start(&supervisor->config_probe);
 }
 
-static void config_probe_ended(Supervisor *supervisor, int wait_status)
+static void configuration_was_read(Supervisor *supervisor, bool is_usable)
 {
-        supervisor->config_probe = 0;
-        timers_clear(&supervisor->timers, TIMER_RELOAD);
         if (!has_worker_to_replace(supervisor))
                 return;
-        if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_SUCCESS) {
+        if (is_usable) {
                 workers_replace(&supervisor->workers);
                 return;
         }
@@ -182,17 +161,6 @@ static void config_probe_ended(Supervisor *supervisor, int wait_status)
         if (supervisor->is_reloading)
                 announce(supervisor);
         supervisor->is_reloading = false;
-}
-
-static void configuration_is_late(Supervisor *supervisor)
-{
-        if (!supervisor->config_probe) { /* it couldn't be started */
-                replace_worker(supervisor);
-                return;
-        }
-        log_error("the configuration can't be read within %g s", (double)CONFIGURATION_NS / (double)NS_PER_S);
-        (void)kill(supervisor->config_probe, SIGKILL);
-        config_probe_ended(supervisor, SIGKILL); /* a hanging filesystem may delay its death */
 }
 
 static void reload(Supervisor *supervisor)
@@ -207,6 +175,8 @@ static void reload(Supervisor *supervisor)
 
 static void stop(Supervisor *supervisor)
 {
+        if (supervisor->is_leaving)
+                return;
         if (supervisor->is_stopping) { /* asked twice: at once, then */
                 workers_kill(&supervisor->workers);
                 return;
@@ -222,6 +192,25 @@ static void stop(Supervisor *supervisor)
                 end(supervisor, EXIT_SUCCESS);
 }
 
+/* The service restarts: the manager keeps the mount, and the next process serves it. */
+static void leave(Supervisor *supervisor)
+{
+        if (supervisor->is_stopping)
+                return;
+        if (!supervisor->is_kept || !supervisor->workers.has_served || save_state(supervisor) < 0) {
+                log_warning("SIGUSR1: no service manager keeps this mount for a successor");
+                return;
+        }
+        supervisor->is_stopping = supervisor->is_leaving = true;
+        sdnotify_notify("STOPPING=1\nSTATUS=Leaving the mount to the next process");
+        log_info("leaving %s to the next process", supervisor->mount.path);
+        upgrade_kill_probe(&supervisor->upgrade);
+        if (supervisor->workers.pid)
+                workers_dismiss(&supervisor->workers, SIGTERM);
+        else
+                end(supervisor, EXIT_SUCCESS);
+}
+
 static void start_worker(Supervisor *supervisor)
 {
         bool has_served = supervisor->workers.has_served;
@@ -230,7 +219,7 @@ static void start_worker(Supervisor *supervisor)
                 .warm = supervisor->options->token_ids.count > 0 && !supervisor->is_announced &&
                         sdnotify_is_listening(),
                 .close_fds = {supervisor->signals, supervisor->report, supervisor->hook.line,
-                        supervisor->clock_watch},
+                        supervisor->clock_watch, supervisor->reload_fd},
         };
         int line = -1;
         int r = workers_start(&supervisor->workers, &start, &line);
@@ -292,23 +281,16 @@ static void worker_ended(Supervisor *supervisor, int wait_status)
                 end(supervisor, EXIT_SUCCESS);
                 return;
         }
-        switch (workers_ended(&supervisor->workers, wait_status)) {
-        case WORKERS_UNMOUNTED:
+        WorkersEnd how = workers_ended(&supervisor->workers, wait_status);
+        if (how == WORKERS_FAILED)
+                give_up(supervisor);
+        if (how == WORKERS_UNMOUNTED) {
                 log_info("%s was unmounted", supervisor->mount.path);
                 end(supervisor, EXIT_SUCCESS);
-                break;
-        case WORKERS_FAILED: give_up(supervisor); break;
-        case WORKERS_DIED:
-        case WORKERS_LEFT: break;
         }
 }
 
 /* --- Upgrade ------------------------------------------------------------------------------------------------- */
-
-static Handover offer(const Supervisor *supervisor)
-{
-        return upgrade_offer(&supervisor->mount, supervisor->workers.control);
-}
 
 static const char *why_no_upgrade(const Supervisor *supervisor)
 {
@@ -328,11 +310,18 @@ static const char *why_no_upgrade(const Supervisor *supervisor)
 static void begin_upgrade(Supervisor *supervisor)
 {
         const char *why_not = why_no_upgrade(supervisor);
-        const Handover probe = offer(supervisor);
         if (why_not)
                 log_warning("no upgrade now: %s", why_not);
         else
-                upgrade_start_probe(&supervisor->upgrade, &probe);
+                upgrade_start_probe(&supervisor->upgrade, &supervisor->mount);
+}
+
+/* Other options are an upgrade to the same binary. */
+static void take_options(Supervisor *supervisor)
+{
+        if (upgrade_take_request(&supervisor->upgrade, supervisor->options, supervisor->reload_fd,
+                    why_no_upgrade(supervisor)))
+                upgrade_start_probe(&supervisor->upgrade, &supervisor->mount);
 }
 
 static void probe_ended(Supervisor *supervisor, int wait_status)
@@ -343,14 +332,18 @@ static void probe_ended(Supervisor *supervisor, int wait_status)
         }
         if (!upgrade_probe_ended(&supervisor->upgrade, wait_status))
                 return;
+        if (supervisor->upgrade.reload.client_fd >= 0) {
+                supervisor->is_reloading = true;
+                sdnotify_notify_reloading();
+        }
         int r = save_state(supervisor);
         if (r < 0) {
                 log_error("no upgrade: the state can't be written down: %s", strerror(-r));
                 return;
         }
         notifier_kill(&supervisor->notifier);
-        const Handover next = offer(supervisor);
-        upgrade_execute(&supervisor->upgrade, &next);
+        upgrade_execute(
+                &supervisor->upgrade, &supervisor->mount, supervisor->workers.control, supervisor->reload_fd);
 }
 
 /* --- The loop ------------------------------------------------------------------------------------------------ */
@@ -363,11 +356,12 @@ static void reap(Supervisor *supervisor)
                 if (pid == supervisor->workers.pid)
                         worker_ended(supervisor, wait_status);
                 else if (workers_leaving_ended(&supervisor->workers, pid, wait_status))
-                        leaving_worker_ended(supervisor);
+                        finish_reload(supervisor);
                 else if (pid == supervisor->notifier.pid)
                         kernel_forgot(supervisor);
-                else if (pid == supervisor->config_probe)
-                        config_probe_ended(supervisor, wait_status);
+                else if (pid == supervisor->config_probe.pid)
+                        configuration_was_read(
+                                supervisor, config_probe_ended(&supervisor->config_probe, wait_status));
                 else if (pid == supervisor->hook.command)
                         hook_ended(&supervisor->hook, wait_status);
                 else if (pid == supervisor->upgrade.probe)
@@ -384,6 +378,7 @@ static void take_signals(Supervisor *supervisor)
                 case SIGTERM:
                 case SIGINT: stop(supervisor); break;
                 case SIGHUP: reload(supervisor); break;
+                case SIGUSR1: leave(supervisor); break;
                 case SIGUSR2: begin_upgrade(supervisor); break;
                 case SIGCHLD: has_child = true; break;
                 default: break;
@@ -416,7 +411,10 @@ static void run_timer(Supervisor *supervisor, Timer timer)
                 if (notifier_is_late(&supervisor->notifier))
                         kernel_forgot(supervisor);
                 break;
-        case TIMER_RELOAD: configuration_is_late(supervisor); break;
+        case TIMER_RELOAD:
+                if (config_probe_is_late(&supervisor->config_probe))
+                        configuration_was_read(supervisor, false);
+                break;
         case TIMER_PROBE: upgrade_kill_probe(&supervisor->upgrade); break;
         case TIMER_COMMAND: run_command(supervisor); break;
         case TIMER_COMMAND_LATE: hook_kill(&supervisor->hook); break;
@@ -443,6 +441,7 @@ static void turn(Supervisor *supervisor)
                         .events = workers_are_hopeless(&supervisor->workers) ? POLLIN : 0},
                 {.fd = supervisor->hook.line, .events = POLLIN},
                 {.fd = supervisor->clock_watch, .events = POLLIN},
+                {.fd = supervisor->reload_fd, .events = POLLIN},
         };
         if (poll(fds, ARRAY_LEN(fds), timers_wait_ms(&supervisor->timers)) > 0) {
                 if (fds[1].revents)
@@ -451,6 +450,8 @@ static void turn(Supervisor *supervisor)
                         hook_listen(&supervisor->hook);
                 if (fds[4].revents)
                         clock_was_set(supervisor);
+                if (fds[5].revents)
+                        take_options(supervisor);
                 if (fds[0].revents)
                         take_signals(supervisor);
                 if (fds[2].revents & POLLERR)
@@ -506,8 +507,14 @@ static int prepare(Supervisor *supervisor)
                 log_warning("can't watch the clock: %s: after suspend old answers may be read until their "
                             "time-outs end",
                         strerror(-r));
+        if (supervisor->reload_fd < 0 && sdnotify_is_listening() &&
+                (r = reload_listen(&supervisor->reload_fd)) < 0)
+                log_warning("--reload won't work: %s", strerror(-r));
+        supervisor->is_reloading = mount->left.is_reloading;
         supervisor->is_kept =
                 mount->origin == MOUNT_PREPARED || mount->origin == MOUNT_REVIVED || mount->left.is_kept;
+        supervisor->config_probe =
+                (ConfigProbe){.options = supervisor->options, .timers = &supervisor->timers};
         supervisor->notifier = (Notifier){.mount = mount, .timers = &supervisor->timers};
         workers_init(&supervisor->workers, supervisor->options, mount, &supervisor->timers);
         hook_init(&supervisor->hook, supervisor->options, mount, &supervisor->timers);
@@ -524,6 +531,8 @@ static int begin(Supervisor *supervisor, Handover *handover)
         if (!handover)
                 return start_mount(options, &supervisor->report, &supervisor->mount);
         int r = upgrade_adopt(options, handover, &supervisor->mount);
+        supervisor->reload_fd = handover->reload_fd;
+        handover->reload_fd = -1;
         supervisor->is_background = r == 0 && supervisor->mount.left.is_background;
         log_open(options->log_level, supervisor->is_background);
         return r;
@@ -532,8 +541,8 @@ static int begin(Supervisor *supervisor, Handover *handover)
 static void supervisor_deinit(Supervisor *supervisor)
 {
         notifier_kill(&supervisor->notifier);
-        if (supervisor->config_probe)
-                (void)kill(supervisor->config_probe, SIGKILL);
+        if (supervisor->config_probe.pid)
+                config_probe_cancel(&supervisor->config_probe);
         upgrade_deinit(&supervisor->upgrade);
         hook_deinit(&supervisor->hook);
         workers_deinit(&supervisor->workers);
@@ -541,6 +550,7 @@ static void supervisor_deinit(Supervisor *supervisor)
         cleanup_close(&supervisor->clock_watch);
         cleanup_close(&supervisor->signals);
         cleanup_close(&supervisor->report);
+        cleanup_close(&supervisor->reload_fd);
 }
 
 static int run(const Options *options, char **argv, Handover *handover)
@@ -553,6 +563,7 @@ static int run(const Options *options, char **argv, Handover *handover)
                 .signals = -1,
                 .clock_watch = -1,
                 .report = -1,
+                .reload_fd = -1,
                 .is_background = !options->foreground,
         };
         timers_init(&supervisor.timers);

@@ -49,53 +49,76 @@ void upgrade_init(Upgrade *upgrade, char *const *argv, Timers *timers)
                 .program = find_program(),
                 .start_directory = getcwd(NULL, 0),
                 .timers = timers,
+                .reload = RELOAD_REQUEST_INIT,
         };
 }
 
 void upgrade_deinit(Upgrade *upgrade)
 {
         upgrade_kill_probe(upgrade);
+        if (upgrade->reload.client_fd >= 0)
+                reload_answer(&upgrade->reload, "the mount ends");
         free(upgrade->program);
         free(upgrade->start_directory);
         *upgrade = (Upgrade){0};
 }
 
-Handover upgrade_offer(const Mount *mount, int control_fd)
+/* Returns only on failure. */
+static int execute(const Upgrade *upgrade, const Mount *mount, bool is_probe, int control_fd, int reload_fd)
 {
-        return (Handover){
+        const Handover handover = {
+                .is_probe = is_probe,
                 .fuse_fd = session_fd(mount->session),
                 .slots_fd = nodes_fd(mount->slots),
                 .state_fd = mount->state_fd,
                 .control_fd = control_fd,
+                .reload_fd = reload_fd,
         };
-}
-
-/* Returns only on failure. */
-static int execute(const Upgrade *upgrade, const Handover *offer)
-{
         /* The command line's relative paths mean what they meant. */
-        if (upgrade->start_directory && chdir(upgrade->start_directory) < 0)
-                log_debug("%s is gone", upgrade->start_directory);
-        int r = handover_exec(offer, upgrade->program, upgrade->argv, environ);
+        const ReloadRequest *reload = &upgrade->reload;
+        bool is_reload = reload->client_fd >= 0;
+        const char *directory = is_reload ? reload->directory : upgrade->start_directory;
+        if (directory && chdir(directory) < 0)
+                log_debug("%s is gone", directory);
+        int r = handover_exec(&handover, upgrade->program, is_reload ? reload->argv : upgrade->argv,
+                is_reload ? reload->environment : environ);
         if (chdir("/") < 0)
                 log_debug("no root directory");
         return r;
 }
 
-void upgrade_start_probe(Upgrade *upgrade, const Handover *offer)
+bool upgrade_take_request(Upgrade *upgrade, const Options *options, int reload_fd, const char *why_not)
+{
+        CLEANUP(buf_deinit) Buf error = BUF_INIT(1024);
+        ReloadRequest request;
+        int r = reload_receive(reload_fd, &request);
+        if (r < 0 && r != -EAGAIN)
+                log_warning("--reload: what was sent is no request: %s", strerror(-r));
+        if (r < 0)
+                return false;
+        r = why_not ? buf_append_str(&error, why_not) : reload_check(options, &request, &error);
+        if (!why_not && r == 0) {
+                upgrade->reload = request;
+                return true;
+        }
+        const char *text = error.len > 0 ? buf_str(&error) : "out of memory";
+        log_warning("no other options now: %s", text);
+        reload_answer(&request, text);
+        return false;
+}
+
+void upgrade_start_probe(Upgrade *upgrade, const Mount *mount)
 {
         pid_t pid = fork();
         if (pid < 0) {
                 log_error("no upgrade: %s", strerror(errno));
+                reload_answer(&upgrade->reload, "no process can be started now");
                 return;
         }
         if (pid == 0) {
-                Handover probe = *offer;
-                probe.is_probe = true;
-                probe.control_fd = -1;
                 (void)setpgid(0, 0);
                 signals_unblock();
-                int r = execute(upgrade, &probe);
+                int r = execute(upgrade, mount, true, -1, -1);
                 log_error("can't execute %s: %s", upgrade->program, strerror(-r));
                 _exit(127);
         }
@@ -118,15 +141,22 @@ bool upgrade_probe_ended(Upgrade *upgrade, int wait_status)
         if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == PROBE_FINE)
                 return true;
         status_describe_end(wait_status, end);
-        log_error("%s can't take over (%s): going on with the binary that runs", upgrade->program, end);
+        if (upgrade->reload.client_fd >= 0)
+                log_error("the new options can't be used (%s): going on with those of before", end);
+        else
+                log_error(
+                        "%s can't take over (%s): going on with the binary that runs", upgrade->program, end);
+        reload_answer(&upgrade->reload, "the new options can't be used: the service's log says why");
         return false;
 }
 
-void upgrade_execute(const Upgrade *upgrade, const Handover *offer)
+void upgrade_execute(Upgrade *upgrade, const Mount *mount, int control_fd, int reload_fd)
 {
         log_info("going on with %s", upgrade->program);
-        int r = execute(upgrade, offer);
+        reload_accept(&upgrade->reload);
+        int r = execute(upgrade, mount, false, control_fd, reload_fd);
         log_error("can't execute %s: %s: going on with the binary that runs", upgrade->program, strerror(-r));
+        reload_end(&upgrade->reload);
 }
 
 int upgrade_adopt(const Options *options, Handover *handover, Mount *ret_mount)

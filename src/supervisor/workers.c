@@ -94,6 +94,13 @@ void workers_deinit(Workers *workers)
         cleanup_close(&workers->control);
 }
 
+void workers_describe(const Workers *workers, State *state)
+{
+        state->worker = workers->pid;
+        for (size_t i = 0; i < STATE_LEAVING_MAX; i++)
+                state->leaving[i] = workers->leaving[i].pid;
+}
+
 /* The worker's process; doesn't return. */
 static void be_worker(const Workers *workers, const WorkersStart *start, int control, int line)
 {
@@ -106,6 +113,7 @@ static void be_worker(const Workers *workers, const WorkersStart *start, int con
         (void)sigaddset(&handled, SIGTERM);
         (void)sigaddset(&handled, SIGINT);
         (void)signal(SIGHUP, SIG_IGN); /* the supervisor's, though it may be sent to all (pkill -HUP) */
+        (void)signal(SIGUSR1, SIG_IGN);
         (void)signal(SIGUSR2, SIG_IGN);
         (void)sigprocmask(SIG_SETMASK, &handled, NULL);
         const WorkerSettings settings = {
@@ -161,7 +169,8 @@ int workers_start(Workers *workers, const WorkersStart *start, int *ret_line)
 void workers_dismiss(Workers *workers, int number)
 {
         (void)kill(workers->pid, number);
-        workers->until_ns = clock_add_ns(clock_now_ns(), LEAVE_NS);
+        bool is_answering = number == SIGTERM && !workers->mount->can_resend;
+        workers->until_ns = is_answering ? answered_by_ns(workers) : clock_add_ns(clock_now_ns(), LEAVE_NS);
         set_leave_timer(workers);
 }
 
@@ -321,11 +330,11 @@ WorkersEnd workers_ended(Workers *workers, int wait_status)
         }
         if (is_replacing) {
                 timers_set(workers->timers, TIMER_RESTART, 0);
-                return WORKERS_LEFT;
+                return WORKERS_RESTART;
         }
         refuse_lost(workers);
         died(workers, pid, wait_status);
-        return WORKERS_DIED;
+        return WORKERS_RESTART;
 }
 
 void workers_look(Workers *workers)

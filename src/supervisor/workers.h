@@ -38,20 +38,22 @@ typedef struct Workers {
 typedef enum WorkersEnd {
         WORKERS_UNMOUNTED, /* the kernel unmounted */
         WORKERS_FAILED, /* none has ever served: the log says why */
-        WORKERS_DIED, /* a restart is set */
-        WORKERS_LEFT, /* as it was asked to; a restart is set */
+        WORKERS_RESTART, /* it died, or left as it was asked to: the next start is set */
 } WorkersEnd;
 
 /* What a new worker's process needs to know beside the mount. */
 typedef struct WorkersStart {
         bool detach; /* go to the background once ready */
         bool warm; /* fetch the tokens of the scopes, and say so */
-        int close_fds[4]; /* the supervisor's own; -1: none */
+        int close_fds[5]; /* the supervisor's own; -1: none */
 } WorkersStart;
 
 /* Borrows all; takes over the worker of the mount. */
 void workers_init(Workers *workers, const Options *options, Mount *mount, Timers *timers);
 void workers_deinit(Workers *workers);
+
+/* Writes the worker that serves, and those that leave, into the state. */
+void workers_describe(const Workers *workers, State *state);
 
 /* Starts one. 0 and our end of its line of watched names (-1: there is none), or a negative errno. */
 int workers_start(Workers *workers, const WorkersStart *start, int *ret_line);

@@ -174,6 +174,83 @@ def test_hangs(systemd, token):
     assert systemd.enter("cat", f"{systemd.path}/{token['id']}/value").stdout == token["value"]
 
 
+def set_options(directory, text):
+    """Replaces OPTIONS= in the instance's settings."""
+    config = directory / "office.conf"
+    config.write_text(re.sub("(?m)^OPTIONS=.*$", f"OPTIONS={text}", config.read_text()))
+
+
+@needs_systemd
+def test_reload_takes_other_options(systemd, resolver, token, directory):
+    """`systemctl reload` reads the settings again: the same process and mount go on with them; variables, too."""
+    systemd.ctl("start", systemd.unit)
+    value = f"{systemd.path}/{token['id']}/value"
+    status = f"{systemd.path}/.service_status"
+    assert '"ttlSeconds":30.' in systemd.enter("cat", status).stdout.replace(" ", "")
+    assert systemd.enter("cat", value).stdout == token["value"]
+    pid = systemd.main_pid(systemd.unit)
+    set_options(directory, "allow_other,ttl=7,stale=70")
+    calls = resolver.count("GetAccessToken")
+    systemd.ctl("reload", systemd.unit)
+    text = systemd.enter("cat", status).stdout.replace(" ", "")
+    assert '"ttlSeconds":7.' in text and '"staleSeconds":70.' in text
+    assert systemd.enter("cat", value).stdout == token["value"]
+    assert resolver.count("GetAccessToken") > calls           # nothing that was known before is shown
+    assert systemd.main_pid(systemd.unit) == pid and our_mounts(systemd) == 1
+    assert systemd.show(systemd.unit, "ActiveState") == "active"
+    # Variables, too.
+    config = directory / "office.conf"
+    config.write_text(config.read_text() + "AWS_ACCESS_KEY_ID=AKIDOFNOBODY\n")
+    systemd.ctl("reload", systemd.unit)
+    assert "Key was rejected" in systemd.enter("cat", value, check=False).stderr
+
+
+@needs_systemd
+@pytest.mark.parametrize("options, says", [
+    ("ttl=7", "an option of FUSE"), ("allow_other,audit", "audit"), ("allow_other,newline", "newline"),
+    ("allow_other,fsname=else", "fsname"), ("allow_other,tll=7", "unknown option 'tll'"),
+    ("allow_other,profile=nobodys", "the new options can't be used")])
+def test_reload_refuses(systemd, token, directory, options, says):
+    """What can't change while it serves, or can't be used: the reload fails and says why, and nothing changes."""
+    systemd.ctl("start", systemd.unit)
+    worker = systemd.enter("cat", f"{systemd.path}/.service_status").stdout
+    set_options(directory, options)
+    assert systemd.ctl("reload", systemd.unit, check=False).returncode != 0
+    assert says in systemd.said()
+    assert systemd.enter("cat", f"{systemd.path}/{token['id']}/value").stdout == token["value"]
+    assert systemd.show(systemd.unit, "ActiveState") == "active"
+    after = systemd.enter("cat", f"{systemd.path}/.service_status").stdout
+    assert re.search(r'"pid": ?(\d+)', after)[1] == re.search(r'"pid": ?(\d+)', worker)[1]
+
+
+@needs_systemd
+def test_restart_is_no_gap(systemd, token, directory):
+    """Readers wait through `systemctl restart`, by path and by bind; the new options hold, and the mount is the same."""
+    systemd.ctl("start", systemd.unit)
+    systemd.enter("sh", "-c", f"mkdir /run/bound; mount --bind {systemd.path}/.by_name/web /run/bound")
+    before = systemd.enter("stat", "-c", "%d %i", systemd.path).stdout
+    loop = f"while [ ! -e {directory}/stop ]; do cat {systemd.path}/.service_status /run/bound/value >/dev/null || exit 1; done"
+    readers = background(systemd.enter, "sh", "-c", loop, limit=120)
+    pids = {systemd.main_pid(systemd.unit)}
+    for ttl in (7, 8):
+        set_options(directory, f"allow_other,ttl={ttl}")
+        systemd.ctl("restart", systemd.unit)
+        pids.add(systemd.main_pid(systemd.unit))
+        assert f'"ttlSeconds":{ttl}.' in systemd.enter("cat", f"{systemd.path}/.service_status").stdout.replace(" ", "")
+    (directory / "stop").touch()
+    readers.result(60)
+    assert len(pids) == 3
+    assert systemd.enter("stat", "-c", "%d %i", systemd.path).stdout == before
+    assert systemd.enter("cat", "/run/bound/value").stdout == token["value"]
+    # What the kernel took at the mount needs another one: it is made by the restart.
+    set_options(directory, "ttl=9")
+    systemd.ctl("restart", systemd.unit)
+    options = systemd.enter("findmnt", "-n", "-o", "OPTIONS", systemd.path).stdout
+    assert "allow_other" not in options and our_mounts(systemd) == 2
+    systemd.ctl("stop", systemd.unit)
+    assert our_mounts(systemd) == 1                             # the bind's
+
+
 @needs_systemd
 def test_unmounted_by_hand(systemd, token):
     """umount ends the service, as a success; the next start mounts again."""

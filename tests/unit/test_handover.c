@@ -48,7 +48,8 @@ static Handover sample(bool has_worker)
                 .fuse_fd = memory("fuse"),
                 .slots_fd = memory("slots"),
                 .state_fd = memory("state"),
-                .control_fd = has_worker ? memory("control") : -1};
+                .control_fd = has_worker ? memory("control") : -1,
+                .reload_fd = has_worker ? -1 : memory("reload")};
 }
 
 /* --- In the program that is executed -------------------------------------------------------------------------- */
@@ -84,7 +85,8 @@ static int receive_in_child(void)
         bool is_right =
                 says(handover.fuse_fd, "fuse") && says(handover.slots_fd, "slots") &&
                 says(handover.state_fd, "state") && (!has_worker || says(handover.control_fd, "control")) &&
-                handover.is_probe == has_worker && (fcntl(handover.fuse_fd, F_GETFD) & FD_CLOEXEC) &&
+                (has_worker || says(handover.reload_fd, "reload")) && handover.is_probe == has_worker &&
+                (fcntl(handover.fuse_fd, F_GETFD) & FD_CLOEXEC) &&
                 variable_is("AWS_SECRET_ACCESS_KEY", "not for the loader") && variable_is("EMPTY", "") &&
                 !secure_getenv("TOKENFS_HANDOVER") && !handover_is_offered();
         handover_deinit(&handover);

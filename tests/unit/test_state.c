@@ -23,6 +23,7 @@ static State sample(const char *changes)
 {
         return (State){.is_background = true,
                 .is_kept = true,
+                .newline = true,
                 .worker = 123,
                 .leaving = {0, 77, 0, 88},
                 .command = 45,
@@ -53,7 +54,8 @@ static void expect(const char *changes)
 {
         State found = {0};
         assert_int_equal(state_read(fd, &found), 0);
-        assert_true(found.is_background && found.is_kept);
+        assert_true(found.is_background && found.is_kept && found.newline);
+        assert_false(found.is_reloading || found.audit);
         assert_int_equal(found.worker, 123);
         assert_int_equal(found.command, 45);
         assert_int_equal(found.leaving[1], 77);
@@ -117,7 +119,7 @@ static void test_lengths(void **state)
 {
         (void)state;
         static const uint32_t lengths[] = {0, 1, 1000, UINT32_MAX / 2, UINT32_MAX};
-        enum { AFTER_PIDS = 8 + 3 * 4 + (2 + STATE_LEAVING_MAX) * 4 };
+        enum { AFTER_PIDS = 8 + 6 * 4 + (2 + STATE_LEAVING_MAX) * 4 };
         for (size_t i = 0; i < ARRAY_LEN(lengths); i++)
                 for (off_t at = AFTER_PIDS; at <= AFTER_PIDS + 4; at += 4) {
                         State found = {0};

@@ -7,6 +7,8 @@
 typedef struct MountInfo {
         char type[64]; /* "fuse.tokenfs"; "" if nothing is mounted right there */
         unsigned minor; /* of the device: FUSE's connection number */
+        char source[256]; /* cut if it is longer */
+        bool allow_other;
 } MountInfo;
 
 /* The topmost mount on exactly this path (absolute, without links). 0, -ENOSYS (/proc isn't mounted), or another

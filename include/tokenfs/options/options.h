@@ -19,6 +19,7 @@ typedef struct OptionList {
 typedef enum OptionsAction {
         OPTIONS_MOUNT,
         OPTIONS_MOUNT_ONLY, /* nobody serves it yet */
+        OPTIONS_RELOAD, /* other options for a mount that serves */
         OPTIONS_CHECK,
         OPTIONS_WAIT,
         OPTIONS_HELP,
@@ -34,6 +35,7 @@ typedef struct Options {
         bool json; /* --json */
         char *source; /* as `df` shows it */
         char *mountpoint;
+        pid_t reload_pid; /* --reload: the supervisor's */
         char *check_token_id;
         char *wait_path;
         uint64_t wait_ns; /* --timeout; CLOCK_NEVER: none */
