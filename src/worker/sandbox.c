@@ -16,6 +16,7 @@
 
 #include "tokenfs/worker/sandbox.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -161,6 +162,12 @@ static bool is_broad(const char *directory)
         return strncmp(directory, "/home/", 6) == 0 && !strchr(directory + 6, '/');
 }
 
+static void close_directory(DIR **directory)
+{
+        if (*directory)
+                (void)closedir(*directory);
+}
+
 static int allow_directory(Landlock *landlock, const char *directory, Place *place)
 {
         char resolved[PATH_MAX];
@@ -174,14 +181,38 @@ static int allow_directory(Landlock *landlock, const char *directory, Place *pla
         return landlock_allow(landlock, resolved, place->is_written);
 }
 
+/* The files that a directory's entries link to: c_rehash(1) and ca-certificates make directories of such. Links within the
+ * directory and to /etc and /usr, most of all, need no rule of their own. */
+static int allow_linked_files(Landlock *landlock, const char *directory)
+{
+        DIR *entries CLEANUP(close_directory) = opendir(directory);
+        const struct dirent *entry;
+        struct stat status;
+        char target[PATH_MAX];
+        int r = 0;
+        while (r == 0 && entries && (entry = readdir(entries))) {
+                ssize_t len = entry->d_type == DT_LNK
+                                      ? readlinkat(dirfd(entries), entry->d_name, target, sizeof target - 1)
+                                      : 0;
+                target[len > 0 ? len : 0] = '\0';
+                bool is_elsewhere = target[0] == '/' && strncmp(target, "/etc/", 5) != 0 &&
+                                    strncmp(target, "/usr/", 5) != 0;
+                if (is_elsewhere && stat(target, &status) == 0 && S_ISREG(status.st_mode))
+                        r = landlock_allow(landlock, target, false);
+        }
+        return r;
+}
+
 /* A rule for the directory of the file, and, if the path is a link, for the directory of its target: files are replaced by
  * renaming. A directory that doesn't exist yet can have no rule, and its parent holds too much: a home more than .aws. */
 static int allow_place(Landlock *landlock, Place *place)
 {
         char path[PATH_MAX], resolved[PATH_MAX];
         (void)snprintf(path, sizeof path, "%s", place->path);
-        if (place->is_directory)
-                return allow_directory(landlock, path, place);
+        if (place->is_directory) {
+                int r = allow_directory(landlock, path, place);
+                return r < 0 || place->is_written ? r : allow_linked_files(landlock, path);
+        }
         bool is_resolved = realpath(path, resolved) != NULL;
         int r = allow_directory(landlock, dirname(path), place);
         if (r == 0 && is_resolved)

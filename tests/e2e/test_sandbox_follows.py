@@ -206,11 +206,13 @@ def test_certificates_out_of_etc(tls_host, place):
     assert host.read(token := host.new_token()) == token["value"], host.log()
 
 
-@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-def test_openssl_variables(tls_host, variable):
-    """They name the trusted certificates, as they do for the curl program; AWS_CA_BUNDLE comes before them."""
+@pytest.mark.parametrize("variable, put", [("SSL_CERT_FILE", "cp"), ("SSL_CERT_DIR", "cp"), ("SSL_CERT_DIR", "ln -s")])
+def test_openssl_variables(tls_host, variable, put):
+    """They name the trusted certificates, as they do for the curl program; a directory may hold links to files elsewhere;
+    AWS_CA_BUNDLE comes before them."""
     host = tls_host
-    host.sh("mkdir -p /var/mine /var/none; cp /etc/tls/ca.pem /var/mine/; echo >/var/none/ca.pem; openssl rehash /var/mine")
+    host.sh(f"mkdir -p /var/mine /var/none /opt/ca; cp /etc/tls/ca.pem /opt/ca/; {put} /opt/ca/ca.pem /var/mine/; "
+            "echo >/var/none/ca.pem; openssl rehash /var/mine")
     host.start("timeout=2")
     assert "Protocol error" in host.read(host.new_token(), check=False)[1]
     host.stop()
