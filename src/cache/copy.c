@@ -1,16 +1,16 @@
 /* The cached copy.
  *
- * Why: tokens, the listing and resolvers' names are all cached by one rule: an answer is at most `ttl` old while the
- * API answers, one fetch serves all readers of a thing, and while the API fails the last good copy is served. How:
- * there is no state variable. What a copy is follows from its times and its last failure, and each access computes it
- * in copy_get, the one path. What happens to a copy wakes its readers, and these ask again.
+ * Why: one rule caches tokens, the listing and resolvers' names. While the API answers, an answer is at most `ttl` old, and
+ * one fetch serves all readers. While the API fails, the last good copy serves. How: there is no state variable. The state
+ * follows from the copy's times and its last failure, and copy_get computes it at each access. An event of a copy wakes its
+ * readers, which ask again.
  *
  *   nothing ── fetch ──▶ fresh ──▶ ageing (a fetch in the background) ──▶ due (a fetch; the reader waits)
  *                          ▲                                              │ the API fails
  *                          └────────────── an answer ─────────────────────┴──▶ stale ──▶ nothing, and the error
  *
- * An error is final when it ended its fetch; it is held for a while. A transient error leaves its fetch going: that is
- * the probe that finds out when the API is back. */
+ * A final error has ended its fetch; it is held for a while. A transient error leaves the fetch in progress: it is the
+ * probe that finds the API's recovery. */
 
 #include "copy.h"
 
@@ -19,7 +19,7 @@
 #include "tokenfs/base/clock.h"
 
 #define COPY_ERROR_HOLD_NS NS_PER_S
-/* A failing fetch for something that nobody reads any more goes on at least this long. */
+/* Without readers a failing fetch goes on at least this long. */
 #define COPY_PROBE_LINGER_NS (10 * NS_PER_S)
 
 void copy_init(Copy *copy, const CachePolicy *policy, CopyFetch *fetch)
@@ -39,14 +39,14 @@ static bool may_be_stale(const Copy *copy)
         return copy->is_held && freshness_may_be_stale(&copy->freshness);
 }
 
-/* A final error answers while it is held, and for readers that came before it. */
+/* A final error is the answer while it is held, and for readers that came before it. */
 static bool has_final_error(const Copy *copy, uint64_t since_ns)
 {
         return !copy->is_fetching && copy->error != API_OK &&
                (clock_now_ns() < copy->error_held_ns || copy->error_ns >= since_ns);
 }
 
-/* Why the API gives no new copy, as far as is known. */
+/* The known reason why the API gives no new copy. */
 static ApiError failing_error(const Copy *copy, const ApiHealth *health, uint64_t since_ns)
 {
         bool is_held = clock_now_ns() < copy->error_held_ns || copy->error_ns >= since_ns;
@@ -90,16 +90,16 @@ static CopyAnswer error_answer(const Copy *copy, ApiError error)
         };
 }
 
-/* A failing endpoint has its probes already, in calls for other things; one more need not queue up. While there is a copy to
- * be served one call is enough: those that queue up would all go out at once when the API is back. */
+/* Calls for other things probe a failing endpoint already. With a servable copy one call is enough: more would queue up,
+ * and go out all at once when the API recovers. */
 static bool has_probes(const ApiHealth *health, bool is_servable)
 {
         unsigned enough = is_servable ? 1 : API_IN_FLIGHT_FIRST;
         return health->error != API_OK && health->queued + health->in_flight >= enough;
 }
 
-/* The copy is to be served a while longer, since the API throttles, or has just come back. Not so a copy of an earlier
- * process: its age is that of an outage or of a reboot, and says nothing of the pace. */
+/* True: the API throttles, or has just recovered, so the copy serves a while longer. Never true for a copy of an earlier
+ * process: its age is that of a reboot, and no measure of the pace. */
 static bool is_paced(const Copy *copy, const ApiHealth *health)
 {
         return !copy->is_restored && clock_now_ns() < freshness_paced_ns(&copy->freshness, health->stretch,
@@ -133,10 +133,10 @@ int copy_get(Copy *copy, uint64_t since_ns, bool give_up, CacheWait *wait, CopyA
                 *ret_answer = content_answer(copy, CACHE_HIT_STALE, API_E_THROTTLED);
                 return 0;
         }
-        /* A throttled endpoint answers now and then: it is worth waiting for. */
+        /* A throttling endpoint answers some calls: readers wait for it. */
         bool fails_for_long = health.error != API_OK && health.error != API_E_THROTTLED &&
                               now_ns > clock_add_ns(health.since_ns, copy->policy->timeout_ns);
-        /* A reader that will wait needs a fetch that wakes it. */
+        /* A waiting reader needs a fetch that wakes it. */
         bool must_wait = wait && !give_up && !is_servable && !fails_for_long;
         int r = 0;
         if (must_wait || !has_probes(&health, is_servable))

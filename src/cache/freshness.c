@@ -1,5 +1,7 @@
-/* The freshness rule. Ages count on the clock that never jumps; the wall clock is looked at only for what the copy
- * itself says of wall time (expiresAt), and at each access, so that a clock that jumped is seen.
+/* The freshness rule.
+ *
+ * Ages count on CLOCK_BOOTTIME, which never jumps. The wall clock matters for expiresAt alone; each access reads it, so that
+ * a jump takes effect at once.
  *
  *   sent ───────── fresh ─────────▶ refresh ── ageing ──▶ due ────── stale, if the API fails ──────▶ wiped
  */
@@ -10,7 +12,7 @@
 
 #include "tokenfs/base/clock.h"
 
-/* Near its expiry a copy is kept for half of what is left, but at least for this long. */
+/* Near its expiry a copy is fresh for half of the time left, at least for this long. */
 #define FRESHNESS_TTL_MIN_NS NS_PER_S
 
 static uint32_t random_number(void)
@@ -47,7 +49,7 @@ void freshness_set(
         freshness->sent_ns = sent_ns;
         freshness->answered_ns = now;
         freshness->due_ns = clock_add_ns(sent_ns, ttl);
-        /* Between 75 % and 85 %, so that what was fetched together isn't refreshed together. */
+        /* Between 75 % and 85 %: copies that were fetched together must not be refreshed together. */
         freshness->random = random_number();
         freshness->refresh_ns = clock_add_ns(sent_ns, ttl / 4 * 3 + random_part_ns(freshness, ttl / 10));
         uint64_t stale_end = clock_add_ns(freshness->due_ns, stale_ns);

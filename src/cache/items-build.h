@@ -1,12 +1,12 @@
 #pragma once
-/* Gathering the items of a listing, and sorting them a little at a time. */
+/* Gathering the items of a listing, and sorting them in slices. */
 
 #include <stdbool.h>
 
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/cache/items.h"
 
-/* What one listing may take: two are held while one replaces the other. */
+/* The memory of one listing; two exist while one replaces the other. */
 #define ITEMS_BYTES_MAX ((size_t)92 * 1024 * 1024)
 
 /* 0 or -ENOMEM. */
@@ -15,9 +15,9 @@ Items *items_free(Items *items);
 CLEANUP_DEFINE(Items *, items_free);
 /* 0, -ENOMEM, or -EFBIG: more than ITEMS_BYTES_MAX. */
 int items_append(Items *items, const TokenItem *item);
-/* Sorts, drops repeats and compares with the items that were there before (NULL: none), at most `steps` steps of some
- * 100 ns. 0: done; -EAGAIN: there is more to do; -ENOMEM. Nothing is appended after the first step, and `before` stays
- * the same until it is done. */
+/* Sorts, drops repeats and compares with the items of the listing before (NULL: none), in at most `steps` steps of some
+ * 100 ns. 0: done; -EAGAIN: call it again; -ENOMEM. Callers append nothing after the first call, and leave `before` as it
+ * is until the last. */
 int items_settle(Items *items, const Items *before, size_t steps);
-/* Once it is done: are they others than those that were there before? */
+/* Afterwards: do the items differ from `before`? */
 bool items_have_changed(const Items *items);

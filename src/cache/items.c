@@ -1,9 +1,9 @@
 /* The items of a listing.
  *
- * Why: an account may have a million tokens, and a listing is held twice while one replaces the other. How: items lie
- * one behind the other in one block, each with its id and name; views and resolvers, which many items share, are
- * strings of the block too. The two orders are arrays of 32-bit offsets. They are made by merge sort, which can stop
- * after any step: sorting a million items takes seconds, and no reader waits for that. */
+ * Why: an account may have a million tokens, and memory holds two listings while one replaces the other. How: the items
+ * lie one behind the other in one block, each with its id and name. Views and resolvers, which many items share, are
+ * strings of the block too. Both orders are arrays of 32-bit offsets. Merge sort makes them, since it can stop after any
+ * step: sorting a million items takes seconds, and requests come in between. */
 
 #include "items-build.h"
 
@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define ALIGN 8
-#define INTERNED_MAX 8 /* a walk has few views under way at once */
+#define INTERNED_MAX 8 /* at most four list calls run at once */
 
 typedef struct Record {
         int64_t created_wall_ns, updated_wall_ns, expires_wall_ns;
@@ -23,7 +23,7 @@ typedef struct Record {
         char text[]; /* id and name, each with its NUL */
 } Record;
 
-/* A merge sort of offsets that can stop: runs of `width` are merged from `from` to `to`. */
+/* The state of a merge sort of offsets: it merges runs of `width` from `from` to `to`. */
 typedef struct Sorter {
         uint32_t *from, *to;
         size_t width, start, left, right, out;
@@ -84,7 +84,7 @@ static int reserve(Items *items, size_t len)
         return 0;
 }
 
-/* Adds bytes of the block; their offset is a multiple of ALIGN. */
+/* Appends bytes to the block, at a multiple of ALIGN. */
 static int take(Items *items, size_t len, uint32_t *ret_offset)
 {
         len = (len + ALIGN - 1) / ALIGN * ALIGN;
@@ -96,7 +96,7 @@ static int take(Items *items, size_t len, uint32_t *ret_offset)
         return 0;
 }
 
-/* The offset of a string, which was used just before or is added. */
+/* The offset of a string: a recently used one, or a new one. */
 static int intern(Items *items, const char *text, uint32_t *ret_offset)
 {
         for (size_t i = 0; i < INTERNED_MAX; i++)
@@ -119,7 +119,7 @@ int items_new(Items **ret_items)
         uint32_t empty;
         if (!items || take(items, 1, &empty) < 0)
                 return -ENOMEM;
-        items->block[empty] = '\0'; /* what `interned` begins with */
+        items->block[empty] = '\0'; /* the offsets in `interned` are 0 at first */
         *ret_items = TAKE(items);
         return 0;
 }
@@ -224,7 +224,7 @@ static int sorter_init(Sorter *sorter, uint32_t *offsets, size_t count)
         return sorter->to ? 0 : -ENOMEM;
 }
 
-/* Takes steps, and counts them down; true when all is sorted, in `from`. */
+/* Takes at most *steps steps and counts them down. True: `from` is sorted. */
 static bool sorter_step(
         Sorter *sorter, const Items *items, int (*compare)(const Record *a, const Record *b), size_t *steps)
 {
@@ -239,7 +239,7 @@ static bool sorter_step(
                 sorter->to[sorter->out++] = sorter->from[is_left ? sorter->left++ : sorter->right++];
                 if (sorter->out < end)
                         continue;
-                if (end == count) { /* the last pair of runs: begin with wider ones */
+                if (end == count) { /* the last pair of runs: go on with wider runs */
                         uint32_t *sorted = sorter->to;
                         sorter->to = sorter->from;
                         sorter->from = sorted;
@@ -267,7 +267,7 @@ static bool is_same(const Items *items, const Items *before, size_t position)
 
 static int begin_sorting_ids(Items *items)
 {
-        char *block = realloc(items->block, items->len); /* what was too much goes back */
+        char *block = realloc(items->block, items->len); /* gives the spare capacity back */
         items->block = block ? block : items->block;
         int r = sorter_init(&items->sorter, items->by_id, items->count);
         if (r == 0)
@@ -372,7 +372,7 @@ static void unpack(const Items *items, uint32_t offset, TokenItem *ret_item)
                 .updated_wall_ns = record->updated_wall_ns,
                 .expires_wall_ns = record->expires_wall_ns,
         };
-        /* Each fits: it came out of such an item. */
+        /* Each string fits: items_append took it from such an item. */
         copy_string(ret_item->id, record->text);
         copy_string(ret_item->name, name_of(record));
         copy_string(ret_item->dns_view_id, string_at(items, record->dns_view));

@@ -1,10 +1,10 @@
 /* The listing of tokens within the scopes.
  *
- * Why: `ls`, names and scopes need to know which tokens there are, without a call a token. How: a Walk goes down from
- * what the scopes name (or from ListGlobalResolvers) over views to tokens, page by page, a few calls at a time so that
- * reads of tokens aren't held up. What it gathers replaces the listing only when it is whole, so that a reader sees
- * one listing or the next. A denied or vanished branch leaves the rest standing and makes the listing incomplete; any
- * other failure keeps the old one, as with tokens (freshness.h). */
+ * Why: `ls`, names and scopes need the set of tokens without one call for each token. How: a Walk goes down from the
+ * scopes, or from ListGlobalResolvers, over views to tokens, page by page. At most four list calls run at a time, so that
+ * reads of tokens get their share. A finished walk replaces the listing as a whole; a reader sees one listing or the next.
+ * A denied or deleted branch makes the listing incomplete. Any other failure keeps the old listing, as with tokens
+ * (copy.h). */
 
 #include "tokenfs/cache/listing.h"
 
@@ -19,10 +19,10 @@
 #include "tokenfs/base/log.h"
 
 #define LISTING_CALLS_MAX 4
-/* Of one list call: a next_token that never ends is an error. */
+/* Bounds of one list call: a nextToken that never ends is an error. */
 #define LISTING_PAGES_MAX 20000
 #define LISTING_EMPTY_PAGES_MAX 64 /* in a row */
-#define LISTING_SLICE_STEPS 20000 /* of some 100 ns: no request waits longer for the sorting of items */
+#define LISTING_SLICE_STEPS 20000 /* some 100 ns each: requests come in between */
 #define LISTING_BRANCHES_MAX 20000 /* resolvers and views, in all */
 #define LISTING_ERROR_HOLD_NS NS_PER_S
 
@@ -35,19 +35,19 @@ typedef struct Branch {
         ApiCall *call;
         unsigned pages, empty_pages; /* in all; in a row */
         char *next_token;
-        char *marked_token; /* an earlier one, to find out that they go round */
+        char *marked_token; /* an earlier token, to detect a cycle */
 } Branch;
 
-/* What one walk over the API gathers. */
+/* One walk over the API. */
 typedef struct Walk {
         uint64_t started_ns;
         ListLink todo, running;
         Items *items;
-        LoopTimer settle; /* goes on with sorting them */
-        size_t branch_count; /* so far, those that have ended included */
+        LoopTimer settle; /* continues the sorting of `items` */
+        size_t branch_count; /* so far, ended branches included */
         size_t skipped, resolvers, dns_views;
-        ApiError denied; /* a branch was refused */
-        char detail[256]; /* of that */
+        ApiError denied; /* the error of a denied branch */
+        char detail[256]; /* of `denied` */
 } Walk;
 
 struct Listing {
@@ -61,7 +61,7 @@ struct Listing {
 
         Walk walk;
         ApiError logged_error;
-        bool shared_is_logged; /* that shared views can't be listed */
+        bool shared_is_logged; /* the log says that shared views can't be listed */
         bool is_slow; /* a walk takes longer than ttl */
 };
 
@@ -93,7 +93,7 @@ static void branch_free(Branch *branch)
         free(branch);
 }
 
-/* Ends the walk's calls, and frees what it has gathered. */
+/* Ends the walk's calls and frees its items. */
 static void walk_clear(Walk *walk)
 {
         Branch *branch;
@@ -156,7 +156,7 @@ static void listing_log_failure(Listing *listing, ApiError error, const char *de
         listing->logged_error = error;
 }
 
-/* An answer of the API that the next walk would get as well is held for ttl: a walk may be thousands of calls. */
+/* The next walk would get the same answer, and a walk may be thousands of calls: so such an error is held for ttl. */
 static uint64_t error_hold_ns(const Listing *listing, ApiError error)
 {
         bool is_answer = error == API_E_MALFORMED || error == API_E_REFUSED || error == API_E_TOO_MANY;
@@ -164,7 +164,7 @@ static uint64_t error_hold_ns(const Listing *listing, ApiError error)
         return is_answer && ttl_ns > LISTING_ERROR_HOLD_NS ? ttl_ns : LISTING_ERROR_HOLD_NS;
 }
 
-/* The walk failed as a whole: the old listing stays, whatever the error, since its items are no secrets. */
+/* Ends a walk that failed. The old listing stays, whatever the error: its items are no secrets. */
 static void walk_fail(Listing *listing, ApiError error, const char *detail)
 {
         (void)copy_fail(&listing->copy, error, error_hold_ns(listing, error));
@@ -172,8 +172,8 @@ static void walk_fail(Listing *listing, ApiError error, const char *detail)
         walk_clear(&listing->walk);
 }
 
-/* A listing lives at least as long as its walk took, and the next walk begins early enough to end before that: else a
- * walk that takes as long as ttl would be due when it arrives, and each reader of a name would wait. */
+/* A walk that takes as long as ttl would be due when it arrives, and each reader of a name would wait. So a listing lives
+ * at least as long as its walk took, and the next walk begins early enough to end before that. */
 static void listing_outlive_walk(Listing *listing)
 {
         uint64_t now_ns = clock_now_ns(), walk_ns = now_ns - listing->walk.started_ns;
@@ -193,7 +193,7 @@ static void listing_outlive_walk(Listing *listing)
         listing->is_slow = walk_ns > ttl_ns;
 }
 
-/* What the walk gathered is the listing now. */
+/* Makes the walk's items the listing. */
 static void walk_finish(Listing *listing)
 {
         Walk *walk = &listing->walk;
@@ -215,7 +215,7 @@ static void walk_finish(Listing *listing)
         walk_clear(walk);
 }
 
-/* All calls of the walk have ended. Sorting goes on a slice a turn of the loop: requests come in between. */
+/* Sorts the walk's items after its last call, one slice in each turn of the loop: requests come in between. */
 static void walk_settle(Listing *listing)
 {
         Walk *walk = &listing->walk;
@@ -245,7 +245,7 @@ static int walk_append_items(Walk *walk, const ApiPage *page)
         return r;
 }
 
-/* Takes a page in: items are gathered, and what it names is walked in turn. */
+/* Takes a page in: its items, or the branches that it names. */
 static int walk_take_page(Listing *listing, const Branch *branch, const ApiPage *page)
 {
         Walk *walk = &listing->walk;
@@ -268,7 +268,7 @@ static bool is_same_string(const char *a, const char *b)
         return a && b && strcmp(a, b) == 0;
 }
 
-/* Pages without end are an error, though each is fine by itself. */
+/* True if the pages of a list call never end. */
 static bool branch_goes_round(const Branch *branch, const char *next_token)
 {
         return branch->pages >= LISTING_PAGES_MAX || branch->empty_pages > LISTING_EMPTY_PAGES_MAX ||
@@ -276,7 +276,7 @@ static bool branch_goes_round(const Branch *branch, const char *next_token)
                is_same_string(next_token, branch->marked_token);
 }
 
-/* Marks each token that comes after a power of two of pages (Brent): tokens that go round meet a marked one. */
+/* Brent's cycle detection: a token is marked after each power of two of pages; a cycle meets the mark. */
 static int branch_set_next(Branch *branch, const char *next_token)
 {
         char *next = strdup(next_token);
@@ -317,19 +317,19 @@ static ApiError branch_on_page(Branch *branch, const ApiPage *page, const char *
         return API_OK;
 }
 
-/* A branch that is denied, or was deleted meanwhile, leaves the rest standing. Returns the error of the walk. */
+/* A branch that is denied, or that was deleted during the walk, ends alone. Returns the error of the walk. */
 static ApiError branch_on_error(Branch *branch, ApiError error, const char *detail)
 {
         Listing *listing = branch->listing;
         Walk *walk = &listing->walk;
-        /* Its first page was there: the API refuses the token of the next page, and the rest is not known. */
+        /* The API refuses the token of the next page; the rest of the branch is unknown. */
         if (error == API_E_NOT_FOUND && branch->next_token)
                 return API_E_MALFORMED;
         if (error != API_E_ACCESS_DENIED && error != API_E_NOT_FOUND)
                 return error;
         bool is_shared = branch->operation == API_LIST_SHARED_DNS_VIEWS;
         if (error == API_E_ACCESS_DENIED && is_shared && !listing->shared_is_logged) {
-                /* Most accounts have none, and few policies allow to ask. */
+                /* Most accounts have no shared views, and few policies allow the call. */
                 log_info("listing: without the DNS views that other accounts share: %s", detail);
                 listing->shared_is_logged = true;
         } else if (error == API_E_ACCESS_DENIED && !is_shared && walk->denied == API_OK) {
@@ -356,7 +356,7 @@ static void branch_on_result(const ApiResult *result, void *userdata)
                 return;
         }
         branch->call = NULL;
-        listing->copy.retry_at_ns = 0; /* another call of the walk gets through */
+        listing->copy.retry_at_ns = 0; /* another call of the walk succeeds */
         const char *detail = result->detail;
         ApiError error = result->error == API_OK ? branch_on_page(branch, result->page, &detail)
                                                  : branch_on_error(branch, result->error, detail);
@@ -368,7 +368,7 @@ static void branch_on_result(const ApiResult *result, void *userdata)
                 copy_wake(&listing->copy);
 }
 
-/* Starts calls until as many run as may, or none is left to start; then the walk ends with the last that runs. */
+/* Starts calls up to the bound. The walk ends with its last call. */
 static void walk_advance(Listing *listing)
 {
         Walk *walk = &listing->walk;

@@ -1,10 +1,9 @@
-/* Which token a name means now.
+/* The token that a name means.
  *
- * Why: renewing a token means making a new one, and a client that is configured with a name should go on without being
- * touched. How: of all candidates with the name (the listing's items, and the documents of `token=` scopes, which no
- * list call gives), the best is chosen: newest OPERATIONAL and unexpired, else newest OPERATIONAL, else newest. The
- * choice ends when the chosen one expires, whatever the ttl. A token that turns out to be gone is rejected: it is no
- * candidate until a listing was fetched after that. */
+ * Why: renewing a token means creating a new one, and a client with a name in its configuration must need no change. How:
+ * the candidates are the listing's items with that name, and the documents of `token=` scopes, which no list call gives.
+ * The best is the newest OPERATIONAL and unexpired one, else the newest OPERATIONAL one, else the newest one. The choice
+ * ends when the chosen token expires, whatever the ttl. A token that is gone is rejected until a later listing. */
 
 #include "tokenfs/cache/names.h"
 
@@ -14,7 +13,7 @@
 
 #include "tokenfs/base/clock.h"
 
-#define NAMES_VISIT_MAX 1000 /* in one go: no request waits longer for that */
+#define NAMES_VISIT_MAX 1000 /* in one turn of the loop: requests come in between */
 
 typedef struct Rejected {
         char id[TOKEN_ID_MAX + 1];
@@ -23,7 +22,7 @@ typedef struct Rejected {
 
 struct Names {
         NamesSettings settings;
-        Rejected rejected[64]; /* found to be gone since the listing was fetched */
+        Rejected rejected[64]; /* tokens that are gone, though the listing names them */
         size_t rejected_count;
 };
 
@@ -43,9 +42,9 @@ Names *names_free(Names *names)
         return NULL;
 }
 
-/* A rejection holds until a listing was fetched after it, and for negative_ttl at least: what list calls give may
- * lag behind what GetAccessToken gives. For a reader who came before it it always holds, or he could go round for ever
- * between a listing that names the token and a token that isn't there. */
+/* List calls may lag behind GetAccessToken: so a rejection holds for negative_ttl, and until a listing was fetched after
+ * it. For a reader that came before it holds in any case: else that reader could alternate for ever between a listing with
+ * the token and a token that is gone. */
 static bool rejection_holds(const Names *names, const Rejected *rejected, uint64_t since_ns)
 {
         return rejected->at_ns >= since_ns || listing_sent_ns(names->settings.listing) < rejected->at_ns ||
@@ -67,7 +66,7 @@ void names_reject(Names *names, const char *id)
         uint64_t now = clock_now_ns();
         if (len > TOKEN_ID_MAX || is_rejected(names, id, CLOCK_NEVER))
                 return;
-        /* No reader is older than his deadline. */
+        /* No reader is older than its deadline. */
         uint64_t oldest_ns =
                 now > names->settings.policy.timeout_ns ? now - names->settings.policy.timeout_ns : 0;
         size_t kept = 0;
@@ -76,7 +75,7 @@ void names_reject(Names *names, const char *id)
                         rejection_holds(names, &names->rejected[i], oldest_ns))
                         names->rejected[kept++] = names->rejected[i];
         names->rejected_count = kept;
-        /* Full: the oldest makes room; it is asked for again, and rejected again, if a name still means it. */
+        /* The oldest rejection goes. If a name still means that token, the next read rejects it again. */
         if (names->rejected_count == ARRAY_LEN(names->rejected)) {
                 memmove(&names->rejected[0], &names->rejected[1],
                         (ARRAY_LEN(names->rejected) - 1) * sizeof names->rejected[0]);
@@ -85,7 +84,7 @@ void names_reject(Names *names, const char *id)
         Rejected *rejected = &names->rejected[names->rejected_count++];
         memcpy(rejected->id, id, len + 1);
         rejected->at_ns = now;
-        /* One that names it is not valid any more. */
+        /* The listing names the token, so it is outdated. */
         listing_outdate(names->settings.listing);
 }
 
@@ -97,7 +96,7 @@ static int rank(const TokenItem *item, int64_t wall_ns)
         return item->expires_wall_ns > wall_ns ? 2 : 1;
 }
 
-/* Keeps the better of the item and `best`, whose id is "" as long as there is none. */
+/* Replaces `best` if the item is better; `best` has the id "" while there is none. */
 static void choose(
         const Names *names, const TokenItem *item, uint64_t since_ns, int64_t wall_ns, TokenItem *best)
 {
@@ -108,11 +107,11 @@ static void choose(
                 *best = *item;
 }
 
-/* What the documents of `token=` scopes say; the listing's walk doesn't cover them. */
+/* Items from the documents of `token=` scopes; no walk covers these tokens. */
 typedef struct ScopeItems {
         TokenItem *items;
         size_t count;
-        ApiError error; /* one couldn't be had for now */
+        ApiError error; /* of a document that can't be had now */
         uint64_t keep_ns, due_ns;
 } ScopeItems;
 
@@ -128,7 +127,7 @@ static int scope_items_get(Names *names, uint64_t since_ns, bool give_up, CacheW
         if (!items->items)
                 return -ENOMEM;
         TokenAnswer answer;
-        /* All are asked for before the first is waited for. */
+        /* Starts all calls before it waits for the first. */
         for (size_t i = 0; i < count && wait; i++)
                 (void)tokens_get(names->settings.tokens, ids[i], since_ns, false, NULL, &answer);
         for (size_t i = 0; i < count; i++) {
@@ -138,7 +137,7 @@ static int scope_items_get(Names *names, uint64_t since_ns, bool give_up, CacheW
                         return r;
                 }
                 if (answer.error != API_OK) {
-                        /* One that can't be had for long mustn't keep all names from the kernel. */
+                        /* One unreachable token must not disable kernel caching for all names. */
                         answer.keep_ns = names->settings.policy.negative_ttl_ns;
                         answer.due_ns = clock_add_ns(clock_now_ns(), answer.keep_ns);
                 }
@@ -194,7 +193,7 @@ int names_get(Names *names, const char *name, uint64_t since_ns, bool give_up, C
         } else if (scope_items.error != API_OK) {
                 chosen.error = scope_items.error;
         } else {
-                /* Not in the listing: not there, unless the listing itself can't be had. */
+                /* A name that is not in the listing does not exist, unless the listing itself failed. */
                 chosen.error = answer.error != API_OK && !answer.complete ? answer.error : API_E_NOT_FOUND;
         }
         free(scope_items.items);

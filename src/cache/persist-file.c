@@ -1,9 +1,8 @@
 /* The file of copies.
  *
- * Why: it holds secrets, and must be whole after any crash. How: AES-256-GCM, with a fresh random nonce for each write;
- * the head (magic, version, nonce) is authenticated with it. It is written to a name of its own, synced, and renamed
- * over the file; then the directory is synced. Random nonces of 96 bits are fine for 2^32 writes with one key
- * (NIST SP 800-38D), one each second for 136 years. */
+ * Why: it holds secrets, and must be whole after any crash. How: AES-256-GCM encrypts it, with a fresh random nonce for each
+ * write, and authenticates its head (magic, version, nonce). A write goes to a file of its own, syncs it, renames it over
+ * the old one and syncs the directory. NIST SP 800-38D allows 2^32 random nonces of 96 bits for one key. */
 
 #include "persist-file.h"
 
@@ -184,7 +183,7 @@ static int replace(int directory, const unsigned char *data, size_t len)
 
 int persist_file_write(int directory, const unsigned char *data, size_t len)
 {
-        /* A worker that leaves and the next one may write at the same time. */
+        /* A worker that ends, and its successor, may write at the same time. */
         if (flock(directory, LOCK_EX) < 0)
                 return -errno;
         int r = replace(directory, data, len);

@@ -1,5 +1,5 @@
 #pragma once
-/* The file of copies: its key, its encryption, and how it is replaced. */
+/* The file of copies: its directory, its encryption and its replacement. */
 
 #include <stddef.h>
 
@@ -9,8 +9,8 @@
 #define PERSIST_KEY_LEN 32
 #define PERSIST_FILE_MAX ((size_t)64 * 1024 * 1024)
 
-/* Opens the directory; its owner must be this process's user, and nobody else may look in. 0 or a negative errno with
- * a sentence. */
+/* Opens the directory, which must belong to this process's user and have mode 0700. 0 or a negative errno with a
+ * sentence. */
 int persist_directory_open(const char *path, Buf *error, int *ret_fd);
 
 /* Encrypts; `*ret_data` is freed with free. 0, -ENOMEM, or -EIO (libcrypto). */
@@ -18,8 +18,7 @@ int persist_seal(const Secret *key, const char *plain, size_t len, unsigned char
 /* Decrypts into *plain. 0; -EBADMSG: another key, damaged, or cut; -EPROTO: of another release; -ENOMEM. */
 int persist_unseal(const Secret *key, const unsigned char *data, size_t len, Buf *plain);
 
-/* Replaces the file: whenever this process ends, the one before or the new one is there, whole. 0 or a negative
- * errno. */
+/* Replaces the file. A process that is killed during it leaves the old or the new file whole. 0 or a negative errno. */
 int persist_file_write(int directory, const unsigned char *data, size_t len);
 /* `*ret_data` is freed with free. 0, -ENOENT, -EFBIG, or another negative errno. */
 int persist_file_read(int directory, unsigned char **ret_data, size_t *ret_len);

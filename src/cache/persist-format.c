@@ -1,8 +1,8 @@
 /* The content of the file of copies.
  *
- * A sequence of records, each with its kind, the length of what follows, and that. Numbers are little-endian; a short
- * string has its length before it. The reader takes all or nothing: it stands behind an authenticated cipher, but a
- * later release may write what this one doesn't know. */
+ * It is a sequence of records, each with its kind, a length and so many bytes. Numbers are little-endian; a short string
+ * follows its length. The reader takes all or nothing: the cipher keeps strangers out, but a later release may write
+ * records that this one does not know. */
 
 #include "persist-format.h"
 
@@ -97,7 +97,7 @@ void persist_write_resolver(Buf *out, int64_t fetched_wall_ns, const char *id, c
 
 /* --- Reading ------------------------------------------------------------------------------------------------ */
 
-/* What is left of a record; `is_short` once something was missing. */
+/* The rest of a record; `is_short` once it ended too early. */
 typedef struct Reader {
         const char *data;
         size_t len;

@@ -1,5 +1,5 @@
 #pragma once
-/* What the copies on disk look like before they are encrypted. */
+/* The content of the file of copies, before its encryption. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 
 #define PERSIST_DNS_NAME_MAX 255
 
-/* Appends a part; buf->error says whether all went in. The header comes first, items after the listing. */
+/* Append a record; `out->error` is the result. The header comes first, items follow the listing. */
 void persist_write_header(Buf *out, const char *identity, int64_t written_wall_ns);
 void persist_write_token(Buf *out, int64_t fetched_wall_ns, const TokenDoc *doc);
 void persist_write_listing(Buf *out, int64_t fetched_wall_ns);
@@ -41,6 +41,6 @@ typedef struct PersistContent {
         int64_t listing_wall_ns;
 } PersistContent;
 
-/* Reads all of it. 0, -EBADMSG (nothing is read), or -ENOMEM. */
+/* Reads all records. 0, -EBADMSG or -ENOMEM, with nothing in *ret_content. */
 int persist_read(const char *data, size_t len, PersistContent *ret_content);
 void persist_content_deinit(PersistContent *content);

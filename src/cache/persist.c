@@ -1,16 +1,15 @@
 /* Copies that outlive the process.
  *
- * Why: a DNS client's token can be what makes names resolve at all. After a reboot with the API, the sign-in or DNS
- * itself out of reach, a mount that begins empty would keep the machine from ever resolving the API's name. How: what
- * the caches hold is written to one encrypted file, and a new worker begins with it. Such copies are stale from the
- * start: the API is asked as always, and they serve only while it fails, within `stale` of their fetch by the wall
- * clock, and never past expiresAt.
+ * Why: a DNS client's token can be what makes names resolve at all. After a reboot, with the API, the sign-in or DNS itself
+ * out of reach, a mount that starts empty would keep the machine from ever resolving the API's name. How: one encrypted
+ * file holds the caches' copies, and a new worker starts with them. They are stale from the start: the API is asked as
+ * always. They serve only while it fails, within `stale` of their fetch by the wall clock, and never past expiresAt.
  *
- * A wall clock that was set back must not prolong them. So the file says when it was written; time is taken to go on
- * from there, and the file is written again now and then while such copies are in use.
+ * A wall clock that was set back must not prolong them. So the file has the time of its writing, and time goes on from
+ * there. While such copies are in use, the file is written again now and then.
  *
- * Other content is written after a moment, the same content with a later time of its fetch after a while, and at once
- * what the API refused. Encryption and fsync, which may take long, are a thread's work: one at a time. */
+ * A change is written after a moment, a later fetch of the same content after a while, a refusal of the API at once.
+ * Encryption and fsync may take long: a thread does them, one at a time. */
 
 #include "tokenfs/cache/persist.h"
 
@@ -32,10 +31,10 @@
 #define RENEWED_DELAY_MAX_NS (300 * NS_PER_S)
 #define FAILED_DELAY_NS (30 * NS_PER_S)
 #define READ_LATELY_NS (86400 * NS_PER_S)
-/* A listing that is longer is kept in part: the items of the tokens that are kept. */
+/* Of a longer listing the file holds the items of its tokens alone. */
 #define ITEMS_MAX 20000
 
-/* A write, by a thread of its own. */
+/* One write. */
 typedef struct Job {
         Buf plain;
         const Secret *key;
@@ -49,13 +48,13 @@ struct Persist {
         Secret key;
         char *identity;
         int directory; /* -1: it can't be used */
-        int64_t clock_wall_ns; /* the latest time that is known to have been */
-        uint64_t clock_ns; /* when that was, on the clock that never jumps */
+        int64_t clock_wall_ns; /* the latest known time */
+        uint64_t clock_ns; /* CLOCK_BOOTTIME at that time */
 
-        LoopTimer timer; /* set: something is to be written then */
+        LoopTimer timer; /* set: the time of the next write */
         bool is_running; /* a thread writes */
-        bool has_restored; /* what was written holds copies of an earlier process */
-        bool is_refused; /* what it writes may hold a copy that was ended meanwhile */
+        bool has_restored; /* the file holds copies of an earlier process */
+        bool is_refused; /* the API ended a copy that the thread may be writing */
         pthread_t thread;
         Job job;
         LoopFd *done;
@@ -70,7 +69,7 @@ static void set_clock(Persist *persist, int64_t wall_ns)
         persist->clock_ns = clock_now_ns();
 }
 
-/* Time as it goes on from what was known: never less than the wall clock says. */
+/* The latest known time, advanced to now; at least the wall clock. */
 static int64_t advance_clock(Persist *persist)
 {
         int64_t known_ns = persist->clock_wall_ns + (int64_t)(clock_now_ns() - persist->clock_ns);
@@ -94,7 +93,7 @@ static void set_error(Persist *persist, const char *what, int r)
 typedef struct TokenWriter {
         Persist *persist;
         Buf *out;
-        bool with_items; /* of the tokens alone */
+        bool with_items; /* writes the tokens' items, not their documents */
 } TokenWriter;
 
 static bool is_kept(const Persist *persist, const TokensEntryStatus *entry)
@@ -182,7 +181,7 @@ static void *job_thread(void *userdata)
         return NULL;
 }
 
-/* The times on disk may be that much behind, which costs a copy a twentieth of its life at most. */
+/* Times on disk lag behind by this much, which shortens a copy's life by a twentieth at most. */
 static uint64_t renewed_delay_ns(const Persist *persist)
 {
         uint64_t delay_ns = persist->settings.policy.stale_ns / 20;
@@ -218,7 +217,7 @@ static void finish_job(Persist *persist)
                 plan(persist, renewed_delay_ns(persist));
 }
 
-/* Begins a write; one that is under way is waited for by the loop. */
+/* Begins a write, unless one is in progress; then it plans another. */
 static void begin_write(Persist *persist)
 {
         if (persist->is_running) {
@@ -263,11 +262,11 @@ static void on_done(int fd, short revents, void *userdata)
 static void on_event(StoreEvent event, void *userdata)
 {
         Persist *persist = userdata;
-        /* The API accepts no signature of another time: a clock that was ahead, and set right, is forgotten. */
+        /* The API accepted a signature with this time: so a clock that was once ahead is right now. */
         if (event != STORE_EXPIRED)
                 set_clock(persist, clock_wall_ns());
         if (event == STORE_REFUSED && persist->is_running)
-                persist->is_refused = true; /* and written again as soon as the thread is done */
+                persist->is_refused = true; /* on_done writes again */
         else if (event == STORE_REFUSED)
                 plan(persist, 0);
         else
@@ -276,7 +275,7 @@ static void on_event(StoreEvent event, void *userdata)
 
 /* --- Loading ------------------------------------------------------------------------------------------------ */
 
-/* Decrypts and reads the file. 0; -ENOENT; or a negative errno with a sentence. */
+/* Opens the file and reads it. 0; -ENOENT; or another negative errno with a sentence. */
 static int load(
         int directory, const Secret *key, const char *identity, Buf *error, PersistContent *ret_content)
 {
@@ -333,7 +332,7 @@ static void restore(Persist *persist, PersistContent *content)
         log_info("persist: %zu of %zu tokens from %s, as of %lld s ago; they serve while the API fails",
                 persist->status.loaded, content->token_count, persist->settings.directory,
                 (long long)((now_ns - content->written_wall_ns) / (int64_t)NS_PER_S));
-        /* What is out of scope, or too old, goes from the file; else it is written again now and then. */
+        /* Copies that are out of scope or too old leave the file now. */
         plan(persist, is_less ? 0 : renewed_delay_ns(persist));
 }
 

@@ -1,18 +1,17 @@
 /* Fetching ahead of a scan.
  *
- * Why: `cat MNT/<star>/status` over a thousand cold tokens would wait for a thousand calls one after the other. How: a read
- * that has to wait is looked up in the listing's order; when it comes right beside the one before it, several times in
- * a row, it is a scan, and the tokens that follow are asked for: one the first time, then twice as many with each
- * read, until as many calls are ahead as may be in flight. A scan that stops is seen by no further read, so no further
- * call is made: at most those in flight are wasted. A single read never starts one. */
+ * Why: `cat MNT/<star>/status` over a thousand cold tokens would make a thousand calls, one after the other. How: a cold
+ * read is looked up in the listing's order. Several cold reads in a row, each beside the one before, are a scan. Then the
+ * following tokens are fetched: one at first, twice as many with each read, up to the number of calls in flight. A scan
+ * that stops wastes the calls in flight at most. A single read starts none. */
 
 #include "tokenfs/cache/prefetch.h"
 
 #include "tokenfs/base/clock.h"
 
-#define PREFETCH_RUN_MIN 2 /* reads in a row that make a scan */
+#define PREFETCH_RUN_MIN 2 /* cold reads in a row that are a scan */
 
-/* Reads in a row make a scan whichever way they go: a shell's glob looks at its matches from the last to the first. */
+/* A scan may go either way: a shell's glob looks at its matches from the last to the first. */
 static int direction_of(const Prefetch *prefetch, uint64_t version, size_t position)
 {
         if (prefetch->run == 0 || prefetch->version != version)
@@ -40,7 +39,7 @@ void prefetch_note(Prefetch *prefetch, Tokens *tokens, Listing *listing, const c
                 return;
         size_t window = prefetch->run - PREFETCH_RUN_MIN < 4 ? (size_t)1 << (prefetch->run - PREFETCH_RUN_MIN)
                                                              : tokens_in_flight_max(tokens);
-        /* No more than can be held until they are read. */
+        /* Documents beyond max_tokens would be dropped before they are read. */
         size_t room = tokens_max_tokens(tokens) / 2;
         if (window > room)
                 window = room;

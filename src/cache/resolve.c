@@ -1,8 +1,8 @@
 /* Resolving ids and names.
  *
- * Why: each reader of a token, by id or by name, through the mount or in a watch, must get the same answer by the same
- * steps. How: a token by its id is admitted by the scopes, or by the listing, or by its own document. A name is given
- * to an id by the listing; list calls lag behind, so that id may be gone: then it is rejected, and the next is chosen. */
+ * Why: reads by id, reads by name and watches must decide by the same steps. How: the scopes, the listing or the document
+ * admit a token by its id. The listing gives a name's id. List calls lag behind, so that token may be gone: then it is
+ * rejected, and the name chooses again. */
 
 #include "tokenfs/cache/resolve.h"
 
@@ -10,7 +10,7 @@
 
 #include "tokenfs/base/clock.h"
 
-/* How often a name chooses again within one turn. */
+/* How often a name chooses in one turn of the loop. */
 #define RESOLVE_CHOICES_MAX 64
 
 int resolve_admits(const Cache *cache, const char *id, const ResolveReader *reader, ApiError *ret_error)
@@ -19,7 +19,7 @@ int resolve_admits(const Cache *cache, const char *id, const ResolveReader *read
                 *ret_error = API_OK;
                 return 0;
         }
-        /* A copy that is held names its view and its resolver; where list calls fail, the next one will. */
+        /* A held copy names its view and its resolver; where list calls fail, the fetched document does. */
         TokenAnswer held;
         bool is_held =
                 tokens_peek(cache->tokens, id, &held) == 0 && scopes_admit_doc(cache->scopes, held.doc);
@@ -79,7 +79,7 @@ int resolve_id(const Cache *cache, const char *id, const ResolveReader *reader, 
 
 int resolve_name_id(const Cache *cache, const char *name, const ResolveReader *reader, NameAnswer *ret_name)
 {
-        /* An old listing will do now, where there is one. */
+        /* A late reader takes an old listing, if there is one. */
         NameAnswer old;
         if (reader->is_late && names_get(cache->names, name, reader->since_ns, true, NULL, &old) == 0 &&
                 old.error == API_OK) {

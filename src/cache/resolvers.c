@@ -1,9 +1,9 @@
 /* The DNS names of global resolvers.
  *
- * Why: the address under which a token is used holds its resolver's name, which is in no token's document. It may need
- * a permission that a mount hasn't, and most mounts never need it: so it is asked for only when somebody reads an
- * address, and what goes wrong with it concerns nobody else. How: each resolver has a cached copy (copy.h), its name and
- * its call. A name is no secret and changes hardly ever; resolvers are few, so that a list does as an index. */
+ * Why: the address for a token holds its resolver's name, which no token document has. The call may need a permission that
+ * the mount lacks, and most mounts never need the name: so a read of an address starts the call, and its failure concerns
+ * that read alone. How: each resolver has a cached copy (copy.h), its name and its call. A name is no secret and hardly
+ * ever changes. Resolvers are few, so a list is index enough. */
 
 #include "tokenfs/cache/resolvers.h"
 
@@ -24,7 +24,7 @@ typedef struct Resolver {
         Resolvers *resolvers;
         char id[TOKEN_ID_MAX + 1];
         Copy copy;
-        char dns_name[256]; /* if the copy is held */
+        char dns_name[256]; /* while the copy is held */
         ApiCall *call;
 } Resolver;
 
@@ -82,7 +82,7 @@ static Resolver *resolvers_find(const Resolvers *resolvers, const char *id)
         return NULL;
 }
 
-/* Makes room for one more: the least recently used that nobody waits for goes. */
+/* Makes room for one more: frees the least recently used without waiting readers. */
 static void resolvers_trim(Resolvers *resolvers)
 {
         ListLink *next;

@@ -1,8 +1,8 @@
 /* The scopes.
  *
- * Why: a mount shows and serves the tokens that it was made for, and no others, whatever its credentials may read. How:
- * three sets of ids. They hold for reads as for the listing: a document names its view and its resolver, so it settles
- * what the listing can't (since list calls are denied, or fail). */
+ * Why: a mount shows and serves the tokens of its options and no others, whatever its credentials may read. How: three
+ * sets of ids hold for reads as for the listing. A document names its view and its resolver, so it decides where list
+ * calls are denied or fail. */
 
 #include "tokenfs/cache/scopes.h"
 

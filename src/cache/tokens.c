@@ -1,11 +1,10 @@
 /* The cache of token documents.
  *
- * Why: a read needs a whole document that was current within the last `ttl`. How: each token has an Entry: a cached
- * copy (copy.h), its document, and its call.
+ * Why: a read needs a whole document that the API gave within the last `ttl`. How: each token has an Entry: a cached copy
+ * (copy.h), its document and its call.
  *
- * Two lists in the order of use bound the memory: entries with a document (`max_tokens`), and those without (errors
- * that are remembered). A document that can't be served any more, fresh or stale, is dropped by a timer, which wipes
- * it. */
+ * Two lists in order of use bound the memory: entries with a document (`max_tokens`), and entries without (remembered
+ * errors). A timer wipes a document that is neither fresh nor stale any more. */
 
 #include "tokenfs/cache/tokens.h"
 
@@ -18,12 +17,12 @@
 #include "tokenfs/base/log.h"
 
 #define TOKENS_NEGATIVES_MAX 1024
-/* A copy is an answer to those who came before it, even with ttl 0; one who needs several copies has them all at hand
- * if they stay this long. */
+/* With ttl 0 a copy still answers the readers that came before it. A reader of several copies asks for them in turn, so
+ * each stays this long. */
 #define TOKENS_HOLD_NS NS_PER_S
-/* Entries in use that are passed over in one trim: what is left over is trimmed with the next result. */
+/* One trim passes over so many entries in use; the next result trims the rest. */
 #define TOKENS_TRIM_BUSY_MAX 16
-/* Lines in the log about tokens, in a minute. */
+/* Log lines about tokens, per minute. */
 #define TOKENS_LOG_LINES_MAX 20
 #define TOKENS_LOG_PERIOD_NS (60 * NS_PER_S)
 
@@ -31,32 +30,30 @@ typedef struct Entry {
         char id[TOKEN_ID_MAX + 1]; /* first: the tree's key */
         Tokens *tokens;
         ListLink link; /* in tokens->held or tokens->others, most recently used last */
-        ListLink
-                failing; /* in tokens->failing, most recently used last; in none while the last call was good */
-        ApiError counted_error; /* the copy's, as it is in the counters */
+        ListLink failing; /* in tokens->failing, most recently used last; in no list after a good call */
+        ApiError counted_error; /* the copy's error, as the counters have it */
         Copy copy;
 
         TokenDoc *doc; /* NULL: the copy holds none */
         LoopTimer wipe;
-        bool is_prefetched; /* nobody has read doc yet */
+        bool is_prefetched; /* no reader has asked for `doc` yet */
         bool expiry_is_logged, restored_is_logged;
 
         ApiCall *call;
         bool call_is_prefetch;
-        bool is_guessed; /* the reader that asked last knows the id from no listing */
+        bool is_guessed; /* the last reader's id is in no listing */
 } Entry;
 
 struct Tokens {
         TokensSettings settings;
         void *entries; /* tsearch tree of Entry, by id */
         ListLink held, others;
-        ListLink failing; /* those that were good once, and whose last call failed */
+        ListLink failing; /* entries that had a document, and whose last call failed */
         TokensChangeHandler *on_change;
         void *on_change_userdata;
         TokensCounters counters;
-        ApiError
-                logged_error; /* the endpoint's failure that was logged last; API_OK once all is well again */
-        uint64_t log_until_ns; /* in the minute that ends then, log_lines were logged */
+        ApiError logged_error; /* of the endpoint, as the log has it; API_OK after a good call */
+        uint64_t log_until_ns; /* the end of the minute that `log_lines` counts */
         unsigned log_lines;
 };
 
@@ -80,7 +77,7 @@ int tokens_new(const TokensSettings *settings, Tokens **ret_cache)
         return 0;
 }
 
-/* Keeps the list of failing entries: a snapshot of the status must find them without a look at all entries. */
+/* The status lists failing entries first; this list spares it a look at all entries. */
 static void entry_relink_failing(Entry *entry)
 {
         list_unlink(&entry->failing);
@@ -96,7 +93,7 @@ static void entry_count_error(Entry *entry, ApiError error)
         entry->counted_error = error;
 }
 
-/* Moves the entry to the lists where it belongs now, as the one used last. */
+/* Moves the entry to the end of the lists that it now belongs to. */
 static void entry_relink(Entry *entry, bool was_held)
 {
         Tokens *tokens = entry->tokens;
@@ -164,7 +161,7 @@ Tokens *tokens_free(Tokens *tokens)
         return NULL;
 }
 
-/* Frees the least recently used entries of a list until it is within its bound, but none that somebody waits for. */
+/* Frees the least recently used entries of a list down to `max`. An entry with waiting readers stays. */
 static void tokens_trim(Tokens *tokens, ListLink *list, const uint32_t *count, uint32_t max)
 {
         unsigned busy = 0;
@@ -180,8 +177,8 @@ static void tokens_trim(Tokens *tokens, ListLink *list, const uint32_t *count, u
         }
 }
 
-/* True if another line about a token may be logged: thousands of tokens that fail, or an API that fails now and then,
- * must not fill the log. */
+/* True if the log may have another line about a token. Thousands of failing tokens, or an API that fails now and then, must
+ * not fill the log. */
 static bool tokens_may_log(Tokens *tokens)
 {
         uint64_t now = clock_now_ns();
@@ -202,7 +199,7 @@ static void entry_on_wipe(LoopTimer *timer, void *userdata)
         log_debug("token %s: its last copy can't be served any more, wiped", entry->id);
         entry_drop_doc(entry);
         store_note(entry->tokens->settings.policy.store, STORE_EXPIRED);
-        /* One that has expired is remembered among those without a document, lest each fetch of it be news. */
+        /* An expired token keeps its entry: else the log would report the expiry at each fetch. */
         if (list_is_empty(&entry->copy.waits) && !entry->expiry_is_logged)
                 entry_free(entry);
 }
@@ -240,7 +237,7 @@ static Entry *tokens_find_or_add(Tokens *tokens, const char *id)
         return entry;
 }
 
-/* Says once that a token has expired. */
+/* Logs once that a token has expired. */
 static void entry_note_expiry(Entry *entry, bool has_expired)
 {
         if (has_expired && !entry->expiry_is_logged && tokens_may_log(entry->tokens))
@@ -280,13 +277,13 @@ static void entry_learn(Entry *entry, const ApiResult *result)
                 tokens->on_change(entry->id, entry->doc, tokens->on_change_userdata);
 }
 
-/* A failure of one token, rather than of all that is behind the API. */
+/* True for a failure of one token; false for a failure of the endpoint. */
 static bool error_is_of_token(ApiError error)
 {
         return error == API_E_NOT_FOUND || error == API_E_ACCESS_DENIED || error == API_E_MALFORMED;
 }
 
-/* News are logged, once: of the endpoint when it begins to fail in another way, of a token when this one does. */
+/* Logs a failure once: the endpoint's when its error changes, a token's when that token's error changes. */
 static void entry_log_failure(Entry *entry, const ApiResult *result)
 {
         Tokens *tokens = entry->tokens;
@@ -369,7 +366,7 @@ static TokenAnswer token_answer(const Entry *entry, const CopyAnswer *copy)
         };
 }
 
-/* A copy of an earlier process serves: said once, as each says a little more than the rest. */
+/* Logs once a token that a copy from disk serves. */
 static void entry_note_restored(Entry *entry, ApiError error)
 {
         if (!entry->restored_is_logged && tokens_may_log(entry->tokens))
@@ -405,7 +402,7 @@ int tokens_get(Tokens *tokens, const char *id, uint64_t since_ns, bool give_up, 
         if (r < 0)
                 return r;
         *ret_answer = token_answer(entry, &copy);
-        if (!wait) /* no reader */
+        if (!wait) /* a prefetch */
                 return 0;
         if (entry->is_prefetched && copy.error == API_OK)
                 ret_answer->hit = CACHE_HIT_PREFETCHED;
@@ -433,7 +430,7 @@ int tokens_restore(Tokens *tokens, TokenDoc *doc, int64_t fetched_wall_ns, int64
                         entry_free(entry);
                 return -ENOENT;
         }
-        entry->copy.used_ns = clock_now_ns(); /* it was read lately, or it would not have been kept */
+        entry->copy.used_ns = clock_now_ns(); /* the file keeps only tokens that were read lately */
         entry->doc = token_doc_ref(doc);
         entry_plan_wipe(entry);
         entry_relink(entry, false);
@@ -481,7 +478,7 @@ static void entry_visit(const Entry *entry, TokensEntryVisitor *visitor, void *u
         visitor(&status, userdata);
 }
 
-/* Failed, never was good, and isn't just an id that was mistyped. */
+/* True if the API never gave the document, and the error is not that of a mistyped id. */
 static bool entry_never_worked(const Entry *entry)
 {
         return entry->copy.success_wall_ns == 0 && entry->copy.error != API_OK &&
@@ -501,7 +498,7 @@ void tokens_visit(const Tokens *tokens, size_t max, TokensEntryVisitor *visitor,
                 entry_visit(entry, visitor, userdata);
                 left--;
         }
-        /* Entries with an error are passed over: no more than were visited above, or nothing is left to visit. */
+        /* Passes over entries with an error: the first loop has visited them. */
         for (link = tokens->held.prev; link != &tokens->held && left > 0; link = link->prev) {
                 const Entry *entry = list_entry(link, Entry, link);
                 if (entry->copy.error != API_OK)

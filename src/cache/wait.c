@@ -1,4 +1,4 @@
-/* Waking those who wait. The list is emptied first, since a woken reader may wait again at once. */
+/* Waking waiting readers. The list is emptied first, since a woken reader may wait again at once. */
 
 #include "tokenfs/cache/wait.h"
 

@@ -1,5 +1,5 @@
 #pragma once
-/* All caches of a mount, as one thing that is made, forgets and goes together. */
+/* All caches of a mount. */
 
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/cache/listing.h"
@@ -10,7 +10,7 @@
 #include "tokenfs/cache/tokens.h"
 
 typedef struct Cache {
-        CacheStore store; /* who listens may be set, and reset, at any time */
+        CacheStore store; /* the listener; may be set and reset at any time */
         Scopes *scopes;
         Tokens *tokens;
         Listing *listing;
@@ -26,6 +26,6 @@ typedef struct CacheSettings {
 } CacheSettings;
 /* 0 or -ENOMEM. */
 int cache_new(const CacheSettings *settings, Cache **ret_cache);
-/* Waits must be gone before. Wipes all. Returns NULL. */
+/* The caller ends all waits before. Wipes all copies. Returns NULL. */
 Cache *cache_free(Cache *cache);
 CLEANUP_DEFINE(Cache *, cache_free);

@@ -5,18 +5,18 @@
 
 #include "tokenfs/api/token.h"
 
-/* Immutable once it is part of a listing. NULL is an empty one. */
+/* Immutable as part of a listing. NULL is empty. */
 typedef struct Items Items;
 
 size_t items_count(const Items *items);
-/* The item at a position in the order of ids, in which none repeats. */
+/* The item at a position in the order of ids. No id repeats. */
 void items_get(const Items *items, size_t position, TokenItem *ret_item);
 const char *items_id(const Items *items, size_t position); /* borrowed */
 /* 0 or -ENOENT. */
 int items_find(const Items *items, const char *id, size_t *ret_position);
 
-/* Places are positions in the order of names; of items with one name, the newest comes first, and of equally new ones
- * that with the greater id. */
+/* A place is a position in the order of names. Of one name the newest item comes first; of equally new items the one
+ * with the greater id. */
 size_t items_find_name(const Items *items, const char *name); /* the first place whose name isn't less */
 const char *items_name_at(const Items *items, size_t place); /* "" if it has none; borrowed */
 void items_get_at(const Items *items, size_t place, TokenItem *ret_item);

@@ -1,5 +1,5 @@
 #pragma once
-/* The listing: which tokens there are within the scopes. */
+/* The listing: the tokens within the scopes. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,39 +23,39 @@ int listing_new(const ListingSettings *settings, Listing **ret_listing);
 Listing *listing_free(Listing *listing);
 CLEANUP_DEFINE(Listing *, listing_free);
 
-/* What list calls gave. Immutable. */
+/* The outcome of list calls. Immutable. */
 typedef struct ListingAnswer {
-        ApiError error; /* API_OK, or why there is no (or only an old or a partial) listing */
+        ApiError error; /* API_OK, or why there is no listing, or an old or partial one */
         const Items *items; /* borrowed until the loop's next turn; NULL: none */
-        bool complete; /* nothing was denied or left out: what isn't in it, isn't there */
-        uint64_t version; /* changes whenever the items do; 0: there are none to speak of */
+        bool complete; /* nothing was denied or left out: a token that is not in it does not exist */
+        uint64_t version; /* changes with the items; 0: none */
         uint64_t keep_ns; /* as TokenAnswer's */
         uint64_t due_ns;
 } ListingAnswer;
 
-/* Returns as tokens_get. A listing that was denied, or fails without a copy, is an answer with its error and without items.
- * With only `token=` scopes it is empty, complete, and never calls. */
+/* Returns as tokens_get. A denied listing, or one that fails without a copy, is an answer with its error and without
+ * items. With `token=` scopes alone it is empty and complete, and makes no call. */
 int listing_get(
         Listing *listing, uint64_t since_ns, bool give_up, CacheWait *wait, ListingAnswer *ret_answer);
-/* What is held now; starts nothing. */
+/* The held listing; makes no call. */
 void listing_peek(Listing *listing, ListingAnswer *ret_answer);
 
 /* Begins with the items of an earlier process (copy_restore). Takes them. */
 void listing_restore(Listing *listing, Items *items, int64_t fetched_wall_ns, int64_t now_wall_ns);
-/* When what is held was fetched, by the wall clock. */
+/* When the held listing was fetched, by the wall clock. */
 int64_t listing_fetched_wall_ns(const Listing *listing);
-/* Is a call of the walk that is under way waiting for its next attempt? */
+/* Does a call of the current walk wait for its next attempt? */
 bool listing_is_failing(const Listing *listing);
-/* When the calls were sent that gave what is held; 0: nothing is. */
+/* When the first call of the held listing was sent; 0: none is held. */
 uint64_t listing_sent_ns(const Listing *listing);
-/* What is held turned out to be wrong: it isn't valid from now on, and the next reader waits for another. */
+/* Ends the validity of the held listing: the next reader waits for another. */
 void listing_outdate(Listing *listing);
 
 typedef struct ListingStatus {
         size_t tokens, resolvers, dns_views;
         size_t skipped; /* items left out since they were malformed */
         bool complete;
-        bool is_walking; /* calls are under way, or what they gave is sorted */
+        bool is_walking; /* calls are in flight, or their items are sorted */
         ApiError error;
         uint64_t age_ns; /* CLOCK_NEVER: none yet */
         const char *state;

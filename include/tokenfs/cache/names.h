@@ -1,5 +1,5 @@
 #pragma once
-/* Names: which token a name means now. */
+/* Names: the token that a name means now. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,7 +32,7 @@ typedef struct NameAnswer {
  * OPERATIONAL, else the newest; among equals the greater id. Returns as tokens_get. */
 int names_get(Names *names, const char *name, uint64_t since_ns, bool give_up, CacheWait *wait,
         NameAnswer *ret_answer);
-/* How far a visit of all names has come. Zeroed: not begun. */
+/* The progress of a visit of all names. Zeroed: not begun. */
 typedef struct NamesCursor {
         bool has_begun;
         uint64_t version; /* of the listing */
@@ -43,13 +43,13 @@ typedef struct NamesReader {
         bool give_up;
         CacheWait *wait;
 } NamesReader;
-/* `name` NULL: the visit begins, or begins again since the listing is another. */
+/* `name` NULL: the visit begins, or begins again since the listing was replaced. */
 typedef void NameVisitor(const char *name, void *userdata);
-/* Goes on with a visit of all names, each once, for some milliseconds at most. A visit that is whole begins again only
- * when the names may be others. *ret_error: why there is no listing; API_OK otherwise. Returns as tokens_get, or
- * -EAGAIN: there are more names. */
+/* Continues a visit of all names, each once, for some milliseconds at most. A finished visit begins again when the names
+ * may have changed. *ret_error: why there is no listing; API_OK otherwise. Returns as tokens_get, or -EAGAIN: there are
+ * more names. */
 int names_visit(Names *names, const NamesReader *reader, NamesCursor *cursor, NameVisitor *visitor,
         void *userdata, ApiError *ret_error);
-/* A token was found to be gone (404), or another: the next names_get of a name that meant it leaves it out, and the
- * listing is fetched again. */
+/* Rejects a token that is gone (404) or out of scope: names_get leaves it out, and the next reader waits for another
+ * listing. */
 void names_reject(Names *names, const char *id);

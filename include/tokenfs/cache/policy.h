@@ -1,5 +1,5 @@
 #pragma once
-/* What all caches have in common: where answers come from, and how long they are good. */
+/* The rules that all caches share: the source of answers, and their times. */
 
 #include <stdint.h>
 
@@ -9,10 +9,10 @@
 typedef struct CachePolicy {
         CacheSource source;
         uint64_t ttl_ns; /* how long an answer is fresh */
-        uint64_t negative_ttl_ns; /* how long "there is no such thing" is remembered */
+        uint64_t negative_ttl_ns; /* how long "not found" is remembered */
         uint64_t stale_ns; /* how long past ttl the last good copy is served while the API fails */
-        const CacheStore *store; /* hears of what the caches learn; borrowed; NULL: nobody does */
-        uint64_t timeout_ns; /* readers without a copy get the endpoint's error at once after this long */
+        const CacheStore *store; /* gets the caches' events; borrowed; NULL: none */
+        uint64_t timeout_ns; /* an endpoint that fails this long fails readers without a copy at once */
 } CachePolicy;
 
 /* Where an answer comes from, for metrics. */

@@ -1,5 +1,5 @@
 #pragma once
-/* Fetching ahead of a scan: who reads token after token in listing order finds the next ones already there. */
+/* Fetching ahead of a scan, which reads token after token in listing order. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -11,11 +11,11 @@
 typedef struct Prefetch {
         uint64_t version; /* of the listing that the positions are of */
         size_t last; /* position of the last cold read */
-        size_t run; /* how many came one beside the other, in listing order or its reverse */
+        size_t run; /* how many cold reads came one beside the other */
         int direction; /* of the run: 1, -1; 0: none yet */
-        size_t ahead; /* how many beyond `last` were asked for */
+        size_t ahead; /* how many tokens beyond `last` were fetched */
 } Prefetch;
 
-/* A token was read that wasn't in the cache, or was there only since it was prefetched. Starts calls for those that
- * follow, if this is part of a scan; they cost nothing if they aren't read but the calls. */
+/* Notes a cold read: of a token that is not held, or that was prefetched. Within a scan it starts calls for the following
+ * tokens. */
 void prefetch_note(Prefetch *prefetch, Tokens *tokens, Listing *listing, const char *id);

@@ -1,5 +1,5 @@
 #pragma once
-/* The DNS names of global resolvers: asked for when somebody needs one, then kept as tokens are. */
+/* The DNS names of global resolvers, fetched at the first read of an address, then cached as tokens are. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,7 +12,7 @@
 typedef struct Resolvers Resolvers;
 
 int resolvers_new(const CachePolicy *policy, Resolvers **ret_resolvers);
-/* Waits must be gone before. Returns NULL. */
+/* The caller ends all waits before. Returns NULL. */
 Resolvers *resolvers_free(Resolvers *resolvers);
 CLEANUP_DEFINE(Resolvers *, resolvers_free);
 
@@ -21,12 +21,12 @@ typedef struct ResolverAnswer {
         const char *dns_name; /* letters, digits, '-' and '.'; borrowed until the loop's next turn */
         uint64_t keep_ns, due_ns; /* as TokenAnswer's */
 } ResolverAnswer;
-/* The resolver's name as it may be served now. Returns as tokens_get; `wait` isn't NULL. */
+/* The resolver's name. Returns as tokens_get; `wait` isn't NULL. */
 int resolvers_get(Resolvers *resolvers, const char *id, uint64_t since_ns, bool give_up, CacheWait *wait,
         ResolverAnswer *ret_answer);
-/* What is held now, however old (within stale); starts nothing. NULL: nothing. Borrowed. */
+/* The held name, fresh or stale; makes no call. NULL: none. Borrowed. */
 const char *resolvers_peek(const Resolvers *resolvers, const char *id);
-/* Visits all names that are held. */
+/* Visits all held names. */
 typedef void ResolverVisitor(const char *id, const char *dns_name, int64_t fetched_wall_ns, void *userdata);
 void resolvers_visit(const Resolvers *resolvers, ResolverVisitor *visitor, void *userdata);
 /* Holds a name of an earlier process (copy_restore). */

@@ -1,5 +1,5 @@
 #pragma once
-/* The scopes `token=`, `dns_view=` and `resolver=`: which tokens exist for this mount. */
+/* The scopes `token=`, `dns_view=` and `resolver=`: the tokens that exist for this mount. */
 
 #include <stdbool.h>
 #include <stddef.h>

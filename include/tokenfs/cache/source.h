@@ -1,6 +1,5 @@
 #pragma once
-/* Where the cache gets its tokens from: the API client, or a fake in tests. The functions have the contracts of
- * api/client.h. */
+/* The source of the caches: the API client, or a fake in tests. The functions have the contracts of api/client.h. */
 
 #include "tokenfs/api/client.h"
 

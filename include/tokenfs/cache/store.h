@@ -1,19 +1,19 @@
 #pragma once
-/* The line from the caches to what keeps their copies beyond this process. */
+/* Events of the caches, for the module that keeps copies on disk. */
 
 #include <stddef.h>
 
 typedef enum StoreEvent {
         STORE_RENEWED, /* the same content, fetched again */
         STORE_CHANGED, /* other content */
-        STORE_EXPIRED, /* it can't be served any more */
-        STORE_REFUSED, /* the API ended a copy: it must not be kept anywhere */
+        STORE_EXPIRED, /* a copy is neither fresh nor stale any more */
+        STORE_REFUSED, /* the API ended a copy: it must not stay on disk */
 } StoreEvent;
 
 typedef void StoreHandler(StoreEvent event, void *userdata);
 
 typedef struct CacheStore {
-        StoreHandler *handler; /* NULL: nobody listens */
+        StoreHandler *handler; /* NULL: none */
         void *userdata;
 } CacheStore;
 

@@ -1,7 +1,6 @@
 #pragma once
-/* A wait for the cache or the listing, embedded in its owner. One wait is in one list at a time. When something
- * happened that may answer it, it is unlinked and its handler called once; the owner then asks again. Asking again,
- * rather than being given an answer, keeps one path for hits, fetched answers, errors and what is stale. */
+/* A wait for a cached copy, embedded in its owner. One wait is in one list at a time. An event of the copy unlinks it and
+ * calls its handler once; the owner then asks again. So hits, fetched answers, errors and stale copies take one path. */
 
 #include <stdint.h>
 
@@ -13,7 +12,7 @@ struct CacheWait {
         ListLink link;
         CacheWaitHandler *handler;
         uint32_t uid; /* of the user that reads; API_UID_NONE: the program itself */
-        bool is_guess; /* what is asked for by id is in no listing, as far as is known */
+        bool is_guess; /* the id is in no known listing */
 };
 
 static inline void cache_wait_init(CacheWait *wait, CacheWaitHandler *handler)
@@ -30,5 +29,5 @@ static inline void cache_wait_cancel(CacheWait *wait)
         list_unlink(&wait->link);
 }
 
-/* Unlinks every wait of the list and calls its handler; those added meanwhile are left for the next time. */
+/* Unlinks every wait of the list and calls its handler. Waits that a handler adds stay. */
 void cache_wait_wake_all(ListLink *waits);
