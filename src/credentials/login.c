@@ -13,9 +13,8 @@
 #include <string.h>
 
 #include "dpop.h"
-#include "http.h"
+#include "service-call.h"
 #include "sign-in-file.h"
-#include "tokenfs/aws/endpoint.h"
 #include "tokenfs/aws/environment.h"
 #include "tokenfs/aws/path.h"
 #include "tokenfs/aws/sigv4.h"
@@ -25,10 +24,6 @@
 #include "tokenfs/net/http.h"
 
 #define LOGIN_REFRESH_BEFORE_NS (INT64_C(5) * 60 * (int64_t)NS_PER_S)
-#define LOGIN_TIMEOUT_NS (8 * NS_PER_S)
-#define LOGIN_CONNECT_TIMEOUT_NS (4 * NS_PER_S)
-#define LOGIN_ATTEMPTS 3
-#define LOGIN_PAUSE_NS (300 * NS_PER_MS)
 #define LOGIN_DEPTH_MAX 8
 
 typedef struct LoginState {
@@ -36,10 +31,10 @@ typedef struct LoginState {
         Buf path; /* of the file */
         cJSON *document; /* its content */
         int64_t expires_wall_ns;
-        AwsEndpoint endpoint;
-        Buf url, body, proof;
+        Buf body, proof;
         HttpHeader headers[3];
-        ProviderCall call;
+        int64_t skew_s; /* of this machine's clock, as the answer to a refused proof shows it */
+        ServiceCall service;
 } LoginState;
 
 static const char *text_of(const cJSON *object, const char *key)
@@ -218,7 +213,7 @@ static int fail_refused(LoginState *state, const HttpResponse *response)
                         "signin:CreateOAuth2Token (managed policy SignInLocalDevelopmentAccess)");
         char problem[200];
         (void)snprintf(problem, sizeof problem, "%.100s refuses the renewal with status %d",
-                state->endpoint.host, response->status);
+                state->service.endpoint.host, response->status);
         return fail_login(state, CREDENTIALS_E_REJECTED, problem);
 }
 
@@ -234,25 +229,36 @@ static int conclude(LoginState *state, const HttpResponse *response)
                 if (r < 0)
                         return provider_fail(run, CREDENTIALS_E_INVALID,
                                 "the answer of %.100s isn't what the sign-in service sends",
-                                state->endpoint.host);
+                                state->service.endpoint.host);
                 save(state);
                 return found(state);
         }
         if (is_transient ? state->expires_wall_ns > clock_wall_ns() : was_renewed_elsewhere(state))
                 return found(state);
         if (response->error != HTTP_OK)
-                return provider_fail_call(run, state->endpoint.host, response);
+                return provider_fail_call(run, state->service.endpoint.host, response);
         if (is_transient)
                 return provider_fail(run, CREDENTIALS_E_FAILED, "%.100s answered the renewal with status %d",
-                        state->endpoint.host, response->status);
+                        state->service.endpoint.host, response->status);
         return fail_refused(state, response);
 }
+
+static int send_renewal(LoginState *state);
 
 static void on_response(const HttpResponse *response, void *userdata)
 {
         LoginState *state = userdata;
-        (void)conclude(state, response);
-        provider_finish(state->run);
+        bool is_refused = response->error == HTTP_OK && response->status >= 400 && response->status < 500;
+        int64_t skew_s = is_refused && !state->skew_s ? service_call_skew_s(response) : 0;
+        int r;
+        if (skew_s) { /* the proof's time may be the reason */
+                state->skew_s = skew_s;
+                r = send_renewal(state);
+        } else {
+                r = conclude(state, response);
+        }
+        if (r != -EINPROGRESS)
+                provider_finish(state->run);
 }
 
 /* A proof is valid for one request. */
@@ -261,8 +267,8 @@ static int renew_proof(void *userdata)
         LoginState *state = userdata;
         const char *pem = text_of(state->document, "dpopKey");
         buf_clear(&state->proof);
-        int r = dpop_append_proof(
-                pem, strlen(pem), buf_str(&state->url), clock_wall_ns() / (int64_t)NS_PER_S, &state->proof);
+        int r = dpop_append_proof(pem, strlen(pem), buf_str(&state->service.url),
+                clock_wall_ns() / (int64_t)NS_PER_S + state->skew_s, &state->proof);
         state->headers[2] = (HttpHeader){"DPoP", buf_str(&state->proof)};
         return r;
 }
@@ -283,26 +289,6 @@ static const char *sign_in_region(const LoginState *state)
         return NULL;
 }
 
-/* Returns 1, or 0 and the failure is set. */
-static int find_endpoint(LoginState *state)
-{
-        ProviderRun *run = state->run;
-        CLEANUP(buf_deinit) Buf error = BUF_INIT(PROVIDER_DETAIL_MAX / 2);
-        const char *region = sign_in_region(state);
-        if (!region)
-                return provider_fail(
-                        run, CREDENTIALS_E_INVALID, "a renewal needs a region; add `region` to the profile");
-        int r = aws_endpoint_service(
-                "signin", region, run->context->use_fips, run->context->config, &error, &state->endpoint);
-        if (r == 0)
-                r = buf_appendf(&state->url, "%s/v1/token", state->endpoint.url);
-        if (r == -ENOMEM)
-                return provider_no_memory(run);
-        return r == 0 ? 1
-                      : provider_fail(run, CREDENTIALS_E_INVALID,
-                                "the endpoint of the sign-in service: %.300s", buf_str(&error));
-}
-
 static int append_member(Buf *out, const char *before, const char *key, const char *value)
 {
         (void)buf_appendf(out, "%s\"%s\":", before, key);
@@ -310,44 +296,40 @@ static int append_member(Buf *out, const char *before, const char *key, const ch
 }
 
 /* Returns -EINPROGRESS, or 0 and the failure is set. */
+static int send_renewal(LoginState *state)
+{
+        int r = renew_proof(state);
+        if (r == -ENOMEM)
+                return provider_no_memory(state->run);
+        if (r < 0)
+                return fail_login(state, CREDENTIALS_E_INVALID, "the sign-in's dpopKey is no key of P-256");
+        const ServiceRequest request = {
+                .method = "POST",
+                .headers = state->headers,
+                .header_count = ARRAY_LEN(state->headers),
+                .body = &state->body,
+                .renew = renew_proof,
+        };
+        return service_call_send(&state->service, &request, on_response, state);
+}
+
+/* Returns -EINPROGRESS, or 0 and the failure is set. */
 static int refresh(LoginState *state)
 {
-        ProviderRun *run = state->run;
-        if (find_endpoint(state) == 0)
+        const char *region = sign_in_region(state);
+        if (!region)
+                return provider_fail(state->run, CREDENTIALS_E_INVALID,
+                        "a renewal needs a region; add `region` to the profile");
+        if (service_call_find(&state->service, state->run, "signin", region, "/v1/token") == 0)
                 return 0;
         (void)append_member(&state->body, "{", "clientId", text_of(state->document, "clientId"));
         (void)append_member(&state->body, ",", "refreshToken", text_of(state->document, "refreshToken"));
         (void)append_member(&state->body, ",", "grantType", "refresh_token");
         if (buf_append_char(&state->body, '}') < 0)
-                return provider_no_memory(run);
+                return provider_no_memory(state->run);
         state->headers[0] = (HttpHeader){"Content-Type", "application/json"};
         state->headers[1] = (HttpHeader){"Accept", "application/json"};
-        int r = renew_proof(state);
-        if (r == -EINVAL)
-                return fail_login(state, CREDENTIALS_E_INVALID, "the sign-in's dpopKey is no key of P-256");
-        if (r == 0)
-                r = provider_call_start(&state->call, run->context,
-                        &(HttpRequest){
-                                .method = "POST",
-                                .url = buf_str(&state->url),
-                                .headers = state->headers,
-                                .header_count = ARRAY_LEN(state->headers),
-                                .body = buf_str(&state->body),
-                                .body_len = state->body.len,
-                                .timeout_ns = LOGIN_TIMEOUT_NS,
-                                .connect_timeout_ns = LOGIN_CONNECT_TIMEOUT_NS,
-                                .response_max = PROVIDER_ANSWER_MAX,
-                                .allow_plain = run->context->allow_plain_http,
-                        },
-                        &(ProviderCallRules){LOGIN_ATTEMPTS, LOGIN_PAUSE_NS, NULL, renew_proof}, on_response,
-                        state);
-        if (r == -ENOMEM)
-                return provider_no_memory(run);
-        if (r < 0)
-                return provider_fail(run, CREDENTIALS_E_INVALID,
-                        "the sign-in service can't be called: %s; check AWS_ENDPOINT_URL_SIGNIN",
-                        strerrordesc_np(-r));
-        return -EINPROGRESS;
+        return send_renewal(state);
 }
 
 static int login_start(ProviderRun *run)
@@ -361,7 +343,6 @@ static int login_start(ProviderRun *run)
         run->state = state;
         state->run = run;
         state->path = BUF_INIT(AWS_PATH_MAX + 80);
-        state->url = BUF_INIT(4096);
         state->body = BUF_INIT(PROVIDER_ANSWER_MAX * 2);
         state->proof = BUF_INIT((size_t)16 * 1024);
         if (find_file(run, session, &state->path) == 0 || load(state) == 0)
@@ -374,11 +355,9 @@ static int login_start(ProviderRun *run)
 static void login_stop(ProviderRun *run)
 {
         LoginState *state = run->state;
-        provider_call_stop(&state->call);
+        service_call_stop(&state->service);
         json_free(state->document);
-        aws_endpoint_deinit(&state->endpoint);
         buf_deinit(&state->path);
-        buf_deinit(&state->url);
         buf_deinit(&state->body);
         buf_deinit(&state->proof);
         free(state);

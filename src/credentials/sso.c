@@ -10,17 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http.h"
+#include "service-call.h"
 #include "sso-token.h"
-#include "tokenfs/aws/endpoint.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
 #include "tokenfs/base/log.h"
 
-#define SSO_TIMEOUT_NS (8 * NS_PER_S)
-#define SSO_CONNECT_TIMEOUT_NS (4 * NS_PER_S)
-#define SSO_ATTEMPTS 3
-#define SSO_PAUSE_NS (300 * NS_PER_MS)
 #define SSO_REFRESH_BEFORE_NS (INT64_C(15) * 60 * (int64_t)NS_PER_S)
 
 /* The settings of the profile and its sso-session. Borrowed from the configuration. */
@@ -33,10 +28,9 @@ typedef struct SsoState {
         ProviderRun *run;
         SsoSettings settings;
         SsoToken token;
-        AwsEndpoint endpoint;
-        Buf url, body;
+        Buf body;
         HttpHeader headers[2];
-        ProviderCall call;
+        ServiceCall service;
 } SsoState;
 
 static const char *get(const ProviderRun *run, const char *key)
@@ -104,46 +98,17 @@ static int load_token(SsoState *state)
 static int start_call(SsoState *state, const char *service, const char *method, const char *path,
         HttpHeader header, ProviderCallHandler *handler)
 {
-        const ProviderContext *context = state->run->context;
-        Buf error = BUF_INIT(PROVIDER_DETAIL_MAX / 2);
-        aws_endpoint_deinit(&state->endpoint);
-        int r = aws_endpoint_service(service, state->settings.region, context->use_fips, context->config,
-                &error, &state->endpoint);
-        if (r < 0 && r != -ENOMEM)
-                (void)provider_fail(state->run, CREDENTIALS_E_INVALID, "the endpoint of %s: %.300s", service,
-                        buf_str(&error));
-        buf_deinit(&error);
-        if (r < 0)
-                return r == -ENOMEM ? provider_no_memory(state->run) : 0;
-        buf_clear(&state->url);
-        (void)buf_appendf(&state->url, "%s%s", state->endpoint.url, path);
+        if (service_call_find(&state->service, state->run, service, state->settings.region, path) == 0)
+                return 0;
         state->headers[0] = header;
         state->headers[1] = (HttpHeader){"Accept", "application/json"};
-        r = state->url.error;
-        if (r == 0)
-                r = provider_call_start(&state->call, context,
-                        &(HttpRequest){
-                                .method = method,
-                                .url = buf_str(&state->url),
-                                .headers = state->headers,
-                                .header_count = ARRAY_LEN(state->headers),
-                                .body = state->body.len > 0 ? buf_str(&state->body) : NULL,
-                                .body_len = state->body.len,
-                                .timeout_ns = SSO_TIMEOUT_NS,
-                                .connect_timeout_ns = SSO_CONNECT_TIMEOUT_NS,
-                                .response_max = PROVIDER_ANSWER_MAX,
-                                .allow_plain = context->allow_plain_http,
-                        },
-                        &(ProviderCallRules){.attempts = SSO_ATTEMPTS, .pause_ns = SSO_PAUSE_NS}, handler,
-                        state);
-        if (r == -ENOMEM)
-                return provider_no_memory(state->run);
-        if (r < 0)
-                return provider_fail(state->run, CREDENTIALS_E_INVALID,
-                        "the call of %s can't be made; check the sign-in and "
-                        "the endpoint",
-                        service);
-        return -EINPROGRESS;
+        const ServiceRequest request = {
+                .method = method,
+                .headers = state->headers,
+                .header_count = ARRAY_LEN(state->headers),
+                .body = state->body.len > 0 ? &state->body : NULL,
+        };
+        return service_call_send(&state->service, &request, handler, state);
 }
 
 /* --- The role's credentials --------------------------------------------------------------------------------- */
@@ -164,7 +129,8 @@ static void read_credentials(SsoState *state, const HttpResponse *response)
                 (void)provider_no_memory(run);
         else if (!access_key_id || !secret || !token || json_uint(found, "expiration", &expires_ms) < 0)
                 (void)provider_fail(run, CREDENTIALS_E_INVALID,
-                        "the answer of %.100s isn't what Identity Center sends", state->endpoint.host);
+                        "the answer of %.100s isn't what Identity Center sends",
+                        state->service.endpoint.host);
         else
                 (void)provider_found(run, "the answer of Identity Center", access_key_id, secret, token,
                         expires_ms > INT64_MAX / NS_PER_MS ? INT64_MAX : (int64_t)(expires_ms * NS_PER_MS));
@@ -175,19 +141,19 @@ static void on_credentials(const HttpResponse *response, void *userdata)
         SsoState *state = userdata;
         ProviderRun *run = state->run;
         if (response->error != HTTP_OK)
-                (void)provider_fail_call(run, state->endpoint.host, response);
+                (void)provider_fail_call(run, state->service.endpoint.host, response);
         else if (response->status == 200)
                 read_credentials(state, response);
         else if (response->status == 401)
                 (void)fail_login(state, CREDENTIALS_E_REJECTED, "the sign-in is not accepted any more");
         else if (response->status >= 500 || response->status == 429)
                 (void)provider_fail(run, CREDENTIALS_E_FAILED, "%.100s answered with status %d",
-                        state->endpoint.host, response->status);
+                        state->service.endpoint.host, response->status);
         else
                 (void)provider_fail(run,
                         response->status == 403 ? CREDENTIALS_E_REJECTED : CREDENTIALS_E_INVALID,
                         "%.100s refused with status %d; check sso_account_id %.20s and sso_role_name %.70s",
-                        state->endpoint.host, response->status, state->settings.account_id,
+                        state->service.endpoint.host, response->status, state->settings.account_id,
                         state->settings.role_name);
         provider_finish(run);
 }
@@ -268,11 +234,11 @@ static void on_refreshed(const HttpResponse *response, void *userdata)
                 if (r == -EINPROGRESS)
                         return;
         } else if (response->error != HTTP_OK) {
-                (void)provider_fail_call(run, state->endpoint.host, response);
+                (void)provider_fail_call(run, state->service.endpoint.host, response);
         } else if (response->status >= 500 || response->status == 429 || r == -ENOMEM) {
                 (void)provider_fail(run, CREDENTIALS_E_FAILED,
-                        "%.100s answered the refresh of the sign-in with status %d", state->endpoint.host,
-                        response->status);
+                        "%.100s answered the refresh of the sign-in with status %d",
+                        state->service.endpoint.host, response->status);
         } else {
                 (void)fail_login(
                         state, CREDENTIALS_E_EXPIRED, "the sign-in has expired, and its refresh is refused");
@@ -310,7 +276,6 @@ static int sso_start(ProviderRun *run)
                 return provider_no_memory(run);
         run->state = state;
         state->run = run;
-        state->url = BUF_INIT(4096);
         if (read_settings(run, &state->settings) == 0 || load_token(state) == 0)
                 return 0;
         bool is_ending = state->token.expires_wall_ns - clock_wall_ns() < SSO_REFRESH_BEFORE_NS;
@@ -322,10 +287,8 @@ static int sso_start(ProviderRun *run)
 static void sso_stop(ProviderRun *run)
 {
         SsoState *state = run->state;
-        provider_call_stop(&state->call);
-        aws_endpoint_deinit(&state->endpoint);
+        service_call_stop(&state->service);
         sso_token_deinit(&state->token);
-        buf_deinit(&state->url);
         buf_deinit(&state->body);
         free(state);
 }

@@ -17,11 +17,6 @@
 
 #define STS_REGION_DEFAULT "us-east-2"
 #define STS_FORM_MAX ((size_t)256 * 1024)
-#define STS_TIMEOUT_NS (8 * NS_PER_S)
-#define STS_CONNECT_TIMEOUT_NS (4 * NS_PER_S)
-#define STS_ATTEMPTS 3
-#define STS_PAUSE_NS (300 * NS_PER_MS)
-#define STS_SKEW_MIN_S 240 /* signatures are valid for 5 minutes */
 
 void sts_init(StsCall *sts, const char *action)
 {
@@ -57,7 +52,8 @@ static const char *sts_region(const AwsConfig *config)
 static int fail(StsCall *sts, CredentialsError error, const char *problem, const char *remedy)
 {
         return provider_fail(sts->run, error, "%s at %.100s (region %.40s): %.300s%s%s", sts->action,
-                sts->endpoint.host, sts->endpoint.region, problem, *remedy ? "; " : "", remedy);
+                sts->service.endpoint.host, sts->service.endpoint.region, problem, *remedy ? "; " : "",
+                remedy);
 }
 
 static CredentialsError classify(const char *code, int status, const char **ret_remedy)
@@ -125,15 +121,11 @@ static int read_failure(StsCall *sts, const HttpResponse *response)
                 r == 0 && is_code(buf_str(&wanted[0].text)) ? buf_str(&wanted[0].text) : "");
         buf_deinit(&wanted[0].text);
 
-        int64_t server_s = 0;
-        const char *date = http_response_header(response, "Date");
-        if (sts->keys && !sts->skew_s && is_of_signature_time(code) && date &&
-                parse_http_date(date, &server_s) == 0) {
-                int64_t skew_s = server_s - clock_wall_ns() / (int64_t)NS_PER_S;
-                if (skew_s > STS_SKEW_MIN_S || skew_s < -STS_SKEW_MIN_S) {
-                        sts->skew_s = skew_s;
-                        return sts_send(sts);
-                }
+        int64_t skew_s =
+                sts->keys && !sts->skew_s && is_of_signature_time(code) ? service_call_skew_s(response) : 0;
+        if (skew_s) {
+                sts->skew_s = skew_s;
+                return sts_send(sts);
         }
         const char *remedy;
         CredentialsError error = classify(code, response->status, &remedy);
@@ -178,7 +170,7 @@ static void on_response(const HttpResponse *response, void *userdata)
         StsCall *sts = userdata;
         int r = 0;
         if (response->error != HTTP_OK)
-                r = provider_fail_call(sts->run, sts->endpoint.host, response);
+                r = provider_fail_call(sts->run, sts->service.endpoint.host, response);
         else if (response->status == 200)
                 r = read_success(sts, response);
         else
@@ -196,19 +188,19 @@ static int sts_sign(StsCall *sts)
                 return 0;
         sigv4_headers_deinit(&sts->signature);
         Buf path = BUF_INIT(2048);
-        (void)buf_appendf(&path, "%s/", sts->endpoint.base);
+        (void)buf_appendf(&path, "%s/", sts->service.endpoint.base);
         int r = path.error;
         if (r == 0)
                 r = sigv4_sign(
                         &(SigV4Request){
                                 .method = "POST",
-                                .host = sts->endpoint.host,
+                                .host = sts->service.endpoint.host,
                                 .path = buf_str(&path),
                                 .headers = headers,
                                 .header_count = 1,
                                 .body = buf_str(&sts->form),
                                 .body_len = sts->form.len,
-                                .region = sts->endpoint.region,
+                                .region = sts->service.endpoint.region,
                                 .service = "sts",
                                 .time_s = clock_wall_ns() / (int64_t)NS_PER_S + sts->skew_s,
                         },
@@ -227,55 +219,34 @@ static int sts_sign(StsCall *sts)
 static int sts_send(StsCall *sts)
 {
         int r = sts_sign(sts);
-        if (r == 0)
-                r = provider_call_start(&sts->call, sts->run->context,
-                        &(HttpRequest){
-                                .method = "POST",
-                                .url = buf_str(&sts->url),
-                                .headers = sts->headers,
-                                .header_count = sts->header_count,
-                                .body = buf_str(&sts->form),
-                                .body_len = sts->form.len,
-                                .timeout_ns = STS_TIMEOUT_NS,
-                                .connect_timeout_ns = STS_CONNECT_TIMEOUT_NS,
-                                .response_max = PROVIDER_ANSWER_MAX,
-                                .allow_plain = sts->run->context->allow_plain_http,
-                        },
-                        &(ProviderCallRules){.attempts = STS_ATTEMPTS, .pause_ns = STS_PAUSE_NS}, on_response,
-                        sts);
         if (r == -ENOMEM)
                 return provider_no_memory(sts->run);
         if (r < 0)
-                return fail(sts, CREDENTIALS_E_INVALID, "the call can't be made", "check the endpoint");
-        return -EINPROGRESS;
+                return fail(sts, CREDENTIALS_E_INVALID, "the call can't be signed",
+                        "check the keys that are used for it");
+        const ServiceRequest request = {
+                .method = "POST",
+                .headers = sts->headers,
+                .header_count = sts->header_count,
+                .body = &sts->form,
+        };
+        return service_call_send(&sts->service, &request, on_response, sts);
 }
 
 int sts_start(StsCall *sts, ProviderRun *run, const AwsKeys *keys)
 {
         sts->run = run;
         sts->keys = keys;
-        const AwsConfig *config = run->context->config;
-        Buf error = BUF_INIT(PROVIDER_DETAIL_MAX / 2);
-        int r = aws_endpoint_service(
-                "sts", sts_region(config), run->context->use_fips, config, &error, &sts->endpoint);
-        if (r < 0 && r != -ENOMEM)
-                (void)provider_fail(
-                        run, CREDENTIALS_E_INVALID, "the endpoint of STS: %.300s", buf_str(&error));
-        buf_deinit(&error);
-        if (r < 0)
-                return r == -ENOMEM ? provider_no_memory(run) : 0;
-        sts->url = BUF_INIT(2048);
-        (void)buf_appendf(&sts->url, "%s/", sts->endpoint.url);
-        if (sts->url.error || sts->form.error)
+        if (service_call_find(&sts->service, run, "sts", sts_region(run->context->config), "/") == 0)
+                return 0;
+        if (sts->form.error)
                 return fail(sts, CREDENTIALS_E_INVALID, "a parameter is too long", "");
         return sts_send(sts);
 }
 
 void sts_stop(StsCall *sts)
 {
-        provider_call_stop(&sts->call);
+        service_call_stop(&sts->service);
         sigv4_headers_deinit(&sts->signature);
-        aws_endpoint_deinit(&sts->endpoint);
         buf_deinit(&sts->form);
-        buf_deinit(&sts->url);
 }

@@ -1,21 +1,19 @@
 #pragma once
 /* A call of the Security Token Service for credentials. */
 
-#include "http.h"
-#include "tokenfs/aws/endpoint.h"
+#include "service-call.h"
 #include "tokenfs/aws/sigv4.h"
 
 typedef struct StsCall {
         ProviderRun *run;
         const char *action;
         const AwsKeys *keys;
-        Buf form, url;
-        AwsEndpoint endpoint;
+        Buf form;
         SigV4Headers signature;
         HttpHeader headers[4];
         size_t header_count;
         int64_t skew_s; /* of this machine's clock, as the answer to a refused signature shows it */
-        ProviderCall call;
+        ServiceCall service;
 } StsCall;
 
 /* Begins the form of an action ("AssumeRole"), on zeroed memory. `action` is borrowed. */

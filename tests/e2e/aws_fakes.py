@@ -212,7 +212,8 @@ class Fakes:
             return self.signin_error(400, "INVALID_REQUEST", "ValidationException")
         if point is None:
             return self.signin_error(401, "TOKEN_EXPIRED")
-        problem = login_fake.problem_with(call.headers.get("dpop", ""), self.url + call.path, point, self.proofs)
+        problem = login_fake.problem_with(call.headers.get("dpop", ""), self.url + call.path, point, self.proofs,
+                                          time.time() + self.skew)
         if problem:
             return self.signin_error(400, "INVALID_REQUEST", "ValidationException", problem)
         del self.logins[asked["refreshToken"]]

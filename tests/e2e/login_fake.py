@@ -4,7 +4,6 @@ import base64
 import json
 import subprocess
 import tempfile
-import time
 import uuid
 
 # SubjectPublicKeyInfo of an uncompressed point of P-256, up to its coordinates (RFC 5480).
@@ -63,7 +62,7 @@ def is_signed(text, signature, point):
                        data=text) is not None
 
 
-def problem_with(proof, url, point, used):
+def problem_with(proof, url, point, used, now):
     """What is wrong with a proof for a POST of this URL by the holder of this key; None: nothing. `used`: ids so far."""
     try:
         header, payload, signature = (decode(part) for part in proof.split("."))
@@ -75,7 +74,7 @@ def problem_with(proof, url, point, used):
             return "another key"
         if (payload["htm"], payload["htu"]) != ("POST", url):
             return "another request"
-        if abs(payload["iat"] - time.time()) > 60 or not isinstance(payload["iat"], int):
+        if abs(payload["iat"] - now) > 60 or not isinstance(payload["iat"], int):
             return "time"
         if uuid.UUID(payload["jti"]).version != 4 or payload["jti"] in used:
             return "used before"

@@ -61,6 +61,20 @@ def test_each_attempt_has_a_proof_of_its_own(me):
     assert len(set(proofs)) == 3
 
 
+@pytest.mark.parametrize("skew", [-3600, 3600])
+def test_a_clock_that_is_off(me, skew):
+    """A proof's time is refused; the next one has the service's time. A sign-in that is over is asked for no third time."""
+    me.log_in(-10)
+    me.fakes.skew = skew
+    found(me.ask_us(), "login")
+    assert len(me.fakes.of("signin")) == 2
+    me.fakes.forget()
+    me.log_in(-10)
+    me.fakes.logins.clear()
+    failed(me.ask_us(), "expired", "aws login")
+    assert len(me.fakes.of("signin")) == 2
+
+
 @pytest.mark.parametrize("answer, error, words", [
     ((401, "TOKEN_EXPIRED"), "expired", ["has expired"]),
     ((403, "TOKEN_EXPIRED"), "expired", ["has expired"]),
