@@ -276,7 +276,7 @@ def table_of(pid):
 
 def damage_all(file, chance):
     """Noise over everything that is in use."""
-    data = bytearray(os.pread(file, 65536, 0))
+    data = bytearray(os.pread(file, os.fstat(file).st_size, 0))
     for at in range(0, len(data)):
         if data[at]:
             data[at] = chance.randrange(256)
@@ -285,14 +285,14 @@ def damage_all(file, chance):
 
 def damage_ends(file, chance):
     """No text ends any more."""
-    data = bytearray(os.pread(file, 65536, 0))
+    data = bytearray(os.pread(file, os.fstat(file).st_size, 0))
     data[64:] = b"A" * (len(data) - 64)
     os.pwrite(file, data, 0)
 
 
 def damage_bits(file, chance):
     """One bit in every hundred bytes."""
-    data = bytearray(os.pread(file, 65536, 0))
+    data = bytearray(os.pread(file, os.fstat(file).st_size, 0))
     for at in range(0, len(data), 100):
         data[at + chance.randrange(min(100, len(data) - at))] ^= 1 << chance.randrange(8)
     os.pwrite(file, data, 0)
@@ -300,7 +300,7 @@ def damage_bits(file, chance):
 
 def damage_nothing_left(file, chance):
     """All zero."""
-    os.pwrite(file, bytes(65536), 0)
+    os.pwrite(file, bytes(os.fstat(file).st_size), 0)
 
 
 @pytest.mark.parametrize("damage", [damage_all, damage_ends, damage_bits, damage_nothing_left],
