@@ -269,6 +269,13 @@ void backend_credentials(const Backend *backend, CredentialStatus *ret_status)
         credential_chain_status(backend->credentials, ret_status);
 }
 
+int backend_find_credentials(
+        Backend *backend, CredentialWait *wait, CredentialHandler *handler, void *userdata)
+{
+        const AwsCredentials *credentials;
+        return credential_chain_get(backend->credentials, wait, handler, userdata, &credentials);
+}
+
 void backend_health(const Backend *backend, ApiHealth *ret_health)
 {
         api_client_health(backend->client, ret_health);

@@ -37,6 +37,8 @@
 #include "warmup.h"
 #include "tokenfs/worker/watch.h"
 
+#define CREDENTIALS_NS NS_PER_S
+
 typedef struct Worker {
         const WorkerSettings *settings;
         Loop *loop;
@@ -280,6 +282,34 @@ static void worker_take_over(const WorkerSettings *settings)
                         refused);
 }
 
+typedef struct CredentialLook {
+        CredentialWait wait;
+        bool is_done;
+} CredentialLook;
+
+static void on_credentials(CredentialWait *wait, CredentialsError error, const char *detail, void *userdata)
+{
+        (void)wait, (void)error, (void)detail; /* the chain logs a failure */
+        CredentialLook *look = userdata;
+        look->is_done = true;
+}
+
+/* A start in the background shows on standard error that no call can be signed; the mount stands nevertheless. Providers
+ * that take longer are not waited for. */
+static int worker_look_for_credentials(Worker *worker)
+{
+        CredentialLook look = {0};
+        uint64_t until_ns = clock_add_ns(clock_now_ns(), CREDENTIALS_NS);
+        int r = backend_find_credentials(worker->backend, &look.wait, on_credentials, &look);
+        if (r != -EINPROGRESS)
+                return r == -ENOMEM ? r : 0;
+        r = 0;
+        for (uint64_t now_ns; r == 0 && !look.is_done && (now_ns = clock_now_ns()) < until_ns;)
+                r = loop_turn(worker->loop, until_ns - now_ns);
+        credential_wait_cancel(&look.wait);
+        return r;
+}
+
 static void worker_announce(Worker *worker)
 {
         const WorkerSettings *settings = worker->settings;
@@ -337,8 +367,11 @@ int worker_run(const WorkerSettings *settings)
                 worker_lock_in(&worker);
                 if (settings->is_replacement && settings->can_resend)
                         worker_take_over(settings);
-                worker_announce(&worker);
-                r = loop_run(worker.loop);
+                r = settings->detach ? worker_look_for_credentials(&worker) : 0;
+                if (r == 0) {
+                        worker_announce(&worker);
+                        r = loop_run(worker.loop);
+                }
         }
         if (r < 0)
                 worker.answer_waiting = !settings->can_resend;

@@ -29,6 +29,24 @@ def test_closed_streams(mount, token, closed):
         fs.destroy()
 
 
+@pytest.mark.parametrize("environ, says", [
+    ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "credentials: none found"), ({}, "")],
+    ids=["without", "with credentials"])
+def test_background_without_credentials(mount, token, environ, says):
+    """The mount stands, and one line on standard error says what is missing; with credentials nothing is said."""
+    fs = mount(start=False, environ=environ)
+    fs.ended = True
+    done = subprocess.run(fs.command({}, foreground=False), env=fs.environ, timeout=HANG, capture_output=True, text=True,
+                          check=True)
+    fs.pid = daemon_of(fs)
+    try:
+        lines = done.stderr.splitlines()
+        assert len(lines) == bool(says) and all(says in line for line in lines), done
+        assert fs.read_error(token["id"], "value") == ("ENOKEY" if says else "OK")
+    finally:
+        fs.destroy()
+
+
 def test_children_that_are_ignored(mount, token):
     """A starter that ignores SIGCHLD, as its children then do: the mount is made, and a worker that dies is replaced."""
     fs = mount(start=False)

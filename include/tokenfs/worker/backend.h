@@ -38,6 +38,9 @@ const AwsConfig *backend_config(const Backend *backend);
 /* For status and metrics. Borrowed. */
 const AwsEndpoint *backend_endpoint(const Backend *backend);
 void backend_credentials(const Backend *backend, CredentialStatus *ret_status);
+/* Finds the credentials, as the first call would. Returns as credential_chain_get. */
+int backend_find_credentials(
+        Backend *backend, CredentialWait *wait, CredentialHandler *handler, void *userdata);
 void backend_health(const Backend *backend, ApiHealth *ret_health);
 void backend_counters(const Backend *backend, ApiCounters *ret_counters);
 int64_t backend_skew_s(const Backend *backend);
