@@ -39,7 +39,7 @@ OLDEST = TTL + STALE + TIMEOUT + 1 + 10
 # would be told (test_supervisor.py).
 EARNED = 1.5
 API_ERRORS = {"EREMOTEIO", "EBUSY", "ETIMEDOUT", "EHOSTUNREACH", "EPROTO", "EBADMSG", "EKEYREJECTED", "EKEYEXPIRED",
-              "ENOKEY", "EACCES"}
+              "ENOKEY", "EACCES", "EBADRQC"}
 # ENOMEM: a worker's memory was limited. ESTALE: the bytes that would fit what a reader was told last went with the
 # worker that had told it, and the token has changed since.
 ALLOWED = API_ERRORS | {"ENOMEM", "ESTALE"}

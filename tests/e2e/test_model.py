@@ -15,6 +15,7 @@ denied and when the API failed. Then, for every read between `start` and `end`, 
 SOAK_SECONDS (20) and MODEL_SEED choose another walk; the seed is printed.
 """
 
+import errno
 import json
 import os
 import random
@@ -222,11 +223,23 @@ class Walk:
         if sizes[0] not in allowed:
             self.fail(f"stat: size {sizes[0]} of {id} is none of {allowed}")
 
+    def names_in(self, start, *parts):
+        """What ls shows; None: an error, as there may be while the API fails and there was no listing before."""
+        try:
+            return set(self.fs.ls(*parts))
+        except OSError as error:
+            name, oldest, end = errno.errorcode[error.errno], self.since(start, time.monotonic()), time.monotonic()
+            self.note(f"ls {parts} → {name}")
+            if name not in API_ERRORS or self.has_listing or not self.failing.touches(oldest - HOLD, end, RECOVERY):
+                self.fail(f"ls {parts}: {name}?")
+            return None
+
     def step_ls(self):
         """The tokens and the names."""
         start = time.monotonic()
-        shown = set(self.fs.tokens())
-        names = set(self.fs.ls(".by_name"))
+        shown, names = self.names_in(start), self.names_in(start, ".by_name")
+        if shown is None or names is None:
+            return
         end = time.monotonic()
         self.note(f"ls → {len(shown)} tokens, {names}")
         oldest = self.since(start, end)

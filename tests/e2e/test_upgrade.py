@@ -375,6 +375,7 @@ print(*sorted(found), sep="\n")
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
+@pytest.mark.skipif(mounting.SANITIZED, reason="a sanitizer's process lets itself be read")
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT ROOT: nothing of other processes of the same user was tested")
 def test_nothing_shows_while_it_is_loaded(mount, resolver, token, binary, connection):
     """Another process of the same user gets neither keys nor descriptors of the mount, before, after and in between."""
