@@ -169,7 +169,7 @@ int items_append(Items *items, const TokenItem *item)
                 .status = (uint8_t)item->status,
                 .name = (uint8_t)id_len,
         };
-        uint32_t offset;
+        uint32_t offset = 0;
         int r = grow_index(items);
         if (r == 0)
                 r = intern(items, item->dns_view_id, &record.dns_view);

@@ -416,7 +416,7 @@ void persist_status(const Persist *persist, PersistStatus *ret_status)
 
 int persist_check(const char *directory, const Secret *key, const char *identity, Buf *text)
 {
-        PersistContent content;
+        PersistContent content = {0};
         int fd CLEANUP(cleanup_close) = -1;
         int r = persist_directory_open(directory, text, &fd);
         if (r == 0)

@@ -130,8 +130,8 @@ int provider_found(ProviderRun *run, const char *origin, const char *access_key_
                 const char *name, *value;
         } values[] = {{"access key id", access_key_id}, {"secret access key", secret_access_key},
                 {"session token", token}};
-        for (size_t i = 0; i < ARRAY_LEN(values); i++) {
-                const char *problem = values[i].value ? problem_with(values[i].value) : NULL;
+        for (size_t i = 0; i < (token ? 3 : 2); i++) {
+                const char *problem = problem_with(values[i].value);
                 if (problem)
                         return provider_fail(run, CREDENTIALS_E_INVALID, "the %s in %s %s", values[i].name,
                                 origin, problem);

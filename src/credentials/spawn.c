@@ -6,7 +6,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
+#include <spawn.h> /* NOLINT(readability-duplicate-include): the C library's */
 #include <unistd.h>
 
 int spawn_program(char *const argv[], int output_fd, pid_t *ret_pid)

@@ -142,9 +142,9 @@ int content_show(Request *request, bool is_asked, Version **ret_version, uint64_
         int r = versions_show(versions, node, ret_version);
         bool is_current = r == 0 && !(*ret_version)->is_superseded;
         if (r == -EAGAIN || (is_asked && (r == -ESTALE || is_current))) {
-                Version *current;
+                Version *current = NULL;
                 r = content_get(request, node.slot, &current, &keep_ns);
-                if (r == 0 && is_asked && current->generation != node.generation && !is_current)
+                if (r == 0 && is_asked && current && current->generation != node.generation && !is_current)
                         versions_follow(versions, node);
                 if (r == 0)
                         r = versions_show(versions, node, ret_version);

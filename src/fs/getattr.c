@@ -22,7 +22,7 @@ static int getattr_directory(Request *request)
         const char *id = slot->key;
         uint64_t keep_ns = FS_DIRECTORY_KEEP_NS;
         int64_t mtime_ns = fs->changed_wall_ns;
-        NameAnswer chosen;
+        NameAnswer chosen = {0};
         if (slot->kind == SLOT_NAME) {
                 bool is_known =
                         names_get(fs->settings.cache->names, slot->key, 0, true, NULL, &chosen) == 0 &&

@@ -201,7 +201,8 @@ static void on_end(LoopTimer *timer, void *userdata)
 /* From now on it is shown by its own nodes alone, until its grace is over. False: there is no memory to hold it so long. */
 static bool version_supersede(Version *version)
 {
-        Versions *versions = version->directory->versions;
+        /* A version that lies in a list has a directory; the analyzer takes the head of the list for one. */
+        Versions *versions = version->directory->versions; // NOLINT(clang-analyzer-core.NullDereference)
         const Slot *slot = nodes_get(versions->nodes, version->directory->slot);
         uint64_t end_ns = clock_add_ns(slot->valid_until_ns, VERSIONS_GRACE_NS);
         bool is_over = end_ns <= clock_now_ns();

@@ -94,7 +94,7 @@ int state_read(int fd, State *ret_state)
         CLEANUP(cleanup_free) char *data = NULL;
         size_t len = 0;
         int r = load(fd, &data, &len);
-        if (r < 0)
+        if (!data)
                 return r;
         memcpy(&header, data, sizeof header);
         if (memcmp(header.magic, MAGIC, sizeof header.magic) != 0)

@@ -1,5 +1,5 @@
-/* What the kernel, or a worker that was taken over, may say: names, node ids, the table of slots; and the text that one
- * binary hands to the next. The first byte says which. */
+/* What the kernel, or a worker that was taken over, may say: names, node ids, the table of slots; and the state that
+ * one binary hands to the next. The first byte says which. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "supervisor/handover.h"
+#include "supervisor/state.h"
 #include "fs/fs-private.h"
 #include "tokenfs/fuse/nodes.h"
 
@@ -103,20 +103,35 @@ static void check_table(const uint8_t *noise, size_t size, bool with_header)
         nodes_invalidate(slots, visit, slots);
 }
 
-static void check_handover(const char *text)
+/* Noise over a state: what is read of it lies within it, and comes back from the next one. */
+static void check_state(const uint8_t *noise, size_t size)
 {
-        Handover handover = HANDOVER_INIT;
-        if (handover_read(text, &handover) < 0)
+        static int fd = -1;
+        const State whole = {.worker = 12,
+                .leaving = {13},
+                .mountpoint = "/mnt/x",
+                .init = "init",
+                .init_len = 4,
+                .changes = "at-1 at-2 web\n"};
+        if (fd < 0)
+                require(state_new(&fd) == 0);
+        require(state_write(fd, &whole) == 0);
+        for (size_t i = 0; i + 3 <= size; i += 3) { /* where (2 bytes), and what */
+                off_t at = (noise[i] | noise[i + 1] << 8) % 512;
+                uint8_t byte = 0;
+                require(pread(fd, &byte, 1, at) >= 0);
+                byte ^= noise[i + 2];
+                require(pwrite(fd, &byte, 1, at) == 1);
+        }
+        State first, second;
+        if (state_read(fd, &first) < 0)
                 return;
-        require(handover.fuse_fd >= 0 && handover.init_fd >= 0 && handover.slots_fd >= 0 &&
-                *handover.mountpoint);
-        Buf again = BUF_INIT(1 << 20);
-        Handover copy = HANDOVER_INIT;
-        require(handover_write(&handover, &again) == 0 && handover_read(buf_str(&again), &copy) == 0);
-        require(strcmp(copy.mountpoint, handover.mountpoint) == 0 && copy.fuse_fd == handover.fuse_fd);
-        free(copy.mountpoint); /* the numbers are no descriptors of ours */
-        free(handover.mountpoint);
-        buf_deinit(&again);
+        require(state_write(fd, &first) == 0 && state_read(fd, &second) == 0);
+        require(strcmp(first.mountpoint, second.mountpoint) == 0 && first.init_len == second.init_len &&
+                memcmp(first.init, second.init, first.init_len) == 0 &&
+                strcmp(first.changes, second.changes) == 0 && first.worker == second.worker);
+        state_deinit(&first);
+        state_deinit(&second);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -136,7 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 break;
         case 't': check_table((const uint8_t *)text, size - 1, false); break;
         case 'T': check_table((const uint8_t *)text, size - 1, true); break;
-        case 'h': check_handover(text); break;
+        case 's': check_state((const uint8_t *)text, size - 1); break;
         default: break;
         }
         free(text);

@@ -44,7 +44,7 @@ analyze_one() # FILE
         gcc -std=gnu11 -O1 -c -o /dev/null -w -fanalyzer \
                 -Wno-analyzer-malloc-leak -Wno-analyzer-use-of-uninitialized-value -Wno-analyzer-fd-leak \
                 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -I include -I src -I "$build" \
-                $(pkg-config --cflags fuse3 libcjson libcurl libcrypto libseccomp) "$1" 2>&1
+                $(pkg-config --cflags fuse3 libcjson libcurl libssl libcrypto libseccomp) "$1" 2>&1
 }
 
 analyze()
