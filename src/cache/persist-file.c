@@ -133,8 +133,9 @@ int persist_unseal(const Secret *key, const unsigned char *data, size_t len, Buf
                     context, EVP_aes_256_gcm(), NULL, (const unsigned char *)key->data, head.nonce) != 1 ||
                 EVP_DecryptUpdate(context, NULL, &written, (const unsigned char *)&head, sizeof head) != 1 ||
                 EVP_DecryptUpdate(context, opened, &written, cipher, (int)plain_len) != 1 ||
-                EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, TAG_LEN, tag) != 1 ||
-                EVP_DecryptFinal_ex(context, opened + plain_len, &written) != 1)
+                EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, TAG_LEN, tag) != 1)
+                return -EIO;
+        if (EVP_DecryptFinal_ex(context, opened + plain_len, &written) != 1)
                 return -EBADMSG;
         return buf_append(plain, opened, plain_len);
 }

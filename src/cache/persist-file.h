@@ -15,7 +15,7 @@ int persist_directory_open(const char *path, Buf *error, int *ret_fd);
 
 /* Encrypts; `*ret_data` is freed with free. 0, -ENOMEM, or -EIO (libcrypto). */
 int persist_seal(const Secret *key, const char *plain, size_t len, unsigned char **ret_data, size_t *ret_len);
-/* Decrypts into *plain. 0; -EBADMSG: another key, damaged, or cut; -EPROTO: of another release; -ENOMEM. */
+/* Decrypts into *plain. 0; -EBADMSG: another key, damaged, or cut; -EPROTO: of another release; -ENOMEM; -EIO (libcrypto). */
 int persist_unseal(const Secret *key, const unsigned char *data, size_t len, Buf *plain);
 
 /* Replaces the file. A process that is killed during it leaves the old or the new file whole. 0 or a negative errno. */

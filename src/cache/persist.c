@@ -275,38 +275,46 @@ static void on_event(StoreEvent event, void *userdata)
 
 /* --- Loading ------------------------------------------------------------------------------------------------ */
 
+static const char *describe_fault(int r)
+{
+        switch (r) {
+        case -EFBIG: return "is too large";
+        case -EPERM: return "is not a file of this user alone";
+        case -EPROTO: return "is of another release";
+        case -EBADMSG: return "is damaged, or was written with another key";
+        case -EXDEV: return "is of another endpoint or account";
+        default: return strerror(-r);
+        }
+}
+
+static int read_content(int directory, const Secret *key, const char *identity, PersistContent *ret_content)
+{
+        CLEANUP(cleanup_free) unsigned char *data = NULL;
+        size_t len;
+        Buf plain = BUF_INIT(PERSIST_FILE_MAX);
+        int r = persist_file_read(directory, &data, &len);
+        if (r == 0)
+                r = persist_unseal(key, data, len, &plain);
+        if (r == 0) {
+                r = persist_read(buf_str(&plain), plain.len, ret_content);
+                r = r == -EBADMSG ? -EPROTO : r;
+        }
+        buf_deinit(&plain);
+        if (r == 0 && strcmp(ret_content->identity, identity) != 0) {
+                persist_content_deinit(ret_content);
+                r = -EXDEV;
+        }
+        return r;
+}
+
 /* Opens the file and reads it. 0; -ENOENT; or another negative errno with a sentence. */
 static int load(
         int directory, const Secret *key, const char *identity, Buf *error, PersistContent *ret_content)
 {
-        CLEANUP(cleanup_free) unsigned char *data = NULL;
-        size_t len;
-        PersistContent content;
-        Buf plain = BUF_INIT(PERSIST_FILE_MAX);
-        int r = persist_file_read(directory, &data, &len);
-        if (r == -ENOENT)
-                return r;
-        const char *what = r == -EFBIG   ? "is too large"
-                           : r == -EPERM ? "is not a file of this user alone"
-                                         : NULL;
-        if (r == 0) {
-                r = persist_unseal(key, data, len, &plain);
-                what = r == -EPROTO ? "is of another release" : "is damaged, or was written with another key";
-        }
-        if (r == 0)
-                r = persist_read(plain.data ? plain.data : "", plain.len, &content);
-        buf_deinit(&plain);
-        if (r == 0 && strcmp(content.identity, identity) != 0) {
-                persist_content_deinit(&content);
-                r = -EXDEV;
-                what = "is of another endpoint or account";
-        }
-        if (r < 0) {
-                (void)buf_appendf(error, "the file of copies %s", what ? what : strerror(-r));
-                return r;
-        }
-        *ret_content = content;
-        return 0;
+        int r = read_content(directory, key, identity, ret_content);
+        if (r < 0 && r != -ENOENT)
+                (void)buf_appendf(error, "the file of copies %s", describe_fault(r));
+        return r;
 }
 
 static void restore(Persist *persist, PersistContent *content)

@@ -106,6 +106,35 @@ def test_service(systemd, token):
 
 
 @needs_systemd
+def test_copies_on_disk(systemd, resolver, token, directory):
+    """The key comes as an encrypted credential; a restart without the API goes on with the copies."""
+    kept, key = directory / "kept", directory / "key"
+    kept.mkdir(mode=0o700)
+    shutil.chown(kept, "daemon", "daemon")
+    key.write_bytes(os.urandom(32))
+    store = "/run/credstore.encrypted"
+    systemd.enter("mkdir", "-p", store)
+    # The null key stands for the TPM's, or the host's, which a test must not touch.
+    systemd.enter("systemd-creds", "encrypt", "--with-key=tpm2-absent", "--name=tokenfs-persist-key", str(key),
+                  f"{store}/tokenfs-persist-key.office")
+    key.unlink()
+    config = directory / "office.conf"
+    config.write_text(config.read_text().replace("ttl=30", f"ttl=30,persist={kept}"))
+    systemd.enter("mkdir", "-p", "/run/units/tokenfs@.service.d")
+    systemd.enter("sh", "-c", f"printf '[Service]\\nReadWritePaths={kept}\\n' >/run/units/tokenfs@.service.d/kept.conf")
+    systemd.ctl("daemon-reload")
+    systemd.ctl("start", systemd.unit)
+    value = f"{systemd.path}/{token['id']}/value"
+    assert systemd.enter("cat", value).stdout == token["value"]
+    systemd.ctl("stop", systemd.unit)
+    assert (kept / "copies").stat().st_mode & 0o777 == 0o600
+    resolver.stop()
+    systemd.ctl("start", systemd.unit)
+    assert systemd.enter("cat", value).stdout == token["value"]
+    assert "served from the copy on disk" in systemd.said()
+
+
+@needs_systemd
 def test_no_privileges(systemd, token):
     """Both processes run as the service's user, without a capability, with a filter of system calls; the worker's own
     sandbox works inside."""

@@ -11,6 +11,8 @@
 
 #include "alloc_failure.h"
 #include "api/page.h"
+#include "cache/persist-file.h"
+#include "cache/persist-format.h"
 #include "fs/versions.h"
 #include "tokenfs/aws/config.h"
 #include "tokenfs/credentials/chain.h"
@@ -391,6 +393,47 @@ static bool scenario_versions(void)
         return r == 0;
 }
 
+/* A file of copies is written, sealed, opened and read. */
+static bool scenario_persist(void)
+{
+        Secret key = SECRET_INIT;
+        Buf plain = BUF_INIT(100000), opened = BUF_INIT(100000);
+        unsigned char *data = NULL;
+        size_t len = 0;
+        PersistContent content;
+        int r = secret_set(&key, "0123456789abcdef0123456789abcdef", PERSIST_KEY_LEN);
+        persist_write_header(&plain, "identity", 1);
+        persist_write_token(&plain, 2, docs[0]);
+        persist_write_listing(&plain, 3);
+        for (size_t i = 0; i < ARRAY_LEN(items); i++)
+                persist_write_item(&plain, &items[i]);
+        persist_write_resolver(&plain, 4, "gr-1", "a.example");
+        if (r == 0)
+                r = plain.error;
+        if (r == 0)
+                r = persist_seal(&key, plain.data, plain.len, &data, &len);
+        if (r == 0)
+                r = persist_unseal(&key, data, len, &opened);
+        if (r == 0)
+                r = persist_read(opened.data, opened.len, &content);
+        if (r == 0) {
+                assert_int_equal(content.token_count, 1);
+                persist_content_deinit(&content);
+        }
+        assert_true(r == 0 || r == -ENOMEM || r == -EIO); /* libcrypto has one code for all */
+        secret_deinit(&key);
+        buf_deinit(&plain);
+        buf_deinit(&opened);
+        free(data);
+        return r == 0;
+}
+
+static void test_persist(void **state)
+{
+        (void)state;
+        alloc_failure_run(scenario_persist);
+}
+
 static void test_buf(void **state)
 {
         (void)state;
@@ -506,6 +549,7 @@ int main(void)
                 cmocka_unit_test(test_credentials),
                 cmocka_unit_test(test_cache),
                 cmocka_unit_test(test_names),
+                cmocka_unit_test(test_persist),
                 cmocka_unit_test(test_versions),
         };
         return cmocka_run_group_tests(tests, set_up, tear_down);
