@@ -10,10 +10,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "tokenfs/base/buf.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/log.h"
+
+#define VARIABLE_MAX ((size_t)64 * 1024)
 
 static void wait_for_report(int fd)
 {
@@ -64,25 +68,43 @@ void daemonize_detach(LogLevel level)
                 fd = -1; /* open() gave it the number of a closed stream */
 }
 
+/* The AWS tools expand ~ and variables themselves. */
+static bool is_relative(const char *path)
+{
+        return *path && !strchr("/~$", *path);
+}
+
+/* Makes the paths of a variable absolute: one path, or with `separators` ":" a list. 0 or -ENOMEM. */
+static int fix_variable(const char *name, const char *directory, const char *separators)
+{
+        const char *value = secure_getenv(name);
+        CLEANUP(buf_deinit) Buf fixed = BUF_INIT(VARIABLE_MAX);
+        if (!value)
+                return 0;
+        for (const char *path = value;; path++) {
+                size_t len = *separators ? strcspn(path, separators) : strlen(path);
+                if (len > 0 && is_relative(path))
+                        (void)buf_appendf(&fixed, "%s/", directory);
+                (void)buf_append(&fixed, path, len);
+                path += len;
+                if (!*path)
+                        break;
+                (void)buf_append_char(&fixed, *path);
+        }
+        if (fixed.error == -EMSGSIZE) /* no path that a system call takes */
+                return 0;
+        return fixed.error < 0 || setenv(name, buf_str(&fixed), 1) < 0 ? -ENOMEM : 0;
+}
+
 int daemonize_fix_environment(void)
 {
         static const char *const names[] = {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE",
-                "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "SSL_CERT_FILE",
-                "SSL_CERT_DIR"};
+                "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "SSL_CERT_FILE"};
         CLEANUP(cleanup_free) char *directory = getcwd(NULL, 0);
         if (!directory)
                 return errno == ENOMEM ? -ENOMEM : 0;
-        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-                const char *name = secure_getenv(names[i]);
-                if (!name || !*name || *name == '/' || *name == '~' || *name == '$')
-                        continue;
-                CLEANUP(cleanup_free) char *path = NULL;
-                if (asprintf(&path, "%s/%s", directory, name) < 0) {
-                        path = NULL;
-                        return -ENOMEM;
-                }
-                if (setenv(names[i], path, 1) < 0)
-                        return -ENOMEM;
-        }
-        return 0;
+        int r = fix_variable("SSL_CERT_DIR", directory, ":");
+        for (size_t i = 0; i < ARRAY_LEN(names) && r == 0; i++)
+                r = fix_variable(names[i], directory, "");
+        return r;
 }
