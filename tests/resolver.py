@@ -57,6 +57,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from standin import certs, control                                      # noqa: E402
 from standin.api import Api                                             # noqa: E402
+from standin.bucket import Bucket                                       # noqa: E402
 from standin.calls import CallLog                                       # noqa: E402
 from standin.errors import STYLES                                       # noqa: E402
 from standin.faults import Faults, Rule                                 # noqa: E402
@@ -66,7 +67,7 @@ from standin.wire import Server                                         # noqa: 
 
 ACCESS_KEY = "AKIDTOKENFSSTANDIN01"
 SECRET_KEY = "stand-in/secret+key/of/forty/characters."
-SETTINGS = ("latency", "page_size", "clock_offset", "error_style", "mismatch_code", "regions",
+SETTINGS = ("latency", "rate_limit", "page_size", "clock_offset", "error_style", "mismatch_code", "regions",
             "answer_first", "idle_timeout", "lacks_shared_views")
 
 
@@ -80,6 +81,7 @@ class Resolver:
       clock_offset   seconds that the server's clock is ahead of the true one
       error_style    where an error's code stands: header, type, code, none
       mismatch_code  the code of errors about signatures and their time (SignatureDoesNotMatch)
+      rate_limit     calls a second that are served, of all operations; the others are throttled (None: all are served)
       regions        regions accepted in a signature's scope (None: any)
       lacks_shared_views  an older service, which doesn't know ListSharedDNSViews (False)
       idle_timeout   seconds until an unused connection is closed (None: never)
@@ -90,6 +92,8 @@ class Resolver:
         self.clock_offset = 0.0
         self.latency = 0.0
         self.answer_first = False
+        self.rate_limit = None
+        self.bucket = Bucket()
         self.lacks_shared_views = False
         self.page_size = 100
         self.error_style = "header"

@@ -78,6 +78,8 @@ class Api:
             connection.pause(owner.latency_of(call))
         try:
             call.key = owner.verifier.verify(request).id
+            if not owner.bucket.take(owner.rate_limit):
+                raise ApiError("ThrottlingException", "Rate exceeded.", 429)
             fault = owner.faults.take(call, False)
             while fault is not None and fault.effect == "latency":
                 connection.pause(fault.get("seconds", 1))

@@ -1,0 +1,84 @@
+"""The simulation of fleets (tests/bench/fleet) against real mounts, on a stand-in that throttles."""
+# pylint: disable=redefined-outer-name
+
+import json
+import os
+import pathlib
+import subprocess
+import threading
+import time
+
+import pytest
+from mounting import BINARY, read_file
+
+FLEET = pathlib.Path(BINARY).resolve().parent.parent / "tests/bench/fleet"
+HOSTS, TOKENS, READ = 4, 20, 0.25
+pytestmark = pytest.mark.skipif(not os.access(FLEET, os.X_OK), reason=f"NO {FLEET}: nothing was tested of fleets")
+
+
+def simulate(**settings):
+    """What the simulation says of such a fleet, in the second half of its time."""
+    words = [f"{name}={value}" for name, value in settings.items()]
+    done = subprocess.run([FLEET, *words], check=True, capture_output=True, text=True, timeout=120)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+class Readers:
+    """For each mount a thread that reads each token every READ seconds. In `with`."""
+
+    def __init__(self, mounts, ids):
+        self.ended = threading.Event()
+        self.threads = [threading.Thread(target=self._run, args=(fs, id, n), daemon=True)
+                        for fs in mounts for n, id in enumerate(ids)]
+
+    def _run(self, fs, id, number):
+        path = fs.at(id, "status")
+        self.ended.wait(READ * number / TOKENS)
+        while not self.ended.wait(READ):
+            try:
+                read_file(path)
+            except OSError:
+                pass
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+
+    def __exit__(self, *_):
+        self.ended.set()
+        for thread in self.threads:
+            thread.join(60)
+
+
+def measure(mount, resolver, seconds, limit, **options):
+    """Calls a second and the throttled share, of real mounts, in the second half of that time; and the mounts."""
+    ids = [token["id"] for token in resolver.add_tokens(TOKENS)]
+    resolver.latency = 0.02
+    mounts = [mount(token=ids, timeout=10, **options) for _ in range(HOSTS)]
+    resolver.rate_limit = limit
+    with Readers(mounts, ids):
+        time.sleep(seconds / 2)
+        before = resolver.count("GetAccessToken"), resolver.count("GetAccessToken", result="ThrottlingException")
+        time.sleep(seconds / 2)
+        after = resolver.count("GetAccessToken"), resolver.count("GetAccessToken", result="ThrottlingException")
+        status = [fs.status()["endpoint"] for fs in mounts]
+    calls, throttled = after[0] - before[0], after[1] - before[1]
+    return calls / (seconds / 2), throttled / calls, status
+
+
+@pytest.mark.parametrize("limit, ttl, stale", [
+    (8, 2, 120),        # asks for 40 calls/s: settles at the limit
+    (5, 1, 7),          # asks for more than the limit even when stretched as far as stale= allows
+    (100, 2, 120)])     # is not throttled
+def test_the_simulation_is_true(mount, resolver, limit, ttl, stale):
+    """Calls a second within 20 %, the throttled share within 5 points; and what the daemon says of it."""
+    seconds = 40
+    rate, share, status = measure(mount, resolver, seconds, limit, ttl=ttl, stale=stale)
+    said = simulate(hosts=HOSTS, tokens=TOKENS, burst=1, ttl=ttl, stale=stale, limit=limit, read=READ, minutes=seconds / 60)
+    print(f"mounts: {rate:.1f} calls/s, {share:.1%} throttled; simulation: {said}")
+    assert abs(rate - said["calls_per_s"]) <= 0.2 * said["calls_per_s"]
+    assert abs(share - said["throttled"]) <= max(0.05, 0.2 * said["throttled"])
+    stretched = [endpoint for endpoint in status if endpoint["effectiveTtlSeconds"] is not None]
+    assert bool(stretched) == (limit < 100)
+    for endpoint in stretched:
+        assert endpoint["effectiveTtlSeconds"] > ttl and endpoint["sufficientTtlSeconds"] > ttl
