@@ -45,7 +45,9 @@ void attributes_of_file(const Fs *fs, Node node, const Version *version, struct 
                       : field_is_secret(node.field) ? fs->settings.secret_mode
                                                     : fs->settings.mode;
         ret_stat->st_mode = S_IFREG | mode;
-        ret_stat->st_nlink = 1;
+        /* As of a file that rename(2) replaced. The kernel tells watchers (inotify) only if it is 0 when the last descriptor
+         * is closed. */
+        ret_stat->st_nlink = version->is_superseded ? 0 : 1;
         ret_stat->st_size = (off_t)version_size(&fs->versions, version, node.field);
         ret_stat->st_blocks = (ret_stat->st_size + 511) / 512;
 }

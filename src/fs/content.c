@@ -2,9 +2,9 @@
  *
  * A token's slot means an id; a name's means the id that the listing chooses now. Both end in one document of the
  * cache, so that all files of a directory come from one fetch. The exception is .doh_url, which needs the resolver's
- * name as well: it has a slot of its own, with versions and generations of its own, so that a resolver that is renamed,
- * or may not be asked for, changes nothing about the files beside it. Each function looks everything up anew, and says
- * -EINPROGRESS where something has to be waited for: the request comes here again when it may be there. */
+ * name as well. It has a slot of its own, with its own versions and generations, so that a resolver that is renamed or
+ * denied changes nothing about the files beside it. Each function starts from the beginning, and returns -EINPROGRESS
+ * where the request must wait: its step runs again when the answer may be there. */
 
 #include "fs-private.h"
 
@@ -127,7 +127,7 @@ int content_get(Request *request, uint32_t index, Version **ret_version, uint64_
                 r = is_url ? get_url(request, index, &answer, ret_version, ret_keep_ns)
                            : versions_set_doc(&fs->versions, index, answer.doc, ret_version);
         }
-        /* What the API has refused must not live on here. */
+        /* A token that the API refuses must not be shown from here either. */
         if (r == ENOENT || r == EACCES || r == EKEYREJECTED)
                 versions_drop_current(&fs->versions, index);
         return r;
@@ -185,16 +185,16 @@ int content_take_url_slot(Fs *fs, uint32_t directory, uint32_t *ret_slot)
                 fs, slot->kind == SLOT_NAME ? SLOT_NAME_URL : SLOT_TOKEN_URL, slot->key, ret_slot);
 }
 
-/* Sets the content of a slot of a name, if it has one. From when on its files are those. */
+/* Sets the content of a slot of a name, if the kernel may hold files of it. From when on they are those. */
 static uint64_t set_name(Fs *fs, SlotKind kind, const char *name, TokenDoc *doc, const char *dns_name)
 {
         uint32_t slot;
         Version *version;
         if (nodes_find(fs->settings.slots, kind, name, &slot) < 0)
                 return 0;
-        if (versions_current(&fs->versions, slot) && kind == SLOT_NAME)
-                (void)versions_set_doc(&fs->versions, slot, doc, &version);
-        else if (versions_current(&fs->versions, slot) && dns_name)
+        if (kind == SLOT_NAME)
+                versions_refresh(&fs->versions, slot, doc);
+        else if (dns_name && nodes_get(fs->settings.slots, slot)->fields_looked_up != 0)
                 (void)versions_set_url(&fs->versions, slot, doc, dns_name, &version);
         return versions_settled_ns(&fs->versions, slot);
 }
@@ -231,7 +231,7 @@ ContentItem content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint6
         return CONTENT_KNOWN;
 }
 
-void content_on_change(const char *id, const TokenDoc *doc, void *userdata)
+void content_on_change(const char *id, TokenDoc *doc, void *userdata)
 {
         Fs *fs = userdata;
         uint32_t slot;
@@ -248,4 +248,9 @@ void content_on_change(const char *id, const TokenDoc *doc, void *userdata)
         /* Names that meant it hold its document no longer than the cache. */
         if (!doc)
                 versions_drop_token(&fs->versions, id);
+        if (!doc || !scopes_admit_doc(fs->settings.cache->scopes, doc))
+                return;
+        if (is_known)
+                versions_refresh(&fs->versions, slot, doc);
+        versions_refresh_names(&fs->versions, id, doc);
 }

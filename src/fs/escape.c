@@ -48,7 +48,7 @@ int name_decode(const char *encoded, char ret_name[static TOKEN_NAME_MAX + 1])
                 c += step;
         }
         name[len] = '\0';
-        /* One name has one directory: what would be written otherwise is none. */
+        /* One name has one directory: only the form that name_encode writes is accepted. */
         char again[FS_NAME_MAX + 1];
         if (name_encode(name, again) < 0 || strcmp(again, encoded) != 0)
                 return -EINVAL;

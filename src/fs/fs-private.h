@@ -1,5 +1,5 @@
 #pragma once
-/* What the parts of the filesystem share. */
+/* Types and functions that the files of this room share. */
 
 #include <fuse_lowlevel.h>
 
@@ -40,7 +40,7 @@ typedef struct LateLookup {
 struct Fs {
         FsSettings settings;
         Versions versions;
-        LoopFd *source;
+        LoopFd *source, *watchers;
         ListLink requests; /* parked */
         bool is_draining; /* no more requests are taken; the loop ends with drain_status after the last */
         int drain_status;
@@ -52,10 +52,10 @@ struct Fs {
         uint32_t *marks;
         uint32_t root_mark, names_mark, last_mark;
         uint64_t root_listing_version;
-        Marking marking, names_marking; /* what they have marked so far is shown as well */
+        Marking marking, names_marking; /* slots that are marked so far are shown as well */
         NamesCursor names_cursor;
-        bool root_is_whole; /* what that listing lacks isn't there */
-        int64_t changed_wall_ns; /* the root's and .by_name's mtime: when what they show changed */
+        bool root_is_whole; /* a token that the listing lacks doesn't exist */
+        int64_t changed_wall_ns; /* the root's and .by_name's mtime: when their entries changed */
 
         uint64_t audit_retry_ns; /* no line of the audit is tried before: the last one wasn't taken */
 
@@ -63,7 +63,7 @@ struct Fs {
         FsCounters counters;
 };
 
-/* A request of the kernel. `step` is run when it comes, and again whenever what it waits for may be there. */
+/* A request of the kernel. `step` runs when it comes, and again each time that the answer may be there. */
 typedef struct Request Request;
 /* 0: answered. -EINPROGRESS: it waits (request->wait or request->later is set). > 0: answer with this errno; other
  * negative ones likewise, as errno. */
@@ -76,7 +76,7 @@ struct Request {
         RequestStep *step;
         uint64_t came_ns;
         uint64_t since_ns; /* an answer of the API from then on is fresh enough, even with ttl 0 */
-        bool give_up; /* its deadline has passed: answer with what there is */
+        bool give_up; /* its deadline has passed: it is answered with a stale copy or an error */
         bool is_parked;
         CacheWait wait;
         LoopTimer deadline, later;
@@ -92,7 +92,7 @@ struct Request {
  * node of a slot that is no more). */
 Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step);
 void request_run(Request *request);
-/* The request belongs to an access that a look-up began: what answered that is fresh enough for it. */
+/* The request belongs to an access that a look-up began: the answer to that look-up is fresh enough for it. */
 void request_join_access(Request *request);
 /* The errno that a look-up of the same name was given just now, since it met its deadline; 0: none. */
 int request_late_error(const Request *request);
@@ -111,10 +111,10 @@ int audit_open(Request *request, const Slot *slot);
 /* content.c */
 /* Brings the content of a token's, a name's or a service slot up to date. 0, -EINPROGRESS, or an errno. */
 int content_get(Request *request, uint32_t index, Version **ret_version, uint64_t *ret_keep_ns);
-/* What a file node shows. `is_asked`: the current content is brought up to date first. Returns as content_get; then the
+/* The version that a file node shows. `is_asked`: the current content is brought up to date first. Returns as content_get; then the
  * kernel may keep its attributes for *ret_keep_ns. */
 int content_show(Request *request, bool is_asked, Version **ret_version, uint64_t *ret_keep_ns);
-/* Is a token within the scopes, as far as can be told without its document? 0 (yes, or perhaps), -EINPROGRESS, or an
+/* Is a token within the scopes, as far as is known without its document? 0 (yes, or perhaps), -EINPROGRESS, or an
  * errno. */
 int content_admit(Request *request, const char *id);
 /* The token that a name means now. 0, -EINPROGRESS, or an errno. */
@@ -123,16 +123,16 @@ int content_choose(Request *request, const char *name, NameAnswer *ret_chosen);
 int content_take_slot(Fs *fs, SlotKind kind, const char *key, uint32_t *ret_slot);
 /* The slot of the .doh_url in the directory of a token or a name. Errors as nodes_take. */
 int content_take_url_slot(Fs *fs, uint32_t directory, uint32_t *ret_slot);
-/* What is known of a token without GetAccessToken: from its document, or from the listing. */
+/* Facts about a token without GetAccessToken: from its document, or from the listing. */
 typedef enum ContentItem {
         CONTENT_UNKNOWN, /* nothing */
-        CONTENT_OLD, /* a copy that is no longer promised: it may be gone */
+        CONTENT_OLD, /* a copy that is due: the token may be gone */
         CONTENT_KNOWN,
 } ContentItem;
 ContentItem content_peek_item(Fs *fs, const char *id, TokenItem *ret_item, uint64_t *ret_keep_ns);
-void content_on_change(const char *id, const TokenDoc *doc, void *userdata);
+void content_on_change(const char *id, TokenDoc *doc, void *userdata);
 
-/* names: how a token's name is written as a directory's. Return -EINVAL for what is none. */
+/* escape.c: a token's name as the name of a directory, and back. -EINVAL: it isn't one. */
 int name_encode(const char *name, char ret_encoded[static FS_NAME_MAX + 1]);
 int name_decode(const char *encoded, char ret_name[static TOKEN_NAME_MAX + 1]);
 
@@ -141,8 +141,8 @@ void attributes_of_directory(const Fs *fs, uint32_t slot, int64_t mtime_ns, stru
 void attributes_of_file(const Fs *fs, Node node, const Version *version, struct stat *ret_stat);
 /* A file that `secret_mode` is for, and whose opens `audit` logs. */
 bool field_is_secret(uint8_t field);
-/* How long the kernel may keep the attributes of the root and of .by_name. They are looked at on each way to a file,
- * so that a short time would cost warm reads; what the directories show is asked for each time, whatever they say. */
+/* How long the kernel may keep the attributes of the root and of .by_name. The kernel checks them on
+ * each path to a file, so that a short time would cost warm reads. Entries have times of their own. */
 #define FS_DIRECTORY_KEEP_NS (60 * NS_PER_S)
 double timeout_s(uint64_t keep_ns);
 /* The mtime of a token's or a name's directory. `item` NULL: nothing is known of its token now. */

@@ -10,6 +10,7 @@
 
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
+#include "tokenfs/fuse/notify.h"
 
 /* How long requests are taken in a turn of the loop, so that a flood of them doesn't keep it from answers of the API, and
  * from the supervisor's question whether it lives. */
@@ -32,6 +33,51 @@ static void on_message(int fd, short revents, void *userdata)
         loop_quit(fs->settings.loop, r < 0 ? 1 : 0);
 }
 
+/* How long look-ups of a file wait at most for the event that its predecessor's watchers get. */
+#define FS_QUIET_NS (300 * NS_PER_MS)
+
+/* Where the process has no room for it, the watchers get no event. */
+static void on_supersede(uint32_t slot, uint32_t generation, void *userdata)
+{
+        Fs *fs = userdata;
+        if (slot < SLOT_FIXED_COUNT) /* each opening of a service file gets another one */
+                return;
+        const NotifyChange change = {
+                .slot = slot,
+                .generation = generation,
+                .directory = nodes_directory(fs->settings.slots, slot),
+                .fields = nodes_get(fs->settings.slots, slot)->fields_looked_up,
+        };
+        if (notify_send(fs->settings.watchers, &change) == 0)
+                versions_be_quiet(
+                        &fs->versions, slot, change.fields, clock_add_ns(clock_now_ns(), FS_QUIET_NS));
+}
+
+static void on_watchers_told(int fd, short revents, void *userdata)
+{
+        (void)revents;
+        Fs *fs = userdata;
+        NotifyChange change;
+        int r = notify_receive(fd, &change);
+        if (r == 0 && nodes_get(fs->settings.slots, change.slot))
+                versions_be_quiet(&fs->versions, change.slot, 0, 0);
+        if (r == 0 || r == -EAGAIN)
+                return;
+        log_warning("the process that tells inotify's watchers is gone: they hear of no change any more");
+        fs->watchers = loop_fd_free(fs->watchers);
+        fs->versions.on_supersede = NULL;
+}
+
+static int watchers_init(Fs *fs)
+{
+        if (fs->settings.watchers < 0)
+                return 0;
+        fs->versions.on_supersede = on_supersede;
+        fs->versions.on_supersede_userdata = fs;
+        return loop_fd_new(
+                fs->settings.loop, fs->settings.watchers, POLLIN, on_watchers_told, fs, &fs->watchers);
+}
+
 int fs_new(const FsSettings *settings, Fs **ret_fs)
 {
         Fs *fs = calloc(1, sizeof *fs);
@@ -47,6 +93,8 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
                 fs->marks = calloc(nodes_capacity(settings->slots), sizeof *fs->marks);
                 r = fs->marks ? 0 : -ENOMEM;
         }
+        if (r == 0)
+                r = watchers_init(fs);
         if (r == 0 && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
                 r = -errno;
         if (r == 0)
@@ -70,6 +118,7 @@ Fs *fs_free(Fs *fs, bool answer_waiting)
                 tokens_on_change(fs->settings.cache->tokens, NULL, NULL);
         session_serve(fs->settings.session, NULL, NULL);
         loop_fd_free(fs->source);
+        loop_fd_free(fs->watchers);
         versions_deinit(&fs->versions);
         free(fs->marks);
         free(fs);

@@ -13,7 +13,7 @@ static int reply_attributes(Request *request, const struct stat *stat, uint64_t 
         return 0;
 }
 
-/* From what is known, without waiting. */
+/* From the cache and the listing, without waiting. */
 static int getattr_directory(Request *request)
 {
         Fs *fs = request->fs;

@@ -1,11 +1,10 @@
 /* The handlers of the kernel's requests.
  *
  * The kernel is the first cache: open answers ENOSYS, after which the kernel opens by itself and keeps pages across
- * opens; entries and attributes are good for as long as the answer is fresh. So a warm read comes here not at all.
- * With `audit` all of that is off: every open comes, and reads go by the page cache.
+ * opens; entries and attributes are good for as long as the answer is fresh. So a warm read never comes here.
+ * With `audit` the kernel caches nothing: it asks at each open, and reads bypass the page cache.
  *
- * What may wait: a look-up, the question for attributes that a read or an opening asks, a read itself, and reading a
- * directory. What never waits: `stat` of what is fresh, and `statfs`. */
+ * These may wait for the API: LOOKUP, GETATTR, READ, READDIR and, with `audit`, OPEN. STATFS never does. */
 
 #include "fs-private.h"
 
@@ -50,7 +49,7 @@ static void handle_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
         Request *request = request_new(fuse, parent, step_lookup);
         if (!request)
                 return;
-        /* Nothing here has a longer name; a cut one would be another's. */
+        /* No file here has a longer name, and a truncated one could be the name of another file. */
         size_t len = strlen(name);
         if (len < sizeof request->name)
                 memcpy(request->name, name, len + 1);
@@ -222,7 +221,7 @@ static void refuse(fuse_req_t fuse)
         (void)fuse_reply_err(fuse, EROFS);
 }
 
-/* The mount is read-only, so the kernel refuses these itself; after a `remount,rw` it is us. */
+/* The mount is read-only, so the kernel refuses these itself; after a `remount,rw` this process does. */
 static void refuse_setattr(
         fuse_req_t fuse, fuse_ino_t ino, struct stat *stat, int set, struct fuse_file_info *file)
 {

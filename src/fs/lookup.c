@@ -1,7 +1,7 @@
 /* Look-ups: from a name in a directory to a node, with its attributes.
  *
  * A directory is there if the listing or a document says so; a file only with its document, since its size must be
- * true. Whatever isn't known is asked for, and the look-up waits. What is told is good for as long as the answer is
+ * true. The API is asked for anything unknown, and the look-up waits. The kernel may keep the answer while the copy is
  * fresh. */
 
 #include "fs-private.h"
@@ -9,9 +9,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "tokenfs/base/clock.h"
 #include "tokenfs/fs/errno.h"
 
-/* Answers a look-up, and counts what the kernel now holds. */
+#define QUIET_LOOK_NS (2 * NS_PER_MS)
+
+/* Answers a look-up, and counts the reference that the kernel then holds. */
 static int reply_entry(Request *request, Node node, const struct stat *stat, uint64_t keep_ns)
 {
         Fs *fs = request->fs;
@@ -43,6 +46,8 @@ static int reply_file(Request *request, uint32_t slot, uint8_t field, Version *v
         Fs *fs = request->fs;
         if (!version_has_field(version, field))
                 return ENOENT;
+        if (versions_are_quiet(&fs->versions, slot, field) && !request->give_up)
+                return request_wait_until(request, clock_now_ns() + QUIET_LOOK_NS);
         Node node = {slot, version->generation, field};
         struct stat stat;
         attributes_of_file(fs, node, version, &stat);

@@ -1,10 +1,9 @@
 /* A request that the kernel waits for.
  *
  * Why: a request that needs the API must not hold up the others, must end when its reader is interrupted or has waited
- * long enough, and must be answered exactly once. How: its step is run when it comes; a step either answers, or says
- * that the request waits. Then it is parked with its wait, its deadline and its interrupt handler armed, and the step
- * is run again by whichever of wait and deadline comes first. All that a step needs is in the request, and a step
- * always starts from the beginning: what it waited for is then at hand. */
+ * long enough, and must be answered exactly once. How: its step runs when it comes. A step either answers, or
+ * returns -EINPROGRESS: then the request is parked, with its wait, its deadline and its interrupt handler armed. The wait or
+ * the deadline, if that is earlier, runs the step again, from the beginning: the answer that it waited for is then there. */
 
 #include "fs-private.h"
 

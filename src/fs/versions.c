@@ -38,6 +38,8 @@
 #define URL_MAX 4096
 /* Bind mounts of one file, made at different versions. Where there are more, some ask for attributes twice. */
 #define FOLLOWED_MAX 4
+/* After a change look-ups don't wait for this long, so that a token that changes all the time can be read. */
+#define LOUD_NS (150 * NS_PER_MS)
 
 /* The names whose content is one token's. */
 typedef struct TokenNames {
@@ -51,6 +53,8 @@ struct Directory {
         uint32_t known_from; /* the bytes of older generations were never here, or are lost */
         uint32_t followed[FOLLOWED_MAX]; /* those of them whose nodes follow */
         size_t followed_count;
+        uint32_t quiet_fields; /* bit per field - NODE_FIELD */
+        uint64_t quiet_until_ns, loud_until_ns;
         ListLink list;
         TokenNames *names; /* NULL: it isn't a name's, or has no content */
         ListLink names_link;
@@ -239,34 +243,20 @@ static void directory_begin_generation(Directory *directory, uint64_t fingerprin
                 directory->known_from = generation;
 }
 
-/* The current version with these bytes, to which `doc` and `text` are given: a new one, or the one that is held. */
-static int versions_set(Versions *versions, uint32_t index, uint64_t fingerprint, Times times, TokenDoc *doc,
-        Buf *text, Version **ret_version)
+static Version *version_new(Directory *directory)
 {
-        const Slot *slot = nodes_get(versions->nodes, index);
-        Directory *directory = versions_take_directory(versions, index);
-        bool is_same = slot->ctime_ns != 0 && slot->fingerprint == fingerprint;
-        Version *version = directory && is_same ? directory_current(directory) : NULL;
-        Version *added = directory && !version ? calloc(1, sizeof *version) : NULL;
-        if (!version && !added) {
-                if (directory)
-                        directory_free_if_empty(directory);
-                return -ENOMEM;
-        }
-        if (added) {
-                /* The same bytes as the kernel may still know (another worker held them, or this one before it dropped
-                 * them) keep their nodes. */
-                if (!is_same)
-                        directory_begin_generation(directory, fingerprint, times);
-                version = added;
-                version->directory = directory;
-                version->generation = slot->generation;
-                version->mtime_ns = slot->mtime_ns;
-                version->ctime_ns = slot->ctime_ns;
-                version->text = BUF_INIT(SIZE_MAX / 2);
-                loop_timer_init(&version->end, versions->loop, on_end, version);
-                list_append(directory->list.next, &version->link); /* before the first */
-        }
+        Version *version = calloc(1, sizeof *version);
+        if (!version)
+                return NULL;
+        version->directory = directory;
+        version->text = BUF_INIT(SIZE_MAX / 2);
+        list_init(&version->link);
+        loop_timer_init(&version->end, directory->versions->loop, on_end, version);
+        return version;
+}
+
+static void version_fill(Version *version, TokenDoc *doc, Buf *text)
+{
         if (version->doc != doc) {
                 token_doc_unref(version->doc);
                 version->doc = token_doc_ref(doc);
@@ -276,6 +266,46 @@ static int versions_set(Versions *versions, uint32_t index, uint64_t fingerprint
                 version->text = *text;
                 *text = BUF_INIT(0); /* it is the version's now */
         }
+}
+
+/* Makes the version, which has its content, the current one. */
+static void directory_add(Directory *directory, Version *version, uint64_t fingerprint, Times times)
+{
+        Versions *versions = directory->versions;
+        const Slot *slot = nodes_get(versions->nodes, directory->slot);
+        bool had_content = slot->ctime_ns != 0;
+        /* The same bytes as the kernel may still know (another worker held them, or this one before it dropped them) keep
+         * their nodes. */
+        bool is_same = had_content && slot->fingerprint == fingerprint;
+        uint32_t old = slot->generation;
+        if (!is_same)
+                directory_begin_generation(directory, fingerprint, times);
+        version->generation = slot->generation;
+        version->mtime_ns = slot->mtime_ns;
+        version->ctime_ns = slot->ctime_ns;
+        list_append(directory->list.next, &version->link); /* before the first */
+        if (had_content && !is_same && slot->fields_looked_up != 0 && versions->on_supersede)
+                versions->on_supersede(directory->slot, old, versions->on_supersede_userdata);
+}
+
+/* The current version with these bytes, to which `doc` and `text` are given: a new one, or the one that is held. */
+static int versions_set(Versions *versions, uint32_t index, uint64_t fingerprint, Times times, TokenDoc *doc,
+        Buf *text, Version **ret_version)
+{
+        const Slot *slot = nodes_get(versions->nodes, index);
+        Directory *directory = versions_take_directory(versions, index);
+        if (!directory)
+                return -ENOMEM;
+        Version *current = directory_current(directory);
+        bool is_held = current && slot->fingerprint == fingerprint;
+        Version *version = is_held ? current : version_new(directory);
+        if (!version) {
+                directory_free_if_empty(directory);
+                return -ENOMEM;
+        }
+        version_fill(version, doc, text);
+        if (!is_held)
+                directory_add(directory, version, fingerprint, times);
         *ret_version = version;
         return 0;
 }
@@ -379,8 +409,8 @@ int versions_init(Versions *versions, Loop *loop, Nodes *nodes, bool newline)
         return 0;
 }
 
-/* What became of that generation's bytes, or that its nodes follow. Generations are compared as serial numbers: they begin
- * again after the greatest. */
+/* Has this worker held the generation's bytes, or do its nodes follow? Generations are compared as serial numbers: after the
+ * greatest comes 1 again. */
 static bool directory_knows(const Directory *directory, uint32_t generation)
 {
         if (!directory)
@@ -436,6 +466,49 @@ void versions_drop_current(Versions *versions, uint32_t slot)
         Directory *directory = version->directory;
         version_free(version);
         directory_free_if_empty(directory);
+}
+
+void versions_refresh(Versions *versions, uint32_t slot, TokenDoc *doc)
+{
+        Version *ignored;
+        if (versions_current(versions, slot) || nodes_get(versions->nodes, slot)->fields_looked_up != 0)
+                (void)versions_set_doc(versions, slot, doc, &ignored);
+}
+
+void versions_refresh_names(Versions *versions, const char *id, TokenDoc *doc)
+{
+        TokenNames **found = tfind(id, &versions->by_token, compare_ids);
+        ListLink *directories = found ? &(*found)->directories : NULL;
+        for (ListLink *link = found ? directories->next : directories, *next; link != directories;
+                link = next) {
+                const Directory *directory = list_entry(link, Directory, names_link);
+                bool is_last = link->next == directories; /* a failure frees the list with its last one */
+                next = link->next;
+                if (nodes_get(versions->nodes, directory->slot)->kind == SLOT_NAME)
+                        versions_refresh(versions, directory->slot, doc);
+                if (is_last)
+                        return;
+        }
+}
+
+void versions_be_quiet(Versions *versions, uint32_t slot, uint32_t fields, uint64_t until_ns)
+{
+        Directory *directory = versions->directories[slot];
+        if (!directory)
+                return;
+        uint64_t now = clock_now_ns();
+        bool is_rapid = now < directory->loud_until_ns;
+        directory->quiet_fields = is_rapid ? 0 : fields;
+        directory->quiet_until_ns = until_ns;
+        if (fields != 0)
+                directory->loud_until_ns = clock_add_ns(now, LOUD_NS);
+}
+
+bool versions_are_quiet(const Versions *versions, uint32_t slot, uint8_t field)
+{
+        const Directory *directory = versions->directories[slot];
+        return directory && directory->quiet_fields & 1u << (field - NODE_FIELD) &&
+               clock_now_ns() < directory->quiet_until_ns;
 }
 
 void versions_drop_token(Versions *versions, const char *id)

@@ -1,5 +1,5 @@
 #pragma once
-/* The versions of what directories contain: which one each file node shows. */
+/* Versions of the content of directories, and the version that each file node shows. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,8 +24,13 @@ typedef struct Version {
         LoopTimer end; /* of the grace, once it is superseded */
 } Version;
 
+/* Called when a generation of which the kernel may hold files was superseded; the next one is current. */
+typedef void VersionsSupersedeHandler(uint32_t slot, uint32_t generation, void *userdata);
+
 typedef struct Versions {
         Loop *loop;
+        VersionsSupersedeHandler *on_supersede; /* NULL: none */
+        void *on_supersede_userdata;
         Nodes *nodes;
         Directory **directories; /* by slot; NULL where nothing is held */
         void *by_token; /* tsearch tree of TokenNames */
@@ -54,6 +59,10 @@ Version *versions_current(const Versions *versions, uint32_t slot);
 int versions_show(const Versions *versions, Node node, Version **ret_version);
 /* The kernel asks for the attributes of a node whose bytes are lost: from now on it shows the current version. */
 void versions_follow(Versions *versions, Node node);
+/* Watchers of superseded files get their events, until `until_ns` at most; `fields` has a bit per field - NODE_FIELD. If a
+ * look-up of such a file is answered before, the kernel drops the old entry without an event. */
+void versions_be_quiet(Versions *versions, uint32_t slot, uint32_t fields, uint64_t until_ns);
+bool versions_are_quiet(const Versions *versions, uint32_t slot, uint8_t field);
 /* The kernel was given attributes of the current version, and may use them for `keep_ns`. */
 void versions_extend(Versions *versions, const Version *version, uint64_t keep_ns);
 /* From when on every file node of the slot shows the current version, if that stays current. */
@@ -61,6 +70,11 @@ uint64_t versions_settled_ns(const Versions *versions, uint32_t slot);
 
 /* The current content is no more: wiped now. Superseded versions stay until their grace is over. */
 void versions_drop_current(Versions *versions, uint32_t slot);
+/* As versions_set_doc, if the slot has content or the kernel may hold files of it: so a change is seen before the next
+ * reader comes. */
+void versions_refresh(Versions *versions, uint32_t slot, TokenDoc *doc);
+/* As versions_refresh, for all names whose content is that token's. */
+void versions_refresh_names(Versions *versions, const char *id, TokenDoc *doc);
 /* As versions_drop_current, for all names whose content is that token's. */
 void versions_drop_token(Versions *versions, const char *id);
 /* The slot has another key: nothing is held of it any more. */

@@ -1,6 +1,6 @@
 #pragma once
-/* Requests that a worker has taken from the kernel and not answered yet, noted in memory that outlives it: what the
- * next worker must refuse where the kernel can't send them again (before 6.9). */
+/* Requests that a worker has taken from the kernel and not answered yet, noted in memory that outlives it: the
+ * next worker must refuse them where the kernel can't send them again (before 6.9). */
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,11 +1,10 @@
 /* The table of directory nodes, in memory that outlives a worker.
  *
- * Why: the kernel, and a container's bind mount, hold node ids for as long as they like; a new worker must know what
- * they mean. How: a memfd holds a header and an array of fixed-size nodes, each with a checksum. A worker may have
+ * Why: the kernel, and a container's bind mount, hold node ids without a limit of time; a new worker must know their
+ * meaning. How: a memfd holds a header and an array of fixed-size nodes, each with a checksum. A worker may have
  * died in the middle of a change, or have been taken over by an attacker, so the next one checks every slot and drops
- * what is damaged: the kernel is then told ESTALE for such a node, and looks its path up anew. Its size is sealed: in
- * one that was cut, the supervisor would die of its next look. The index by key is this process's own, made from the
- * table. */
+ * damaged ones: such a node is answered with ESTALE, and the kernel looks its path up again. The size is sealed: if a worker
+ * could truncate the memory, the supervisor's next access would raise SIGBUS. The index by key is private to each process. */
 
 #include "tokenfs/fuse/nodes.h"
 
@@ -20,7 +19,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define NODES_MAGIC UINT64_C(0x36736c6f74736674) /* changes with the layout */
+#define NODES_MAGIC UINT64_C(0x37736c6f74736674) /* changes with the layout */
 #define NODES_CAPACITY (UINT32_C(1) << 18)
 #define NODES_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -29,13 +28,13 @@ typedef struct NodesHeader {
         uint32_t slot_size, capacity;
         uint32_t end, end_check; /* one more than the highest slot ever used, and its complement */
         NodesShared shared;
-        NodesText texts[2];
 } NodesHeader;
 
 struct Nodes {
         int fd;
         NodesHeader *header;
         Slot *slots;
+        NodesText *texts; /* of SLOT_STATUS and SLOT_METRICS */
         void *index; /* tsearch tree of Slot, by kind and key */
         uint32_t used;
         uint32_t hand; /* where the search for a slot to take over goes on */
@@ -44,7 +43,7 @@ struct Nodes {
 
 static size_t table_bytes(void)
 {
-        return sizeof(NodesHeader) + (size_t)NODES_CAPACITY * sizeof(Slot);
+        return sizeof(NodesHeader) + (size_t)NODES_CAPACITY * sizeof(Slot) + 2 * sizeof(NodesText);
 }
 
 static int compare_slots(const void *a, const void *b)
@@ -102,6 +101,7 @@ static int nodes_map(int fd, Nodes **ret_nodes)
         nodes->fd = fd;
         nodes->header = memory;
         nodes->slots = (Slot *)(nodes->header + 1);
+        nodes->texts = (NodesText *)(nodes->slots + NODES_CAPACITY);
         nodes->hand = SLOT_FIXED_COUNT;
         *ret_nodes = nodes;
         return 0;
@@ -174,7 +174,7 @@ NodesShared *nodes_shared(Nodes *nodes)
 
 NodesText *nodes_text(Nodes *nodes, uint32_t slot)
 {
-        return &nodes->header->texts[slot == SLOT_METRICS];
+        return &nodes->texts[slot == SLOT_METRICS];
 }
 
 static bool fixed_is_sound(const Slot *slot)
@@ -197,8 +197,8 @@ static uint32_t generation_after(uint32_t generation)
         return generation == UINT32_MAX ? 1 : generation + 1;
 }
 
-/* An emptied slot keeps counting generations from a place that the kernel can't know. It also keeps its look-ups: as
- * long as the kernel knows its directory, that shall mean no other. */
+/* An emptied slot goes on counting generations, so that its old file nodes mean no new file. It keeps its look-ups: while the
+ * kernel holds its directory node, that must mean no other directory. */
 static void slot_clear(Slot *slot)
 {
         uint32_t generation = slot->generation, lookups = slot->lookups;
@@ -406,8 +406,7 @@ void nodes_drop_lookups(Nodes *nodes, uint32_t index, uint64_t count)
         }
 }
 
-/* The slot of the directory that shows a slot's files. */
-static uint32_t directory_of(const Nodes *nodes, uint32_t index)
+uint32_t nodes_directory(const Nodes *nodes, uint32_t index)
 {
         const Slot *slot = &nodes->slots[index];
         uint32_t directory = index;
@@ -429,7 +428,7 @@ static void visit_files(const Nodes *nodes, uint32_t index, NodesVisitor *visito
                 for (unsigned field = NODE_FIELD; field < NODE_KIND_COUNT; field++)
                         if (slot->fields_looked_up & 1u << (field - NODE_FIELD))
                                 visitor((Node){index, slot->generation - k, (uint8_t)field},
-                                        directory_of(nodes, index), userdata);
+                                        nodes_directory(nodes, index), userdata);
 }
 
 /* What was valid until `seen_ns` is void now. Where more was given meanwhile, that stays. */

@@ -1,8 +1,7 @@
 /* Refusing.
  *
- * Only the header of each request is looked at, and the kernel wrote it: the supervisor stays a process that parses
- * nothing from outside. Readers that try again at once may ask as fast as they are refused: so many a call, and what else
- * the supervisor has to do has its turn. */
+ * Only the header of each request is read, and the kernel wrote it: the supervisor parses no data from outside. Readers
+ * may repeat their requests as fast as they are refused, so that each call refuses a limited number. */
 
 #include "tokenfs/fuse/refuse.h"
 

@@ -1,8 +1,7 @@
 /* The FUSE session.
  *
- * Why: the process that mounts (the supervisor), those that serve (the workers) and a later binary share one
- * connection to the kernel. How: whoever mounts reads the kernel's INIT, answers it through libfuse and keeps the
- * message. Workers inherit the session by fork. Another binary makes a libfuse session on the descriptor and replays
+ * Why: the supervisor, which mounts, the workers, which serve, and a later binary share one connection to the kernel.
+ * How: the process that mounts reads the kernel's INIT, answers it through libfuse and keeps the message. Workers inherit the session by fork. Another binary makes a libfuse session on the descriptor and replays
  * the kept INIT into it; the kernel refuses the second answer, which does no harm, and libfuse then knows what was
  * negotiated. */
 
@@ -30,9 +29,8 @@
 #endif
 
 #define INIT_MS 5000 /* it waits in the connection since the mount was made */
-/* The kernel wants a buffer for the largest request that was negotiated, whatever comes, and says EINVAL else. libfuse
- * negotiates 256 pages and a header, unless it is told to promise less; an older binary, whose connection is taken over,
- * let it. The most is what libfuse 3.17 and later may negotiate by fs.fuse.max_pages_limit. */
+/* The kernel requires a buffer for the largest request that was negotiated, and read fails with EINVAL otherwise. libfuse
+ * negotiates 256 pages and a header by default, as it did for an older binary whose connection is taken over. The most is what libfuse 3.17 and later may negotiate by fs.fuse.max_pages_limit. */
 #define REQUEST_PAGES 256
 #define REQUEST_PAGES_MAX 65536
 #define REQUEST_HEADER 4096
@@ -51,7 +49,7 @@ struct Session {
         void *request;
         size_t request_size;
 
-        void *userdata; /* of the handlers; NULL: nobody serves */
+        void *userdata; /* of the handlers; NULL: this process serves no requests */
         pid_t worker; /* this process, once it serves */
         NodesShared *shared;
         uint64_t unique; /* the request that is being handled */
@@ -453,7 +451,7 @@ unsigned session_recover(Session *session, Nodes *slots)
 {
         if (session_resend(session) < 0)
                 return session_refuse_lost(session, slots, NULL, 0);
-        /* What is sent again comes with a number of its own, and is noted again. */
+        /* A request that is sent again has a new number, and is noted again. */
         while (inflight_take(nodes_shared(slots), NULL, 0) != 0)
                 ;
         return 0;
@@ -470,4 +468,9 @@ int session_invalidate_entry(Session *session, uint64_t directory_id, const char
 {
         int r = fuse_lowlevel_notify_inval_entry(session->fuse, directory_id, name, strlen(name));
         return r == -ENOENT ? 0 : r;
+}
+
+int session_delete_entry(Session *session, uint64_t directory_id, uint64_t node_id, const char *name)
+{
+        return fuse_lowlevel_notify_delete(session->fuse, directory_id, node_id, name, strlen(name));
 }

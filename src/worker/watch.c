@@ -111,7 +111,8 @@ static uint64_t item_learn(Item *item, const TokenAnswer *token)
         TokenItem now = {0};
         if (token->doc)
                 token_item_from_doc(token->doc, &now);
-        bool is_change = item->is_known && strcmp(item->id, now.id) != 0;
+        bool is_change =
+                !item->is_known || strcmp(item->id, now.id) != 0; /* or perhaps since the worker before */
         memcpy(item->id, now.id, sizeof item->id);
         item->is_known = true;
         return is_change && token->doc ? fs_set_name(item->watch->settings.fs, item->name, token->doc) : 0;

@@ -33,6 +33,7 @@
 #include "tokenfs/cache/cache.h"
 #include "tokenfs/cache/persist.h"
 #include "tokenfs/fs/fs.h"
+#include "tokenfs/fuse/notify.h"
 #include "tokenfs/net/http.h"
 #include "warmup.h"
 #include "tokenfs/worker/watch.h"
@@ -53,6 +54,7 @@ typedef struct Worker {
         Sandbox *sandbox;
         SandboxWatch *sandbox_watch;
         StatusSources sources;
+        int watchers; /* the line to the process that tells them; -1: none */
         bool is_orphan, is_leaving;
         bool answer_waiting; /* when leaving */
 } Worker;
@@ -168,6 +170,7 @@ static int worker_build_fs(Worker *worker)
                 .mode = options->mode,
                 .secret_mode = options->secret_mode,
                 .timeout_ns = options->timeout_ns,
+                .watchers = worker->watchers,
                 .audit = options->audit,
                 .newline = options->newline,
                 .write_status = status_write,
@@ -346,7 +349,7 @@ static void worker_lock_in(Worker *worker)
 
 int worker_run(const WorkerSettings *settings)
 {
-        Worker worker = {.settings = settings};
+        Worker worker = {.settings = settings, .watchers = -1};
         /* A process group of its own: a terminal's Ctrl-C reaches the supervisor alone, which then sends SIGINT. */
         (void)setpgid(0, 0);
         (void)signal(SIGPIPE, SIG_IGN);
@@ -362,6 +365,9 @@ int worker_run(const WorkerSettings *settings)
         if (damaged > 0)
                 log_warning("%u slots of the node table were damaged, and are dropped", damaged);
 
+        r = notify_start_watchers(settings->session, &worker.watchers);
+        if (r < 0)
+                log_warning("inotify's watchers hear of no change: no process for it: %s", strerror(-r));
         r = worker_build(&worker);
         if (r == 0) {
                 worker_lock_in(&worker);
@@ -376,6 +382,7 @@ int worker_run(const WorkerSettings *settings)
         if (r < 0)
                 worker.answer_waiting = !settings->can_resend;
         worker_take_down(&worker);
+        cleanup_close(&worker.watchers);
         launcher_stop();
         return r < 0 ? WORKER_UNUSABLE : r;
 }

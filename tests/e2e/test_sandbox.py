@@ -112,12 +112,38 @@ def test_locked_in(mount, resolver):
         until(lambda gone=worker: children_of(fs.pid) and gone not in children_of(fs.pid), "the next worker")
 
 
+def child_of(pid, name):
+    """The child that has this name; None: there is none."""
+    found = [child for child in children_of(pid) if pathlib.Path(f"/proc/{child}/comm").read_text() == name + "\n"]
+    return found[0] if found else None
+
+
+def test_notifier_has_nothing(mount, token):
+    """The process that tells watchers has no descriptor but its line, the mount's and the standard streams, and ends with
+    its worker; a mount without it goes on."""
+    fs = mount(ttl=0.2)
+    fs.may_restart = True
+    assert fs.text(token["id"], "value") == token["value"]
+    notifier = child_of(fs.worker, "tokenfs-notify")
+    links = {fd: os.readlink(f"/proc/{notifier}/fd/{fd}") for fd in os.listdir(f"/proc/{notifier}/fd")}
+    assert [links.pop(fd) for fd in "012"] == ["/dev/null"] * 3
+    assert sorted(link.split(":")[0] for link in links.values()) == ["/dev/fuse", "socket"]
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        os.kill(notifier, number)
+    os.kill(fs.worker, signal.SIGKILL)
+    until(lambda: not os.path.exists(f"/proc/{notifier}/fd") or not os.listdir(f"/proc/{notifier}/fd"), "its end")
+    assert fs.text(token["id"], "value") == token["value"]
+    os.kill(child_of(fs.worker, "tokenfs-notify"), signal.SIGKILL)
+    until(lambda: "hear of no change any more" in fs.log(), "the warning")
+    assert fs.text(token["id"], "value") == token["value"]
+
+
 def test_helper_has_nothing(mount, token):
     """The helper has no descriptor but its socket and the standard streams, and ends with its worker."""
     fs = mount()
     fs.may_restart = True
     assert fs.text(token["id"], "value") == token["value"]
-    helper, = children_of(fs.worker)
+    helper = child_of(fs.worker, "tokenfs-helper")
     links = {fd: os.readlink(f"/proc/{helper}/fd/{fd}") for fd in os.listdir(f"/proc/{helper}/fd")}
     assert [links[fd] for fd in "012"] == ["/dev/null"] * 3
     assert set(links) == {"0", "1", "2", "3"} and links["3"].startswith("socket:"), links
@@ -131,12 +157,12 @@ def test_helper_outlives_signals(mount, resolver, token):
     program = configure_process(fs, f"grep SigIgn /proc/$$/status >>{fs.directory}/ignored\n" + prints())
     fs.start({"ttl": 0})
     assert fs.text(token["id"], "value") == token["value"]
-    helper, = children_of(fs.worker)
+    helper = child_of(fs.worker, "tokenfs-helper")
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         os.kill(helper, number)
     rotate(resolver, program)
     assert fs.text(token["id"], "value") == token["value"]
-    assert children_of(fs.worker) == [helper]
+    assert child_of(fs.worker, "tokenfs-helper") == helper
     ignored = [int(line.split()[1], 16) for line in (fs.directory / "ignored").read_text().splitlines()]
     # (The C library has posix_spawn ignore the two that it uses itself, 32 and 33.)
     assert [mask & 0x7fffffff for mask in ignored] == [0]
@@ -149,7 +175,7 @@ def test_helper_is_killed(mount, resolver, token):
     fs.start({"ttl": 0})
     fs.may_restart = True
     assert fs.text(token["id"], "value") == token["value"]
-    helper, = children_of(fs.worker)
+    helper = child_of(fs.worker, "tokenfs-helper")
     os.kill(helper, signal.SIGKILL)
     until(lambda: not is_alive(helper), "its end")
     rotate(resolver, program)
@@ -162,7 +188,7 @@ def test_off(mount, token):
     fs = mount(sandbox="off")
     assert fs.text(token["id"], "value") == token["value"]
     assert process_status(fs.worker)["Seccomp"] == "0"
-    assert not children_of(fs.worker)
+    assert child_of(fs.worker, "tokenfs-helper") is None
     assert fs.status()["worker"]["sandbox"] == "off"
 
 

@@ -152,6 +152,32 @@ def test_no_privileges(systemd, token):
 
 
 @needs_systemd
+def test_path_unit(systemd, resolver, token, directory):
+    """PathChanged= of a token's file: the unit starts at each change, and not without one."""
+    config, fired = directory / "office.conf", directory / "fired"
+    config.write_text(config.read_text().replace("ttl=30", "ttl=1,watch=web,on_change=/bin/true"))
+    value = f"{systemd.path}/.by_name/web/value"
+    script = directory / "changed.sh"
+    script.write_text(f"cat {value} >>{fired}\necho >>{fired}\n")
+    for name, text in (("changed.path", f"[Path]\nPathChanged={value}\n"),
+                       ("changed.service", f"[Service]\nType=oneshot\nExecStart=/bin/sh {script}\n")):
+        systemd.enter("sh", "-c", 'printf %s "$1" >/run/units/"$2"', "sh", text, name)
+    systemd.ctl("daemon-reload")
+    systemd.ctl("start", systemd.unit)
+    assert systemd.enter("cat", value).stdout == token["value"]
+    systemd.ctl("start", "changed.path")
+    values = []
+    for number in range(3):
+        values.append(f"value {number}")
+        systemd.wait_for("changed.path", "SubState", "waiting")
+        resolver.update_token(token["id"], value=values[-1])
+        until(lambda: fired.exists() and fired.read_text().splitlines() == values, "the unit's start")
+    calls = resolver.count("GetAccessToken")
+    until(lambda: resolver.count("GetAccessToken") > calls + 2, "refreshes")
+    assert fired.read_text().splitlines() == values
+
+
+@needs_systemd
 @pytest.mark.parametrize("who", ["supervisor", "worker", "both"])
 def test_killed(systemd, token, who):
     """Whoever is killed: the same mount is served on, and a reader who waits is answered."""

@@ -22,7 +22,7 @@ static Tokens *tokens;
 static char last_change[TOKEN_ID_MAX + 1];
 static unsigned changes, ends;
 
-static inline void on_change(const char *id, const TokenDoc *doc, void *userdata)
+static inline void on_change(const char *id, TokenDoc *doc, void *userdata)
 {
         assert_ptr_equal(userdata, &fake);
         (void)snprintf(last_change, sizeof last_change, "%s", id);

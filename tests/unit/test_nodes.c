@@ -38,7 +38,8 @@ static void map_table(void)
         memory_bytes = (size_t)status.st_size;
         memory = mmap(NULL, memory_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, nodes_fd(nodes), 0);
         assert_true(memory != MAP_FAILED);
-        table = (Slot *)(void *)(memory + memory_bytes - (size_t)nodes_capacity(nodes) * sizeof(Slot));
+        table = (Slot *)(void *)(memory + memory_bytes - 2 * sizeof(NodesText) -
+                                 (size_t)nodes_capacity(nodes) * sizeof(Slot));
 }
 
 static int set_up(void **state)

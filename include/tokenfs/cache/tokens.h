@@ -46,7 +46,7 @@ int tokens_peek(Tokens *tokens, const char *id, TokenAnswer *ret_answer);
 int tokens_restore(Tokens *tokens, TokenDoc *doc, int64_t fetched_wall_ns, int64_t now_wall_ns);
 
 /* Called when a token's document changes or is dropped (doc NULL). One handler a cache. */
-typedef void TokensChangeHandler(const char *id, const TokenDoc *doc, void *userdata);
+typedef void TokensChangeHandler(const char *id, TokenDoc *doc, void *userdata);
 void tokens_on_change(Tokens *tokens, TokensChangeHandler *handler, void *userdata);
 
 /* For the status, the metrics and `ls`. */

@@ -1,5 +1,5 @@
 #pragma once
-/* The errno table: what a reader is told for each kind of failure. */
+/* The errno table: the errno that a reader gets for each kind of failure. */
 
 #include "tokenfs/api/errors.h"
 

@@ -31,6 +31,7 @@ typedef struct FsSettings {
         gid_t gid;
         mode_t mode, secret_mode; /* permission bits */
         uint64_t timeout_ns; /* how long a read waits */
+        int watchers; /* the line to the process that sends inotify events (fuse/notify.h); -1: none */
         bool audit, newline;
         FsServiceWriter *write_status, *write_metrics;
         void *writer_userdata;
@@ -43,8 +44,8 @@ Fs *fs_free(Fs *fs, bool answer_waiting);
 /* Takes no more requests, and calls loop_quit with `status` once those that wait are answered: within `timeout_ns`. */
 void fs_drain(Fs *fs, int status);
 
-/* How long a file that is bound by itself, or held open, may show the version before, when the kernel may no longer use
- * what it was given of that. */
+/* How long a single-file bind mount or an open file may show a superseded version, counted from the moment when the kernel
+ * may no longer use its attributes. */
 #define VERSIONS_GRACE_NS (5 * NS_PER_S)
 /* A name means another token: its files are those of `doc` from now on. Returns from when on (clock_now_ns) they are so for
  * each node that the kernel may hold. Nothing changes where the kernel holds none. */

@@ -27,8 +27,8 @@ unsigned nodes_repair(Nodes *nodes);
 /* Prepares for nodes_find in a process that takes no slots: damaged ones are left out. */
 void nodes_index(Nodes *nodes);
 
-/* Calls the visitor, which invalidates it, with each node that the kernel may hold; then the kernel may use nothing that
- * it was given of it before. `directory` is the slot of the directory itself, or of the one that shows the file. */
+/* Calls the visitor, which invalidates the node, for each node that the kernel may hold; attributes that the kernel got
+ * before are void then. `directory` is the slot of the directory itself, or of the one that shows the file. */
 typedef void NodesVisitor(Node node, uint32_t directory, void *userdata);
 void nodes_invalidate(Nodes *nodes, NodesVisitor *visitor, void *userdata);
 
@@ -57,7 +57,7 @@ typedef struct NodesText {
         uint32_t len;
         char data[NODES_TEXT_MAX];
 } NodesText;
-/* Of SLOT_STATUS or SLOT_METRICS. What another worker left there is as untrustworthy as it is. */
+/* Of SLOT_STATUS or SLOT_METRICS. Another worker may have left anything there: check it. */
 NodesText *nodes_text(Nodes *nodes, uint32_t slot);
 
 /* One slot, as the filesystem needs it. */
@@ -71,7 +71,7 @@ typedef enum SlotKind {
         SLOT_NAME_URL,
         SLOT_KIND_COUNT
 } SlotKind;
-/* True for what means a name, and not an id. */
+/* True if the key is a name, and not an id. */
 static inline bool slot_kind_is_name(SlotKind kind)
 {
         return kind == SLOT_NAME || kind == SLOT_NAME_URL;
@@ -90,8 +90,7 @@ typedef struct Slot {
         int64_t mtime_ns, ctime_ns; /* of that content, wall clock; ctime_ns 0: there is no content yet */
         uint64_t valid_until_ns; /* the kernel may use attributes of `generation` until then (clock_now_ns) */
         uint64_t old_valid_until_ns; /* the same of all older generations */
-        uint32_t
-                check; /* over all that damage would make wrong: not `lookups`, nor what is valid until when */
+        uint32_t check; /* over all members but `lookups` and the two times of validity */
 } Slot;
 
 uint32_t nodes_capacity(const Nodes *nodes);
@@ -102,6 +101,8 @@ uint32_t nodes_used(const Nodes *nodes);
 const Slot *nodes_get(const Nodes *nodes, uint32_t index);
 /* The slot of a key. -ENOENT. */
 int nodes_find(const Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index);
+/* The slot of the directory that shows a slot's files. */
+uint32_t nodes_directory(const Nodes *nodes, uint32_t index);
 /* Finds or adds. When the table is full, a slot that the kernel knows nothing of is taken for the new key (its
  * generation goes on counting). -ENOSPC, -ENOMEM, -ENAMETOOLONG. */
 int nodes_take(Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index);

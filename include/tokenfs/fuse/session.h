@@ -12,7 +12,7 @@
 typedef struct Session Session;
 struct fuse_lowlevel_ops;
 
-/* What the mount looks like to the kernel. All copied. */
+/* The mount as the kernel sees it. All copied. */
 typedef struct SessionSettings {
         const char *source; /* fsname=; subtype is "tokenfs" */
         const char *const *mount_options; /* FUSE's own that the user gave: "allow_other", "auto_unmount" … */
@@ -31,27 +31,30 @@ int session_mount(Session *session, const char *mountpoint);
 /* Reads the kernel's INIT and answers it. 0; -ETIMEDOUT or -EPROTO if there is none, or another request instead: the
  * connection has been served before; or another negative errno. */
 int session_handshake(Session *session);
-/* The FUSE descriptor, and the INIT message as it was received: what another binary needs to go on. */
+/* The FUSE descriptor, and the INIT message as it was received: another binary needs both to go on. */
 int session_fd(const Session *session);
 const void *session_init_message(const Session *session, size_t *ret_len);
-/* Goes on with the session of another binary: takes `fd` over, and replays INIT into libfuse. `mountpoint` is what
- * session_unmount is to unmount (NULL or /dev/fd/N: nothing). */
+/* Goes on with the session of another binary: takes `fd` over, and replays INIT into libfuse. session_unmount
+ * unmounts `mountpoint` (NULL or /dev/fd/N: nothing). */
 int session_adopt(Session *session, int fd, const void *init_message, size_t len, const char *mountpoint);
-/* Lazily unmounts what session_mount mounted. */
+/* Lazily unmounts the mount point of session_mount. */
 void session_unmount(Session *session);
 /* Asks the kernel to send again what was read but not answered (by a process that died).
  * 0; -ENOSYS or -EINVAL where the kernel has no FUSE_NOTIFY_RESEND. */
 int session_resend(Session *session);
-/* Has the kernel send again what dead workers took and didn't answer. Where it can't, after all, those requests are
+/* Has the kernel send again the requests that dead workers took and didn't answer. Where it can't, after all, those requests are
  * answered with EIO. Returns how many were. */
 unsigned session_recover(Session *session, Nodes *slots);
-/* Answers with EIO what workers took that are none of `alive`: for kernels that can't send it again. Returns how many. */
+/* Answers with EIO the requests of workers that are none of `alive`: for kernels that can't send them again. Returns how many. */
 unsigned session_refuse_lost(Session *session, Nodes *slots, const pid_t *alive, size_t count);
 /* Tells the kernel that a node's attributes are out of date. Blocks while that node's pages are locked: never call it
  * from the process that serves (fuse/notify has one of its own). */
 int session_invalidate(Session *session, uint64_t node_id);
 /* The same of a name in a directory; blocks while a look-up in that directory waits for its answer. */
 int session_invalidate_entry(Session *session, uint64_t directory_id, const char *name);
+/* Tells the kernel that the file `node_id` of that name is deleted, so that its watchers (inotify) get an event. Blocks as
+ * session_invalidate_entry. 0; -ENOENT: the kernel doesn't know it by that name; another negative errno. */
+int session_delete_entry(Session *session, uint64_t directory_id, uint64_t node_id, const char *name);
 
 /* Serving. */
 
