@@ -78,6 +78,12 @@ static CopyAnswer content_answer(const Copy *copy, CacheHit hit, ApiError error)
         };
 }
 
+static CopyAnswer stale_answer(Copy *copy, ApiError error)
+{
+        copy->is_served_stale = true;
+        return content_answer(copy, CACHE_HIT_STALE, error);
+}
+
 static CopyAnswer error_answer(const Copy *copy, ApiError error)
 {
         uint64_t now_ns = clock_now_ns();
@@ -122,15 +128,14 @@ int copy_get(Copy *copy, uint64_t since_ns, bool give_up, CacheWait *wait, CopyA
 
         bool is_servable = may_be_stale(copy);
         if (has_final_error(copy, since_ns)) {
-                *ret_answer = is_servable ? content_answer(copy, CACHE_HIT_STALE, copy->error)
-                                          : error_answer(copy, copy->error);
+                *ret_answer = is_servable ? stale_answer(copy, copy->error) : error_answer(copy, copy->error);
                 return 0;
         }
 
         bool is_served_meanwhile = is_servable && !copy->is_fetching &&
                                    copy->freshness.sent_ns >= copy->not_before_ns && is_paced(copy, &health);
         if (is_served_meanwhile) {
-                *ret_answer = content_answer(copy, CACHE_HIT_STALE, API_E_THROTTLED);
+                *ret_answer = stale_answer(copy, API_E_THROTTLED);
                 return 0;
         }
         /* A throttling endpoint answers some calls: readers wait for it. */
@@ -145,7 +150,7 @@ int copy_get(Copy *copy, uint64_t since_ns, bool give_up, CacheWait *wait, CopyA
                 return r;
         ApiError error = r < 0 ? API_E_MEMORY : failing_error(copy, &health, since_ns);
         if (is_servable && (give_up || error != API_OK)) {
-                *ret_answer = content_answer(copy, CACHE_HIT_STALE, error != API_OK ? error : API_E_TIMEOUT);
+                *ret_answer = stale_answer(copy, error != API_OK ? error : API_E_TIMEOUT);
                 return 0;
         }
         if (give_up || fails_for_long) {
@@ -173,7 +178,7 @@ void copy_learn(Copy *copy, uint64_t sent_ns, int64_t expires_wall_ns)
         freshness_set(
                 &copy->freshness, sent_ns, copy->policy->ttl_ns, copy->policy->stale_ns, expires_wall_ns);
         copy->is_held = true;
-        copy->is_restored = false;
+        copy->is_restored = copy->is_served_stale = false;
         copy->success_wall_ns = clock_wall_ns();
         copy->error = API_OK;
         copy->error_held_ns = 0;
@@ -241,7 +246,7 @@ void copy_cancel(Copy *copy)
 
 void copy_drop(Copy *copy)
 {
-        copy->is_held = copy->is_restored = false;
+        copy->is_held = copy->is_restored = copy->is_served_stale = false;
         copy->freshness = (Freshness){0};
 }
 
@@ -270,7 +275,8 @@ const char *copy_state(const Copy *copy)
                                                         : "failing";
         if (copy_is_valid(copy, UINT64_MAX))
                 return freshness_is_ageing(&copy->freshness) ? "ageing" : "fresh";
-        return copy->error != API_OK && may_be_stale(copy) ? "stale" : "due";
+        bool is_failing = copy->error != API_OK || copy->is_served_stale;
+        return is_failing && may_be_stale(copy) ? "stale" : "due";
 }
 
 void copy_wake(Copy *copy)

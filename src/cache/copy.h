@@ -28,6 +28,7 @@ struct Copy {
         bool is_held; /* there is content; the members down to `not_before_ns` describe it */
         Freshness freshness;
         bool is_restored; /* the content is of an earlier process */
+        bool is_served_stale; /* a reader got it as a stale copy */
         int64_t success_wall_ns; /* of the last good answer; kept when the content is dropped; 0: none */
         uint64_t not_before_ns; /* content of an earlier call is not valid */
 

@@ -242,6 +242,23 @@ static void test_visit_is_bounded(void **state)
         visit(10, "at-2=stale never=failing at-3=fresh at-4=due at-1=due typo=not_found ");
 }
 
+/* A call for another token probes the endpoint; this one has no failure of its own, and is stale all the same. */
+static void test_served_stale_without_a_call(void **state)
+{
+        (void)state;
+        fetch(&token);
+        pass(TTL_NS);
+        visit(1, "at-1=due ");
+        fake.health = (ApiHealth){.error = API_E_SERVER, .since_ns = 1, .in_flight = 1, .stretch = 1};
+        assert_served("at-1", "first", CACHE_HIT_STALE);
+        assert_int_equal(fake.running, 0);
+        visit(1, "at-1=stale ");
+        fake.health = (ApiHealth){.stretch = 1};
+        assert_waits("at-1");
+        fake_answer_token(&fake, &token);
+        visit(1, "at-1=fresh ");
+}
+
 /* Lines logged while `step` ran. */
 static unsigned lines_logged(void (*step)(int), int turns)
 {
@@ -331,6 +348,7 @@ int main(void)
                 TEST(test_negatives_are_bounded),
                 TEST(test_many_in_flight),
                 TEST(test_prefetch),
+                TEST(test_served_stale_without_a_call),
                 TEST(test_prefetch_that_cannot_start),
                 TEST(test_visit),
                 TEST(test_visit_is_bounded),
