@@ -3,8 +3,9 @@
  * Why: an attacker who takes over the parsing of answers has a process without capabilities. The sandbox takes files and
  * system calls from it as well. How: Landlock leaves it the files that serving needs. Rules are for directories, since
  * configuration, certificates and tokens are replaced by renaming: the system's libraries, /etc (resolver, certificates),
- * the AWS configuration, the CA bundle, and the token files that the environment or the profile names. It
- * writes to the caches of IAM Identity Center and `aws login` and to persist='s directory alone. seccomp leaves it the calls that serving needs.
+ * the AWS configuration, the CA bundle, and the token files that the environment or the profile names. It writes to the
+ * caches of IAM Identity Center and `aws login` and to persist='s directory alone. seccomp leaves it the calls that
+ * serving needs.
  *
  * The worker can execute no program. A helper that was forked before (credentials/launcher) runs credential_process; it
  * reads the command from the configuration, and takes none from the worker.
