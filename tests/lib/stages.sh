@@ -5,6 +5,7 @@
 #
 # A stage is a function stage_NAME of the script that sources this file; the script is executed once more for each stage,
 # so that `timeout` can end it with everything it started. A stage that can't run here calls `skip REASON`.
+# TOKENFS_SLOWNESS multiplies the limits (tests/lib/slowness.sh measures it).
 # The script defines the array `stages` of "NAME LANE SECONDS TITLE".
 
 skip() # REASON: ends the stage that runs
@@ -65,7 +66,7 @@ stages_interrupted()
 
 stage() # NAME SECONDS TITLE: runs it, and leaves a line for the table
 {
-        local name=$1 limit=$2 title=$3 directory=$STAGES_RUN/$1 status started=$SECONDS outcome
+        local name=$1 limit=$(($2 * ${TOKENFS_SLOWNESS:-1})) title=$3 directory=$STAGES_RUN/$1 status started=$SECONDS outcome
         printf '\n======== %s: %s\n' "$name" "$title"
         mkdir "$directory" && chmod 0755 "$directory"
         STAGES_TMP=$directory TMPDIR=$directory timeout -k 20 "$limit" bash "$0" --one-stage "$name" </dev/null &
