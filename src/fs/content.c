@@ -167,12 +167,12 @@ int content_take_slot(Fs *fs, SlotKind kind, const char *key, uint32_t *ret_slot
         if (r < 0)
                 return r;
         /* A slot that is taken over from another key holds nothing of that one's. The directory that showed it is marked
-         * again for its next reader. */
+         * again for its next reader. A marking that runs goes on: its own slots replace those of the marking before. */
         uint32_t *mark = &fs->marks[*ret_slot];
         versions_clear(&fs->versions, *ret_slot);
         if (*mark != 0 && *mark == fs->root_mark)
                 fs->root_listing_version = 0;
-        if (*mark != 0 && *mark == fs->names_mark)
+        if (*mark != 0 && *mark == fs->names_mark && fs->names_marking.mark == 0)
                 fs->names_cursor = (NamesCursor){0};
         *mark = 0;
         return 0;
