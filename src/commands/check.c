@@ -23,6 +23,7 @@
 #include "check-names.h"
 #include "check-report.h"
 #include "check-service.h"
+#include "check-unit.h"
 #include "tokenfs/worker/backend.h"
 #include "tokenfs/worker/privileges.h"
 #include "tokenfs/worker/sandbox.h"
@@ -396,11 +397,17 @@ int check_run(const Options *options)
         int r = daemonize_fix_environment();
         if (r == 0 && chdir("/") < 0)
                 r = -errno;
+        Options unit = {0};
+        if (r == 0 && options->unit)
+                r = check_unit_load(&check.report, options, &unit);
+        if (options->unit)
+                check.options = &unit;
         if (r == 0)
                 r = check_all(&check);
-        if (r < 0)
+        if (r < 0 && !check.report.failed)
                 failed(&check, "check", "check", strerrordesc_np(-r), NULL);
         check_deinit(&check);
+        options_deinit(&unit);
         return check_report_end(&check.report);
 }
 

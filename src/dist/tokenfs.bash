@@ -62,7 +62,7 @@ _tokenfs()
                         compopt -o nospace
                 fi
         elif [[ $word == -* ]]; then
-                mapfile -t COMPREPLY < <(compgen -W '-f -d -o -h -V --foreground --debug --check --json --wait --timeout= --reload= --mount-only
+                mapfile -t COMPREPLY < <(compgen -W '-f -d -o -h -V --foreground --debug --check --json --wait --timeout= --unit= --reload= --mount-only
                         --help --version' -- "$word")
         elif [[ " ${COMP_WORDS[*]} " == *" --check "* ]]; then
                 mapfile -t COMPREPLY < <(compgen -W "$(_tokenfs_ids)" -- "$word")

@@ -32,9 +32,10 @@ static void option_list_deinit(OptionList *list)
 
 void options_deinit(Options *options)
 {
-        char *strings[] = {options->source, options->mountpoint, options->check_token_id, options->wait_path,
-                options->region, options->endpoint_url, options->profile, options->ca_bundle, options->user,
-                options->on_change, options->persist, options->persist_key};
+        char *strings[] = {options->source, options->mountpoint, options->check_token_id, options->unit,
+                options->wait_path, options->region, options->endpoint_url, options->profile,
+                options->ca_bundle, options->user, options->on_change, options->persist,
+                options->persist_key};
         for (size_t i = 0; i < ARRAY_LEN(strings); i++)
                 free(strings[i]);
         option_list_deinit(&options->token_ids);
@@ -107,8 +108,17 @@ static int parse_option_text(const char *text, Options *options, Buf *error)
         return 0;
 }
 
-enum { SWITCH_CHECK = 256, SWITCH_JSON, SWITCH_MOUNT_ONLY, SWITCH_RELOAD, SWITCH_WAIT, SWITCH_TIMEOUT };
+enum {
+        SWITCH_CHECK = 256,
+        SWITCH_JSON,
+        SWITCH_MOUNT_ONLY,
+        SWITCH_RELOAD,
+        SWITCH_UNIT,
+        SWITCH_WAIT,
+        SWITCH_TIMEOUT
+};
 
+#define UNIT_MAX 200 /* of the 255 bytes of a unit's name */
 #define WAIT_MAX_NS (UINT64_C(366) * 86400 * NS_PER_S)
 static const OptionSpec wait_timeout = {
         "--timeout", OPTION_SECONDS, offsetof(Options, wait_ns), 0, WAIT_MAX_NS, "SECONDS", NULL};
@@ -121,6 +131,7 @@ static const struct option long_switches[] = {
         {"check", no_argument, NULL, SWITCH_CHECK},
         {"json", no_argument, NULL, SWITCH_JSON},
         {"mount-only", no_argument, NULL, SWITCH_MOUNT_ONLY},
+        {"unit", required_argument, NULL, SWITCH_UNIT},
         {"reload", required_argument, NULL, SWITCH_RELOAD},
         {"wait", no_argument, NULL, SWITCH_WAIT},
         {"timeout", required_argument, NULL, SWITCH_TIMEOUT},
@@ -166,6 +177,8 @@ static int bad_switch(int argc, char **argv, int given, Buf *error)
         const char *passed = optind > 0 && optind <= argc ? argv[optind - 1] : "";
         if (given == ':' && optopt == 'o')
                 return (void)buf_append_str(error, "-o needs options behind it (-o ttl=30)"), -EINVAL;
+        if (given == ':' && optopt == SWITCH_UNIT)
+                return (void)buf_append_str(error, "--unit needs a name (--unit=office)"), -EINVAL;
         if (given == ':' && optopt == SWITCH_RELOAD)
                 return (void)buf_append_str(error, "--reload needs a process id (--reload=123)"), -EINVAL;
         if (given == ':' && optopt == SWITCH_TIMEOUT)
@@ -199,6 +212,20 @@ static int choose(Options *options, OptionsAction action, const char *name, cons
         return 0;
 }
 
+/* The name of an instance: tokenfs@NAME.service. */
+static int set_unit(const char *name, Options *options, Buf *error)
+{
+        static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:-_.\\";
+        if (!*name || *name == '.' || strlen(name) > UNIT_MAX || name[strspn(name, allowed)]) {
+                (void)buf_appendf(
+                        error, "--unit: '%.80s' is no name of an instance (tokenfs@NAME.service)", name);
+                return -EINVAL;
+        }
+        free(options->unit);
+        options->unit = strdup(name);
+        return options->unit ? 0 : -ENOMEM;
+}
+
 static int parse_pid(const char *text, pid_t *ret_pid, Buf *error)
 {
         uint64_t pid;
@@ -229,6 +256,7 @@ static int parse_switches(int argc, char **argv, Options *options, Buf *error)
                 case SWITCH_MOUNT_ONLY:
                         r = choose(options, OPTIONS_MOUNT_ONLY, "--mount-only", &chosen, error);
                         break;
+                case SWITCH_UNIT: r = set_unit(optarg, options, error); break;
                 case SWITCH_RELOAD:
                         r = choose(options, OPTIONS_RELOAD, "--reload", &chosen, error);
                         if (r == 0)
@@ -236,7 +264,10 @@ static int parse_switches(int argc, char **argv, Options *options, Buf *error)
                         break;
                 case SWITCH_WAIT: r = choose(options, OPTIONS_WAIT, "--wait", &chosen, error); break;
                 case SWITCH_TIMEOUT: r = option_set(&wait_timeout, optarg, options, error); break;
-                case 'o': r = parse_option_text(optarg, options, error); break;
+                case 'o':
+                        options->has_options = true;
+                        r = parse_option_text(optarg, options, error);
+                        break;
                 case 'd':
                         options->debug = options->foreground = true;
                         options->log_level = LOG_LEVEL_DEBUG;
@@ -421,6 +452,11 @@ static int parse_all(int argc, char **argv, Options *options, Buf *error)
         char **words = argv + optind;
         if (options->json && options->action != OPTIONS_CHECK && options->action != OPTIONS_HELP) {
                 (void)buf_append_str(error, "--json goes with --check only");
+                return -EINVAL;
+        }
+        if (options->unit && (options->action != OPTIONS_CHECK || options->has_options)) {
+                (void)buf_append_str(
+                        error, "--unit goes with --check only, and takes the unit's options, not -o");
                 return -EINVAL;
         }
         if (options->wait_ns != CLOCK_NEVER && options->action != OPTIONS_WAIT) {

@@ -156,7 +156,7 @@ const OptionSpec *option_find(const char *name)
 static const char usage[] =
         "Usage: tokenfs [-f] [-d] [-o OPTION[,OPTION...]] [SOURCE] MOUNTPOINT\n"
         "       tokenfs --wait [--timeout=SECONDS] PATH\n"
-        "       tokenfs --check [--json] [-o OPTION[,OPTION...]] [TOKEN-ID]\n"
+        "       tokenfs --check [--json] [-o OPTION[,OPTION...] | --unit=NAME] [TOKEN-ID]\n"
         "\n"
         "Shows access tokens of Amazon Route 53 Global Resolver as files.\n"
         "\n"
@@ -164,6 +164,7 @@ static const char usage[] =
         "  -d, --debug         the same, and say everything\n"
         "  -o OPTION[,...]     see below; repeatable\n"
         "      --check         say what works and what doesn't, change nothing\n"
+        "      --unit=NAME     check what tokenfs@NAME.service would do\n"
         "      --json          the same for machines\n"
         "      --wait          wait until the content of a file has changed\n"
         "      --timeout=S     but not longer than this: exit status 2\n"

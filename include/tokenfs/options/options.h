@@ -37,6 +37,8 @@ typedef struct Options {
         char *mountpoint;
         pid_t reload_pid; /* --reload: the supervisor's */
         char *check_token_id;
+        char *unit; /* --unit: the instance of the service that --check is about */
+        bool has_options; /* -o was given */
         char *wait_path;
         uint64_t wait_ns; /* --timeout; CLOCK_NEVER: none */
 

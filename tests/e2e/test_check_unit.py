@@ -1,0 +1,92 @@
+"""--check --unit: the check of what tokenfs@NAME.service would do, by its settings, as its user, in its place."""
+
+import json
+import subprocess
+
+import boxed
+import pytest
+from mounting import BINARY, HANG
+
+pytestmark = pytest.mark.skipif(boxed.why_not() is not None, reason=f"NO UNIT'S SETTINGS WERE CHECKED: {boxed.why_not()}")
+USER = "tokenfs:x:64999:64999::/var/lib/tokenfs:/usr/sbin/nologin"
+
+
+@pytest.fixture
+def box(directory):
+    """A box with the unit's user, whose environment has nothing of AWS."""
+    with boxed.Box(directory, {"AWS_PROFILE": "of-the-caller"}) as made:
+        made.run("sh", "-c", f"echo '{USER}' >>/etc/passwd; mkdir -p /etc/tokenfs")
+        yield made
+
+
+def settings(resolver, options, **more):
+    """The text of a NAME.conf."""
+    lines = [f"{name}={value}" for name, value in {**resolver.environ(), **more}.items()]
+    return "\n".join([*lines, f"OPTIONS={options}", "AWS_EC2_METADATA_DISABLED=true", ""])
+
+
+def check(box, *words):
+    """The steps, {name: (ok, detail, remedy)}, of a check of tokenfs@office."""
+    done = box.run("tokenfs", "--check", "--json", "--unit=office", *words, check=False)
+    document = json.loads(done.stdout)
+    assert document["ok"] is (done.returncode == 0)
+    return {step["name"]: (step["ok"], step["detail"], step["remedy"]) for step in document["steps"]}
+
+
+def test_as_the_unit(box, resolver, token):
+    """Its options and variables, its user; nothing of the caller's environment."""
+    box.write("/etc/tokenfs/office.conf", settings(resolver, "allow_other,ttl=7"))
+    box.run("chmod", "600", "/etc/tokenfs/office.conf")
+    steps = check(box, token["id"])
+    assert all(ok for ok, *_ in steps.values()), steps
+    assert "/etc/tokenfs/office.conf; /run/tokenfs/office, as user tokenfs" in steps["unit"][1]
+    assert "ttl 7 s" in steps["options"][1] and f"token={token['id']}" in steps
+    assert "/var/lib/tokenfs/.aws/config" in steps["configuration"][1] and "of-the-caller" not in str(steps)
+
+
+def test_files_that_the_service_does_not_see(box, resolver):
+    """A credentials file in a home directory, which root can read."""
+    box.run("sh", "-c", "printf '[default]\\naws_access_key_id = a\\naws_secret_access_key = b\\n' >/root/keys")
+    variables = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SHARED_CREDENTIALS_FILE": "/root/keys"}
+    box.write("/etc/tokenfs/office.conf", settings(resolver, "allow_other", **variables))
+    steps = check(box)
+    assert not steps["credentials"][0] and "/root/keys (not there)" in steps["configuration"][1]
+
+
+@pytest.mark.parametrize("text, says", [
+    ('OPTIONS="allow_other,ttl=7"', "ttl 7 s"), ("OPTIONS='allow_other,ttl=8'  ", "ttl 8 s"),
+    ("OPTIONS=allow_other,\\\nttl=9", "ttl 9 s"), ("  OPTIONS = allow_other,ttl=10 ", "ttl 10 s"),
+    ("# OPTIONS=ttl=1\n; OPTIONS=ttl=2\nnothing\n=x\n3X=y\nOPTIONS=ttl=11", "ttl 11 s"),
+    ('OPTIONS="ttl="12\\5', "ttl 125 s"), ("OPTIONS=ttl=1\nOPTIONS=ttl=13", "ttl 13 s"),
+    ('OPTIONS="ttl=14,fsname=a \\"b\\" $c"', "ttl 14 s"), ("OPTIONS=", "ttl 60 s")])
+def test_grammar(box, resolver, text, says):
+    """As systemd reads the file."""
+    box.write("/etc/tokenfs/office.conf", settings(resolver, "ttl=99") + text + "\n")
+    steps = check(box)
+    assert steps["unit"][0] and says in steps["options"][1], steps
+
+
+def test_what_is_wrong(box, resolver):
+    """A bad option is named, with the file; a user that isn't there; a file that isn't for the caller; none at all."""
+    box.write("/etc/tokenfs/office.conf", settings(resolver, "tll=7"))
+    ok, detail, remedy = check(box)["unit"]
+    assert not ok and "/etc/tokenfs/office.conf: OPTIONS: unknown option 'tll'" in detail and remedy
+    box.write("/etc/tokenfs/office.conf", settings(resolver, "allow_other"))
+    box.run("chmod", "600", "/etc/tokenfs/office.conf")
+    done = box.run("tokenfs", "--check", "--unit=office", check=False, uid=65534)
+    assert "Permission denied" in done.stdout and "run the check as root" in done.stdout
+    box.run("sed", "-i", "/^tokenfs:/d", "/etc/passwd")
+    assert "there is no user tokenfs" in check(box)["unit"][1]
+    box.run("sh", "-c", f"echo '{USER}' >>/etc/passwd; rm /etc/tokenfs/office.conf")
+    ok, detail, _ = check(box)["unit"]
+    assert ok and "not there: the unit's own settings" in detail
+
+
+@pytest.mark.parametrize("words, says", [
+    (["--check", "--unit=office", "-o", "ttl=5"], "not -o"), (["--unit=office", "/mnt"], "goes with --check"),
+    (["--check", "--unit=../x"], "no name of an instance"), (["--check", "--unit="], "no name of an instance"),
+    (["--check", "--unit"], "--unit needs a name")])
+def test_refused(words, says):
+    """What goes with it, and what it takes."""
+    done = subprocess.run([BINARY, *words], capture_output=True, text=True, timeout=HANG, check=False)
+    assert done.returncode == 1 and says in done.stdout + done.stderr
