@@ -59,24 +59,25 @@ def warm_reads(rig):
 
 
 def cold_reads(rig):
-    """A first read of a token against a bare, signing, kept-alive libcurl loop on the same stand-in."""
+    """A first read of a token against a bare, signing, kept-alive libcurl loop, on a stand-in in C with some latencies."""
     count = rig.count(400, 10)
     rounds = rig.count(5, 1)
-    ids = rig.service.tokens(count)
-    urls = [f"{rig.service.url}/tokens/{id}" for id in ids]
+    ids = [f"at-{i:04}" for i in range(count)]
     order = ids[::2] + ids[1::2][::-1]      # no scan: nothing may be fetched ahead
+    for latency_ms, goal in ((0, 1.5), (1, None), (20, 1.02)) if not rig.smoke else ((0, None),):
+        with rig.quick_api(latency_ms) as url:
+            def ours(url=url):
+                fs = rig.mount(token=ids, ttl=3600, endpoint_url=url)
+                found = rig.read_ns(count, *[fs.at(id, "value") for id in order])
+                calls = fs.metric("tokenfs_api_calls_total", operation="GetAccessToken")
+                assert calls == count, f"{calls} calls for {count} reads"
+                rig.unmount(fs)
+                return found
 
-    def ours():
-        fs = rig.mount(token=ids, ttl=3600)
-        rig.service.control("DELETE", "counters")
-        found = rig.read_ns(count, *[fs.at(id, "value") for id in order])
-        calls = rig.service.control("GET", "count?operation=GetAccessToken")
-        assert calls == count, f"{calls} calls for {count} reads"
-        rig.unmount(fs)
-        return found
-
-    found, bare = alternating(rounds, ours, lambda: rig.run("get", count, REGION, *urls)[0])
-    yield Row("cold read / bare libcurl", found / bare, "×", 1.5, f"{found / 1000:.0f} µs against {bare / 1000:.0f} µs")
+            urls = [f"{url}/tokens/{id}" for id in ids]
+            found, bare = alternating(rounds, ours, lambda urls=urls: rig.run("get", count, REGION, *urls)[0])
+        yield Row(f"cold read / bare libcurl, {latency_ms} ms latency", found / bare, "×", goal,
+                  f"{found / 1000:.0f} µs against {bare / 1000:.0f} µs")
 
 
 def memory(rig):
@@ -134,7 +135,7 @@ def scan(rig):
     some = rig.count(100, 10)
     serial = rig.run("get", some, REGION, *[f"{rig.service.url}/tokens/{id}" for id in ids[:some]])[0] / 1e9 * count
     rig.service.control("POST", "latency", seconds=0)
-    yield Row(f"cat */status of {count:,}, 20 ms latency: faster than serial calls", serial / ours, "×", 10,
+    yield Row(f"cat */status of {count:,}, 20 ms latency: faster than serial calls", serial / ours, "×", 30,
               f"{ours:.2f} s against {serial:.2f} s", at_least=True)
     yield Row("calls made for it, for one token", calls / count, "", 1)
     rig.unmount(fs)

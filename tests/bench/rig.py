@@ -1,5 +1,6 @@
 """What the benches run on: a stand-in and a mount as processes pinned to CPUs, a tmpfs to compare with, the C helper."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -80,6 +81,16 @@ class Rig:
     def count(self, full, small):
         """A number of repetitions."""
         return small if self.smoke else full
+
+    @contextlib.contextmanager
+    def quick_api(self, latency_ms):
+        """The stand-in in C, on the stand-in's CPU; gives its URL."""
+        command = ["taskset", "-c", str(self.service_cpu), str(self.build / "tests/bench/quick_api"), str(latency_ms * 1000)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield process.stdout.readline().strip()
+            finally:
+                process.stdin.close()
 
     def mount(self, **options):
         """A mount whose processes are pinned to CPU 0."""

@@ -58,7 +58,7 @@ def test_connections_that_died_silently(host):
     tokens = [host.service.add_token() for _ in range(12)]
     late = host.service.add_token()
     host.service.latency = 0.3
-    fs = host.mount(timeout=8, ttl=300)
+    fs = host.mount(timeout=8, ttl=300, token=[token["id"] for token in [*tokens, late]])
     reads = [background(read_file, fs.at(token["id"], "value")) for token in tokens]
     assert [bounded(read.result).decode() for read in reads] == [token["value"] for token in tokens]
     assert host.service.counters()["accepted"] >= 8
