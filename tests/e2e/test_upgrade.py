@@ -31,7 +31,7 @@ def binary(directory, monkeypatch):
 
 
 def version_of(path):
-    """What a binary says of itself: b"0.9.0"."""
+    """What a binary says of itself: b"1.0.0"."""
     return subprocess.run([path, "-V"], check=True, capture_output=True, timeout=HANG).stdout.split()[1]
 
 
