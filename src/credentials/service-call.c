@@ -1,6 +1,6 @@
 /* Calls of providers to AWS services: STS, Identity Center, the sign-in service.
  *
- * A reader may wait for such a call, so a call with its attempts must fit into a read's time-out. */
+ * A reader may wait for such a call, so one attempt is shorter than the default time-out of a read. */
 
 #include "service-call.h"
 
