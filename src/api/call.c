@@ -1,4 +1,4 @@
-/* One attempt at a call: what is sent, and what its answer says.
+/* One attempt at a call: the request, and the reading of its answer.
  *
  * An attempt ends in an outcome, which its handler judges: this file knows nothing of retries, circuits or queues. */
 

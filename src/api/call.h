@@ -1,11 +1,11 @@
 #pragma once
-/* One call, and one attempt at it: built, signed, sent, and its answer read. Which calls go out when, and what follows from
- * an outcome, is the client's. */
+/* One call, and one attempt at it: built, signed, sent, and its answer read. The client decides which call
+ * goes out when, and acts on the outcome. */
 
 #include "queue.h"
 #include "request.h"
 
-/* What an attempt came to. */
+/* The outcome of an attempt. */
 typedef struct ApiOutcome {
         ApiError error;
         ApiFailure failure; /* of an answer that is no success */

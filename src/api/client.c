@@ -53,7 +53,7 @@ struct ApiClient {
         bool is_waiting; /* for credentials */
         int64_t skew_s;
         ApiError refusal; /* as ApiHealth's */
-        char open_detail[API_DETAIL_MAX]; /* of what opened the circuit, or of the last probe */
+        char open_detail[API_DETAIL_MAX]; /* of the failure that opened the circuit, or of the last probe */
         ApiCounters counters;
 };
 
@@ -422,7 +422,7 @@ static uint64_t client_ready_ns(ApiClient *client)
         return ready_ns;
 }
 
-/* Sends what may be sent, reports to those who wait, and sets the timer for what comes next. */
+/* Sends the calls that may go out, reports to the owners of those that wait, and sets the timer for the next. */
 static void client_pump(ApiClient *client)
 {
         ApiCall *call;
@@ -509,7 +509,7 @@ ApiClient *api_client_free(ApiClient *client)
         return NULL;
 }
 
-/* Keeps what the call is about. What can't be sent is refused, in its turn, from the loop. */
+/* Copies the query. A query that can't be sent is refused later, from the loop. */
 static int call_init(ApiCall *call, const ApiQuery *query)
 {
         int r = api_queue_join(&call->client->queue, &call->ticket, query->purpose, query->uid);

@@ -1,4 +1,4 @@
-/* Adapting to what the API bears.
+/* Adapting to the API's limits.
  *
  * Why: a fleet whose `ttl` asks for more calls than the API allows would be throttled for ever, each host spending most of
  * its calls on refusals. How: additive increase, multiplicative decrease, as congestion control has it. Each host

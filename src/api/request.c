@@ -1,7 +1,7 @@
-/* What goes out for an operation, and how its failure is put into words.
+/* The request of an operation, and the words for its failure.
  *
- * An operation is a row of a table: its name, which is also its IAM action, and its path. Ids are checked before they
- * come here; they are percent-encoded all the same, so that what is signed is what is sent, whatever they hold. */
+ * An operation is a row of a table: its name, which is also its IAM action, and its path. The client checks ids before;
+ * they are percent-encoded all the same, so that the signed path is the path that is sent. */
 
 #include "request.h"
 

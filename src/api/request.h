@@ -1,5 +1,5 @@
 #pragma once
-/* What goes out for an operation, and how its failure is put into words. */
+/* The request of an operation, and the words for its failure. */
 
 #include "tokenfs/api/client.h"
 #include "tokenfs/aws/sigv4.h"
@@ -23,14 +23,14 @@ void api_request_deinit(ApiRequest *request);
 /* Tells keys apart; says nothing of them. 0 is the answer of none. */
 uint64_t api_keys_fingerprint(const AwsKeys *keys);
 
-/* What a failure of this operation means. Two operations send nothing but an id: a refused request means that nothing
+/* The meaning of a failure of this operation. Two operations send nothing but an id: a refused request means that nothing
  * has this id (API_E_NOT_FOUND). A list call ends with API_E_NOT_FOUND only if the service names the missing resource;
  * any other refusal says nothing about what exists (API_E_REFUSED). An endpoint that doesn't know ListSharedDNSViews
  * shares nothing (API_OK, an empty page). */
 ApiError api_operation_error(ApiOperation operation, const ApiFailure *failure);
 
-/* Puts a failed attempt into words: what failed, and what to do. `failure` (NULL: none) is what the service said,
- * `what` what we say ("": nothing). No secrets, provided there are none in these. */
+/* Describes a failed attempt, and the remedy. `failure` (NULL: none) is the service's answer, `what` a text of our own ("":
+ * none). The description holds no secret if these don't. */
 #define API_DETAIL_MAX 640
 void api_explain(ApiOperation operation, ApiError error, int status, const ApiFailure *failure,
         const char *what, char text[static API_DETAIL_MAX]);

@@ -1,14 +1,16 @@
 /* The backoff that all calls to an endpoint share.
  *
- * Why: a hundred readers of an endpoint that fails must not be a hundred callers, each with a backoff of its own.
- * How: a circuit. A failure that is the endpoint's rather than the call's opens it: throttling, no connection, no TLS,
- * no answer in time, or three 5xx in a row. While it is open only probes go out, one a step of an exponential backoff with
- * full jitter, never earlier than Retry-After; the others wait. A probe that is slow to fail doesn't hold up the
- * others for its whole time-out, lest one hanging token hide that the others would be served. Any answer that shows
- * the endpoint alive closes the circuit, be it a 404.
- * Only what was sent after the circuit last changed may change it: of sixteen calls sent together one may be served
- * and fifteen throttled, in any order. Hence the epoch, which each call carries.
- * A failure that is the call's alone, a single 5xx, is repeated by the call's own backoff. */
+ * Why: a hundred readers of a failing endpoint must not be a hundred callers, each with a backoff of its own. How: a
+ * circuit. A failure of the endpoint, rather than of one call, opens it: throttling, no connection, no TLS, no answer in
+ * time, or three 5xx in a row. While it is open only probes go out, one at each step of an exponential backoff with full
+ * jitter, never earlier than Retry-After; the other calls wait. A slow probe doesn't hold up the next for its whole
+ * time-out: one hanging token must not hide that the API answers for others. Any answer that shows the endpoint alive
+ * closes the circuit, be it a 404; it takes the backoff one step back, so that an endpoint that fails and answers by turns
+ * isn't asked as often as a healthy one.
+ *
+ * Only calls sent after the circuit last changed may change it: of sixteen calls sent together one may succeed and fifteen
+ * be throttled, in any order. Hence the epoch, which each call carries. A failure of one call alone, a single 5xx, is
+ * repeated by that call's own backoff. */
 
 #include "retry.h"
 

@@ -38,7 +38,7 @@ static inline bool retry_is_open(const Retry *retry)
 uint64_t retry_ready_ns(const Retry *retry, uint64_t now_ns);
 /* A call goes out: keeps others waiting if it is a probe. Returns the pass for retry_report. */
 uint32_t retry_send(Retry *retry, uint64_t now_ns);
-/* What became of it. Not for calls that were cancelled: a probe among them is followed by the next in its time. */
+/* Notes the outcome of a call. Cancelled calls have none: the next probe follows a cancelled one in its time. */
 void retry_report(Retry *retry, uint32_t pass, ApiError error, uint64_t retry_after_ns, uint64_t now_ns);
 /* How long a call that failed `failures` times (>= 1) waits by itself, while the circuit is closed. */
 uint64_t retry_delay_ns(const Retry *retry, unsigned failures, uint64_t retry_after_ns);

@@ -1,10 +1,11 @@
 /* Collecting an answer: headers and body as libcurl hands them over, within their limits.
  *
  * Why: an answer comes from outside and may be of any size, whatever its Content-Length says. How: both go into bounded
- * buffers of the secret heap; what is too much ends the transfer. Header lines of an interim answer (1xx) are replaced by
- * those of the next one, but count against the limit; trailers behind the body are dropped. libcurl hands over a proxy's
- * answer to CONNECT, too: one that refuses ends the transfer at its status line, since libcurl would wait for its body. The
- * status is checked here: libcurl takes "20000" for 200. */
+ * buffers of the secret heap; an answer beyond its limit ends the transfer. The header lines of an interim answer (1xx)
+ * give way to those of the next one, but count against the limit. Trailers behind the body are dropped.
+ *
+ * libcurl hands over a proxy's answer to CONNECT, too. A refusal ends the transfer at its status line, since libcurl would
+ * wait for the rest of its body. The status is checked here: libcurl takes "20000" for 200. */
 
 #include "http-private.h"
 

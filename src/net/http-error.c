@@ -1,10 +1,12 @@
-/* What libcurl's errors mean to us, and what is told of them.
+/* The meaning of libcurl's errors, and their texts.
  *
- * Why: the cache retries what is transient and the filesystem has one errno a kind, so each of libcurl's codes needs its
- * place. Where a code is too coarse its text decides: a connection cut within the TLS handshake is reported as a TLS
- * error, but is a lost connection. The text is told to people, and so must not carry secrets: libcurl puts host, port and
- * reason into it; should it ever hold the query or a header's value, the code's general text is told instead. A proxy's
- * URL that it can't read it quotes whole, with the password: there the text is our own. */
+ * Why: the cache retries transient errors, and the filesystem has one errno for each kind, so each of libcurl's codes needs
+ * its kind. How: by a table, and where a code is too coarse by its text: libcurl reports a connection that is cut within
+ * the TLS handshake as a TLS error, but it is a lost connection.
+ *
+ * The text goes into the log, so it must hold no secret. libcurl puts host, port and reason into it. If it ever holds the
+ * query or a header's value, the code's general text replaces it. libcurl quotes a proxy's URL that it can't read, with
+ * the password: the text is then our own. */
 
 #include "http-private.h"
 

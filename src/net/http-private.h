@@ -1,5 +1,5 @@
 #pragma once
-/* What the files of the HTTP client share: the answer as it is collected, and the meaning of libcurl's errors. */
+/* Shared by the files of the HTTP client: the route, the answer as it is collected, the meaning of libcurl's errors. */
 
 #include <curl/curl.h>
 
@@ -9,7 +9,7 @@
 #define HTTP_HEADER_BYTES_MAX ((size_t)64 * 1024)
 #define HTTP_HEADERS_MAX 64
 
-/* What a request's URL says of the way to take. */
+/* The way that a request's URL asks for. */
 #define HTTP_HOST_MAX 255
 typedef struct HttpRoute {
         bool is_tls, is_direct, is_refused; /* direct: never through a proxy, which may be one with TLS */
@@ -18,7 +18,7 @@ typedef struct HttpRoute {
 /* 0, -ENOMEM, or -EINVAL: a URL that libcurl can't parse or that names a user. */
 int http_route_find(const HttpRequest *request, HttpRoute *ret_route);
 
-/* What came of an answer so far. */
+/* An answer as received so far. */
 typedef struct HttpAnswer {
         Buf header_text; /* "name NUL value NUL" … */
         struct {
@@ -35,14 +35,14 @@ typedef struct HttpAnswer {
 } HttpAnswer;
 void http_answer_init(HttpAnswer *answer, size_t body_max);
 void http_answer_deinit(HttpAnswer *answer);
-/* Has `easy` give what it receives to the answer. */
+/* Has `easy` give received bytes to the answer. */
 void http_answer_attach(HttpAnswer *answer, CURL *easy);
 /* Fills `headers` (room for HTTP_HEADERS_MAX), which borrows from the answer. Returns how many. */
 size_t http_answer_headers(const HttpAnswer *answer, HttpHeader *headers);
 
 /* The kind of failure; `text` is libcurl's error text. */
 HttpError http_error_of(CURL *easy, CURLcode result, const HttpAnswer *answer, const char *text);
-/* Puts what may be told about the failure into `text` (CURL_ERROR_SIZE bytes), where libcurl's text is now: never the
+/* Puts a description of the failure for people into `text` (CURL_ERROR_SIZE bytes), where libcurl's text is now: never the
  * query, nor a value of the request headers. */
 void http_error_describe(
         CURL *easy, CURLcode result, const HttpAnswer *answer, const struct curl_slist *headers, char *text);

@@ -1,4 +1,4 @@
-/* What a request's URL says of the way to take: with TLS or without, through a proxy or never, or not at all. */
+/* The way that a request's URL asks for: with TLS or without, through a proxy or never, or not at all. */
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,30 +1,30 @@
 /* HTTP calls.
  *
- * Why: everything that leaves this program over the network goes through here, so that the rules stand in one place: TLS
- * at least 1.2 and verified, no redirect followed, no compression asked for or decoded, no cookies, no netrc, plain http
- * to loopback only, every size and time bounded. How: a call owns one easy handle of libcurl, which lives as long as the
- * call: making one takes 1 µs, and libcurl keeps answers in its handles' buffers, which are wiped only when freed. What is
- * worth keeping (connections, looked-up names, the parsed CA bundle) belongs to the loop's multi handle. Nothing of a
- * call's secrets is in memory afterwards, with one exception: libnghttp2 has an allocator of its own, so over HTTP/2 the
- * request's headers (not the answer) may outlive the call in freed memory.
+ * Why: all traffic of this program to the network goes through here, so the rules stand in one place: TLS 1.2 at least and
+ * verified, no redirect followed, no compression asked for or decoded, no cookies, no netrc, plain http to loopback only,
+ * every size and time bounded. How: a call owns one easy handle of libcurl, which lives as long as the call. Making one
+ * takes 1 µs, and libcurl wipes the answers in a handle's buffers only when it frees the handle. Connections, looked-up
+ * names and the parsed CA bundle are worth keeping, and belong to the loop's multi handle. No secret of a call stays in
+ * memory, with one exception: libnghttp2 has an allocator of its own, so over HTTP/2 the request's headers (not the
+ * answer) may outlive the call in freed memory.
  *
- * A call that is refused before libcurl sees it ends through a timer, since handlers only ever run from the loop. One such
- * reason is a CA bundle that is no regular file: OpenSSL opens and reads it in the middle of the loop, and would wait for
- * whoever writes to a FIFO.
+ * A call that is refused before libcurl sees it ends through a timer, since handlers run only from the loop. A CA bundle
+ * that is no regular file is one such reason: OpenSSL opens and reads it within the loop, and would wait for a FIFO's
+ * writer.
  *
- * Addresses and connections that are dead without a word (a zone that is down, a path that lost its state): the kernel
- * ends a socket whose peer acknowledges nothing for a quarter of the call's time-out, 2 s at most (TCP_USER_TIMEOUT). That
- * counts for SYN as for data; name look-ups and a peer that is slow to answer don't count. So libcurl moves on to the next
- * address, or repeats the request if a reused connection ends before the first byte. It may take another idle connection
- * for that, which is then as dead: so a repeated request goes on with fresh connections only. A name is looked up for
- * each burst of new connections, since libcurl's cache would keep an address that died.
+ * Addresses and connections that die silently (a zone that is down, a firewall that lost its state): the kernel ends a
+ * socket whose peer acknowledges nothing for a quarter of the call's time-out, 2 s at most (TCP_USER_TIMEOUT). That counts
+ * for SYN as for data; name look-ups and a slow API don't count. libcurl then moves on to the next address, or repeats the
+ * request if a reused connection ends before the first byte. It may take another idle connection for that, which is then
+ * as dead: so a repeated request goes on with fresh connections only. A name is looked up for each burst of new
+ * connections, since libcurl's cache would keep a dead address.
  *
- * A peer may acknowledge and still never answer on an HTTP/2 connection (a proxy whose server is gone): the calls on it
- * time out, but the connection stays and takes the next ones. So when a call on an old connection is given up, and nothing
- * was heard from anywhere since it began, all connections are forgotten.
+ * A peer may acknowledge and still never answer on an HTTP/2 connection (a proxy whose server is gone). The calls on it time
+ * out, but the connection stays and takes the next ones. So all connections are forgotten when a call on an old connection
+ * is given up, and no byte of any answer came since it began.
  *
- * Names are looked up in a thread of libcurl's, which may hang in the C library for long; CURLOPT_QUICK_EXIT has
- * libcurl leave such a thread behind instead of waiting for it in the middle of the loop. */
+ * libcurl looks names up in a thread, which may hang in the C library for long. With CURLOPT_QUICK_EXIT libcurl leaves such
+ * a thread behind, and doesn't wait for it within the loop. */
 
 #include "tokenfs/net/http.h"
 
@@ -164,7 +164,7 @@ void http_forget_connections(Http *http)
         loop_connections_forget(http->loop);
 }
 
-/* Calls: what they send. */
+/* Calls: the request. */
 
 static bool is_token(const char *text)
 {
@@ -249,7 +249,7 @@ static int on_request(void *userdata, char *peer, char *own, int peer_port, int 
         return is_first || is_fresh ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
-/* What was decrypted is wiped in OpenSSL's buffers, too, and these are freed while a connection is idle. */
+/* OpenSSL wipes decrypted bytes in its buffers, and frees these while a connection is idle. */
 static CURLcode on_tls(CURL *easy, void *context, void *userdata)
 {
         (void)easy, (void)userdata;
@@ -424,7 +424,7 @@ static void note_version(HttpCall *call)
                 call->http->http2_host[0] = '\0';
 }
 
-/* Starts a transfer that on_request has stopped again, with fresh connections and in what is left of its time. */
+/* Restarts a transfer that on_request stopped, with fresh connections and in the rest of its time. */
 static int restart(HttpCall *call)
 {
         uint64_t now_ns = clock_now_ns();
@@ -449,7 +449,7 @@ static void on_transfer_end(LoopTransfer *transfer, CURLcode result)
                 http_error_describe(transfer->easy, result, &call->answer, call->nodes, call->text);
         if (error == HTTP_E_TIMEOUT)
                 suspect_connection(call);
-        /* The next call is to read the CA bundle anew: it may have been mended by then. */
+        /* The next call reads the CA bundle again: it may have been mended by then. */
         if (error == HTTP_E_TLS)
                 loop_connections_forget(http->loop);
         if (call->answer.heard_ns > http->heard_ns)

@@ -1,5 +1,5 @@
 #pragma once
-/* What the files of this folder share: the timers' heap, and libcurl's transfers on the loop. */
+/* Shared by the files of this folder: the timers' heap, and libcurl's transfers on the loop. */
 
 #include <curl/curl.h>
 

@@ -1,28 +1,28 @@
 /* The loop.
  *
- * Why: one thread serves the kernel's requests, the calls to the API and the signals, so that nothing needs a lock and
- * a slow call delays nobody but its own readers. How a turn goes:
+ * Why: one thread serves the kernel's requests, the calls to the API and the signals. So nothing needs a lock, and a slow
+ * call delays only its own readers. How a turn goes:
  *
- *     wait  →  descriptors that are ready  →  timers that are due  →  libcurl's transfers  →  those that ended
+ *     wait  →  descriptors that are ready  →  timers that are due  →  libcurl's transfers  →  transfers that ended
  *
- * Transfers come last, so that a call which a descriptor's handler has just started is sent in the same turn.
+ * Transfers come last, so that a call started by a descriptor's handler is sent in the same turn.
  *
- * Waiting: while transfers run, curl_multi_poll waits for libcurl's sockets and ours together. Without any, it is
- * ppoll alone: cheaper, to the nanosecond, and at rest without an end. After curl_multi_poll the same ppoll looks once
- * more without waiting, since libcurl reports neither POLLHUP nor POLLERR nor POLLNVAL, and a descriptor that has one
- * of them must reach its handler rather than wake us for ever. curl_multi_perform costs a system call for each transfer;
- * it is left out when the wait says that only our own descriptors had something. But it runs at least every DRIVE_NS:
- * libcurl (7.88) sets no timer when it moves on to the next address of a host, and would never see that one connect.
+ * Waiting: while transfers run, curl_multi_poll waits for libcurl's sockets and ours together. Without transfers, ppoll
+ * waits: it is cheaper, exact to the nanosecond, and at rest has no limit. After curl_multi_poll, ppoll looks once more
+ * without waiting, since libcurl reports neither POLLHUP nor POLLERR nor POLLNVAL: a descriptor with one of these must
+ * reach its handler, or the loop would spin. curl_multi_perform costs a system call for each transfer, so the loop leaves it
+ * out when only our own descriptors are ready. It runs at least every DRIVE_NS: libcurl (7.88) sets no timer when it moves
+ * on to the next address of a host, and would not see that connection succeed.
  *
- * Connections are forgotten by starting a new pool. libcurl closes those of a pool only together with it, and a pool can't
- * be freed under a transfer: so the old one is retired, and freed when its last transfer has ended. curl_multi_poll waits
- * for one pool only; in the rare times when there are retired ones, they are looked at every few milliseconds.
+ * Forgetting connections starts a new pool. libcurl closes a pool's connections only together with the pool, and a pool
+ * with transfers can't be freed. So the old pool is retired, and freed after its last transfer. curl_multi_poll waits for
+ * one pool only; the loop looks at retired pools every few milliseconds.
  *
- * Descriptors live in slots; `sources` and `polls` run in parallel. A slot that is freed in a handler loses what is
- * pending in it, and one that is taken in a handler begins with nothing pending; so both are safe at any time.
+ * Descriptors live in slots; `sources` and `polls` run in parallel. A slot that a handler frees loses its pending events,
+ * and a slot that a handler takes begins without any; so both are safe at any time.
  *
- * Time is clock_now_ns'. During suspend it goes on while ppoll's waiting doesn't, so a timer may be late by the time
- * that was left when the machine was suspended; whoever looks at the clock sees the right time at once. */
+ * Time is clock_now_ns'. It goes on during suspend, and ppoll's waiting doesn't: a timer may be late by the time that was
+ * left at the suspend. A reader of the clock gets the right time at once. */
 
 #include "tokenfs/net/loop.h"
 
@@ -265,7 +265,7 @@ LoopFd *loop_fd_free(LoopFd *source)
 
 static void sources_run(Loop *loop)
 {
-        /* Handlers may free sources and add new ones, which moves the arrays: everything is looked up anew. */
+        /* Handlers may free sources and add new ones, which moves the arrays: everything is looked up again. */
         for (size_t slot = 0; slot < loop->slot_count; slot++) {
                 LoopFd *source = loop->sources[slot];
                 const struct pollfd *poll = &loop->polls[slot];

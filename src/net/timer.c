@@ -1,8 +1,8 @@
-/* Timers: a binary heap of what is embedded in the owners.
+/* Timers: a binary heap of timers that are embedded in their owners.
  *
- * Why: there is a timer for each waiting reader, each fetch and each backoff, most of which are cancelled before they
- * fire; a heap sets and cancels in O(log n), and knows the next one at once. How: a timer carries its place in the heap
- * (from 1; 0 when not set), so that it is found without a search. The array grows and never shrinks. */
+ * Why: each waiting reader, each call and each backoff has a timer, and most are cancelled before they fire. A heap sets and
+ * cancels in O(log n), and has the next one at hand. How: a timer holds its place in the heap (from 1; 0: it isn't set), so
+ * cancelling needs no search. The array grows and never shrinks. */
 
 #include "tokenfs/net/loop.h"
 

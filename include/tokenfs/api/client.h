@@ -1,6 +1,6 @@
 #pragma once
 /* The signed calls of the API, with retries, one backoff for the whole endpoint, and a number of calls in flight that follows
- * what the API bears. */
+ * the API's answers. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -69,7 +69,7 @@ typedef struct ApiResult {
 
 /* Called from the loop, never from inside api_start. With retry_at_ns != 0 the attempt failed in a transient way and
  * the call goes on (it may be cancelled in the handler); else the call is over. A call that has to wait since the
- * endpoint fails for others is told so in the same way, once, with the error of those. */
+ * endpoint fails for others is reported in the same way, once, with the error of the others. */
 typedef void ApiHandler(const ApiResult *result, void *userdata);
 
 /* What a call is for: it decides which goes out first. */

@@ -28,7 +28,7 @@ int http_new(Loop *loop, const HttpSettings *settings, Http **ret_http);
 /* Calls still under way must have been cancelled before. Returns NULL. */
 Http *http_free(Http *http);
 CLEANUP_DEFINE(Http *, http_free);
-/* Closes idle connections, so that the next call resolves, connects and verifies anew (SIGHUP). */
+/* Closes idle connections, so that the next call looks up, connects and verifies again (after suspend). */
 void http_forget_connections(Http *http);
 
 typedef struct HttpHeader {
@@ -66,13 +66,13 @@ typedef enum HttpError {
         HTTP_E_TIMEOUT,
         HTTP_E_TLS,
         HTTP_E_TOO_LARGE, /* body over response_max, or headers over 64 KiB */
-        HTTP_E_PROTOCOL, /* what came isn't HTTP, or ended within its headers */
+        HTTP_E_PROTOCOL, /* the answer isn't HTTP, or ended within its headers */
         HTTP_E_MEMORY,
 } HttpError;
 
 typedef struct HttpResponse {
         HttpError error;
-        const char *detail; /* what libcurl says of the error; "" if none; no secret (never the query) */
+        const char *detail; /* a text about the error; "" if none; no secret (never the query) */
         int status; /* 0 if none */
         Buf body;
         uint64_t started_ns, ended_ns;
