@@ -24,6 +24,8 @@ needs_systemd = pytest.mark.skipif(systemd_rig.why_not() is not None,
 needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None,
                                    reason="NO systemd-analyze HERE, the units were not looked at")
 EXPOSURE_MAX = 3.0
+# Rigs wait for each other (systemd_rig.LOCK).
+pytestmark = pytest.mark.timeout(400)
 
 
 def unit_text(program=None):

@@ -4,7 +4,8 @@
 # Where both lanes have stages, a stage's output is shown in one piece when it has ended; a table at the end.
 #
 # A stage is a function stage_NAME of the script that sources this file; the script is executed once more for each stage,
-# so that `timeout` can end it with everything it started. A stage that can't run here calls `skip REASON`.
+# so that `timeout` can end it with everything it started. A stage that can't run here calls `skip REASON`;
+# a line in $STAGES_TMP/remark is added to its row of the table.
 # TOKENFS_SLOWNESS multiplies the limits (tests/lib/slowness.sh measures it).
 # The script defines the array `stages` of "NAME LANE SECONDS TITLE".
 
@@ -75,10 +76,10 @@ stage() # NAME SECONDS TITLE: runs it, and leaves a line for the table
         status=$?
         stages_child=
         case $status in
-        0) outcome=passed ;;
+        0) outcome=passed$(sed 's/^/, /' "$directory/remark" 2>/dev/null) ;;
         77) outcome="SKIPPED: $(cat "$directory/skip" 2>/dev/null || echo 'no reason given')" ;;
         124 | 137) outcome="FAILED: not done within $limit s" ;;
-        *) outcome="FAILED: status $status" ;;
+        *) outcome="FAILED: status $status$(sed 's/^/, /' "$directory/remark" 2>/dev/null)" ;;
         esac
         stages_clean "$directory"
         printf -- '-------- %s: %s (%d s)\n' "$name" "$outcome" "$((SECONDS - started))"
@@ -142,7 +143,7 @@ stages_end() # prints the table and the counts; the status is that of the whole
                 row=$(cat "$STAGES_RUN/rows/$name" 2>/dev/null) || row=$(printf '%-14s %7s  FAILED: did not run to its end' "$name" '')
                 printf '%s\n' "$row"
                 case $row in
-                *" passed") passed=$((passed + 1)) ;;
+                *" passed" | *" passed, "*) passed=$((passed + 1)) ;;
                 *" SKIPPED: "*) skipped=$((skipped + 1)) ;;
                 *) failed=$((failed + 1)) ;;
                 esac
