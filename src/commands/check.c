@@ -40,6 +40,7 @@
 
 typedef struct Check {
         const Options *options;
+        const char *unit; /* the instance that is checked; NULL: none */
         CheckReport report;
         Loop *loop;
         AwsConfig *config;
@@ -57,6 +58,7 @@ typedef struct Check {
         CredentialsError credentials_error;
         char credentials_detail[2048];
         Secret persist_key;
+        bool has_credential; /* systemd has a key for the unit */
 } Check;
 
 static void failed(Check *check, const char *name, const char *label, const char *detail, const char *remedy)
@@ -103,21 +105,48 @@ static const char *state_of(const char *path)
         return errno == EACCES ? " (may not be read)" : " (not there)";
 }
 
+/* systemd.exec(5) has these directories for LoadCredentialEncrypted=. */
+static bool has_credential(const char *unit)
+{
+        static const char *const stores[] = {"/etc", "/run", "/usr/lib"};
+        char path[320];
+        for (size_t i = 0; i < ARRAY_LEN(stores); i++) {
+                (void)snprintf(
+                        path, sizeof path, "%s/credstore.encrypted/tokenfs-persist-key.%s", stores[i], unit);
+                if (access(path, F_OK) == 0)
+                        return true;
+        }
+        return false;
+}
+
 /* Before the user is changed, as a worker does. Options were refused if it can't be read. */
 static void read_persist_key(Check *check)
 {
         Buf ignored = BUF_INIT(1000);
-        if (check->options->persist)
+        if (check->options->persist_key)
                 (void)persist_key_load(check->options->persist_key, &ignored, &check->persist_key);
+        else if (check->options->persist && check->unit)
+                check->has_credential = has_credential(check->unit);
         buf_deinit(&ignored);
 }
 
 static void check_persist(Check *check)
 {
         const Options *options = check->options;
-        Buf text = BUF_INIT(1000), identity = BUF_INIT(4096);
-        if (!options->persist || !check->persist_key.data)
+        if (!options->persist)
                 return;
+        if (check->has_credential) {
+                skip(check, "persist", "copies on disk", "systemd gives the key to the service alone");
+                return;
+        }
+        if (!check->persist_key.data) {
+                failed(check, "persist", "copies on disk", "there is no key",
+                        "persist_key=FILE, made with (umask 077; head -c 32 /dev/urandom > FILE), or the "
+                        "systemd "
+                        "credential tokenfs-persist-key");
+                return;
+        }
+        Buf text = BUF_INIT(1000), identity = BUF_INIT(4096);
         int r = backend_write_identity(check->config, &check->endpoint, &identity);
         if (r == 0)
                 r = persist_check(options->persist, &check->persist_key, buf_str(&identity), &text);
@@ -400,8 +429,10 @@ int check_run(const Options *options)
         Options unit = {0};
         if (r == 0 && options->unit)
                 r = check_unit_load(&check.report, options, &unit);
-        if (options->unit)
+        if (options->unit) {
                 check.options = &unit;
+                check.unit = options->unit;
+        }
         if (r == 0)
                 r = check_all(&check);
         if (r < 0 && !check.report.failed)

@@ -44,6 +44,16 @@ def test_as_the_unit(box, resolver, token):
     assert "/var/lib/tokenfs/.aws/config" in steps["configuration"][1] and "of-the-caller" not in str(steps)
 
 
+def test_copies_on_disk(box, resolver):
+    """The key of the copies is systemd's: the service alone gets it. Without one, the mount would be refused."""
+    box.write("/etc/tokenfs/office.conf", settings(resolver, "allow_other,persist=/etc/tokenfs"))
+    ok, detail, remedy = check(box)["persist"]
+    assert ok is False and "no key" in detail and "persist_key=" in remedy
+    box.run("mkdir", "-p", "/etc/credstore.encrypted")
+    box.write("/etc/credstore.encrypted/tokenfs-persist-key.office", "sealed")
+    assert check(box)["persist"][0] is None
+
+
 def test_files_that_the_service_does_not_see(box, resolver):
     """A credentials file in a home directory, which root can read."""
     box.run("sh", "-c", "printf '[default]\\naws_access_key_id = a\\naws_secret_access_key = b\\n' >/root/keys")

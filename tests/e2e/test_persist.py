@@ -283,6 +283,7 @@ def test_check(mount, resolver, kept, token, directory):
     kept.key.chmod(0o600)
     kept.key.write_bytes(os.urandom(32))
     assert check("-o", options).failed("persist", "another key")
+    assert "head -c 32" in check("-o", f"persist={kept.directory}").failed("persist", "no key")
     assert kept.file.read_bytes() == before
 
 
