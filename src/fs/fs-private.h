@@ -104,7 +104,7 @@ void requests_drain(Fs *fs, int status);
 void requests_end(Fs *fs, bool answer);
 
 /* audit.c */
-/* Logs the open that the request asks for. 0, -EINPROGRESS (nobody takes the line now), or EBUSY (nobody took it in time).
+/* Logs the open that the request asks for. 0, -EINPROGRESS (syslog takes no line now), or EBUSY (it took none in time).
  */
 int audit_open(Request *request, const Slot *slot);
 

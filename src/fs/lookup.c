@@ -99,12 +99,12 @@ static int lookup_name(Request *request, const char *encoded)
         uint32_t slot;
         TokenItem item;
         uint64_t ignored_ns;
-        bool is_told = content_peek_item(fs, chosen.id, &item, &ignored_ns) != CONTENT_UNKNOWN;
+        bool is_known = content_peek_item(fs, chosen.id, &item, &ignored_ns) != CONTENT_UNKNOWN;
         r = content_take_slot(fs, SLOT_NAME, name, &slot);
         uint64_t keep_ns = fs->settings.audit ? 0 : chosen.keep_ns;
         return r < 0 ? r
                      : reply_directory(
-                               request, slot, directory_mtime_ns(fs, slot, is_told ? &item : NULL), keep_ns);
+                               request, slot, directory_mtime_ns(fs, slot, is_known ? &item : NULL), keep_ns);
 }
 
 static int lookup_in_root(Request *request)

@@ -135,8 +135,8 @@ static int mark_root(Request *request, const ListingAnswer *answer)
         return 0;
 }
 
-/* Shown in the root: what the listing gives, and what is known since somebody asked for it by its id. A listing that
- * is whole has the last word over copies that nobody promises any more: what it lacks was deleted. */
+/* The root shows the tokens of the listing, and those that a program has read by their ids. A due copy of a token that a
+ * complete listing lacks is not shown: the token was deleted. */
 static bool root_shows(Fs *fs, uint32_t index, const Slot *slot)
 {
         if (slot->kind != SLOT_TOKEN)
@@ -289,8 +289,8 @@ static int id_of_directory(Request *request, uint32_t index, char ret_id[static 
         return r;
 }
 
-/* .doh_url can be reached by its path at any time. It is shown while its resolver's name is known: who copies or searches
- * a whole directory shall not need one permission more than the rest of it does. */
+/* .doh_url can be reached by its path at any time. It is shown while its resolver's name is known: a program that copies or
+ * searches the whole directory must not need one permission more than for the other files. */
 static void add_url(Request *request, Entries *entries, const TokenItem *item)
 {
         Fs *fs = request->fs;
@@ -303,8 +303,8 @@ static void add_url(Request *request, Entries *entries, const TokenItem *item)
                 entries, NODE_DOH_URL + OFFSET_BASE, node_file_name(NODE_DOH_URL), node_id(node), S_IFREG);
 }
 
-/* The files of a token: exactly those of its document, if it is held; else those that the listing promises. The
- * listing doesn't tell whether there is a clientToken, so that file shows once the document is known. */
+/* The files of a token: exactly those of its document, if it is held; else those that follow from the listing. The listing
+ * doesn't contain clientToken, so that this file shows once the document is known. */
 static int fill_token(Request *request, Entries *entries)
 {
         Fs *fs = request->fs;

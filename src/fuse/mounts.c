@@ -167,7 +167,7 @@ int mounts_resolve(const char *mountpoint, char **ret_path)
 }
 
 /* By statfs: what stat tells of a dead mount may come out of the kernel's cache. In a process of its own, as it waits
- * for whoever serves. */
+ * for the process that serves. */
 MountLife mounts_look_for_life(const char *path)
 {
         pid_t pid = fork();
@@ -175,7 +175,7 @@ MountLife mounts_look_for_life(const char *path)
                 return MOUNT_SERVED;
         if (pid == 0) {
                 struct statfs status;
-                /* It may stay for long: nobody is to wait for the end of its output. */
+                /* It may stay for long: no process must wait for the end of its output. */
                 (void)close_range(0, ~0U, 0);
                 _exit(statfs(path, &status) == 0 || !is_dead(errno) ? MOUNT_SERVED : MOUNT_DEAD);
         }

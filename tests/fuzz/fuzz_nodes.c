@@ -14,7 +14,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Where the slots begin, or a little behind it: with a damaged header the whole table is looked through, which is slow. */
-#define HEADER_BYTES 128
+#define HEADER_BYTES (24 + sizeof(NodesShared))
 
 static void require(bool condition)
 {
@@ -83,7 +83,7 @@ static void check_table(const uint8_t *noise, size_t size, bool with_header)
                 (void)nodes_begin_generation(slots, index, i + 1, 1, 1);
         }
         for (size_t i = 0; i + 3 <= size; i += 3) /* where (2 bytes), and what */
-                bytes[(noise[i] | noise[i + 1] << 8) % 2048 + (with_header ? 0 : HEADER_BYTES)] ^=
+                bytes[(size_t)(noise[i] | noise[i + 1] << 8) % 2048 + (with_header ? 0 : HEADER_BYTES)] ^=
                         noise[i + 2];
         (void)nodes_repair(slots);
         require(nodes_repair(slots) == 0);

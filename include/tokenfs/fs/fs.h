@@ -57,7 +57,7 @@ typedef struct FsCounters {
         uint64_t reads[FS_ERRNO_MAX];
         uint64_t requests[64]; /* by FUSE opcode; larger ones in [0] */
         uint64_t interrupted, deadlines;
-        uint64_t audit_refused; /* opens whose line nobody took */
+        uint64_t audit_refused; /* opens whose line syslog did not take */
         uint32_t waiting, waiting_max;
         uint32_t versions; /* superseded snapshots still held */
         uint32_t nodes_used;

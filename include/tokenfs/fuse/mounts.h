@@ -18,15 +18,15 @@ int mounts_find(const char *path, MountInfo *ret_info);
 int mounts_find_in(const char *file, const char *path, MountInfo *ret_info);
 bool mounts_is_ours(const MountInfo *info);
 
-/* Whether somebody serves a mount of ours. */
+/* Is a mount of ours served? */
 typedef enum MountLife {
         MOUNT_SERVED,
-        MOUNT_SILENT, /* it lives, and says nothing for a second: it hangs, or waits for who will serve it */
+        MOUNT_SILENT, /* its connection lives, but no answer came for a second */
         MOUNT_DEAD,
 } MountLife;
 MountLife mounts_look_for_life(const char *path);
 
-/* N of /dev/fd/N, by which a connection that somebody else made is given; -1 for any other path. */
+/* N of /dev/fd/N, by which a connection of another process is given; -1 for any other path. */
 int mounts_descriptor(const char *mountpoint);
 /* The mount point as an absolute path without links; works if the last part is a dead mount. A path of /dev/fd/ stays
  * as it is. Caller frees. 0 or a negative errno. */
@@ -37,7 +37,7 @@ int mounts_resolve_parent(const char *mountpoint, char **ret_path);
  * live one of ours is there), -EBADF (/dev/fd/N is no connection to FUSE) or the errno of looking. */
 int mounts_prepare(const char *path);
 
-/* Opens (O_PATH) the directory at a resolved path. So nobody who may rename directories on the way can have another one
+/* Opens (O_PATH) the directory at a resolved path. So a user who may rename directories on the way can't have another one
  * mounted on or unmounted than was resolved. 0, -ESTALE (a part of the path is a link now), -ENOSYS (/proc isn't mounted),
  * or another negative errno. */
 int mounts_pin(const char *path, int *ret_fd);
@@ -50,6 +50,6 @@ int mounts_find_pinned(int fd, char ret_path[static PATH_MAX]);
 /* Lazily unmounts what is mounted at this resolved path; by fusermount3 where this process may not. */
 void mounts_unmount(const char *path);
 
-/* How many requests the kernel holds for this connection, those being worked on included; negative errno: it can't be
- * told (fusectl isn't mounted, or isn't for us to read). */
+/* How many requests the kernel holds for this connection, those being worked on included; negative errno: it isn't
+ * known (fusectl isn't mounted, or this process may not read it). */
 int mounts_waiting(unsigned minor);
