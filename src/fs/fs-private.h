@@ -32,6 +32,7 @@ typedef struct Marking {
 typedef struct LateLookup {
         uint64_t directory; /* its node id; 0: none */
         char name[FS_NAME_MAX + 1];
+        pid_t task;
         int error; /* an errno */
         uint64_t at_ns;
 } LateLookup;

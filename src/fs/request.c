@@ -146,6 +146,7 @@ static void note_late(const Request *request, int error)
         LateLookup *late = &fs->late_lookups[fs->late_count++ % FS_LATE_LOOKUPS];
         late->directory = node_id(request->node);
         memcpy(late->name, request->name, sizeof late->name);
+        late->task = fuse_req_ctx(request->fuse)->pid;
         late->error = error;
         late->at_ns = clock_now_ns();
 }
@@ -158,6 +159,7 @@ int request_late_error(const Request *request)
         for (size_t i = 0; i < FS_LATE_LOOKUPS; i++) {
                 const LateLookup *late = &fs->late_lookups[i];
                 if (late->directory == node_id(request->node) && strcmp(late->name, request->name) == 0 &&
+                        late->task == fuse_req_ctx(request->fuse)->pid &&
                         request->came_ns < late->at_ns + FS_ACCESS_NS)
                         return late->error;
         }

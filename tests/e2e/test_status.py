@@ -182,7 +182,8 @@ def test_audit_of_an_open_file(mount, resolver, token):
 
 @pytest.mark.parametrize("is_bound", [False, True])
 def test_audit_sizes(mount, resolver, token, directory, is_bound):
-    """An open file's size is that of the bytes it gives."""
+    """An open file's size is that of the bytes it gives. A file that is bound by itself is as one that is overwritten in place:
+    it may give a mix at a change, and the next access is right."""
     fs = mount(audit=True, ttl=0.2)
     path = fs.at(token["id"], "value")
     if is_bound:
@@ -200,13 +201,16 @@ def test_audit_sizes(mount, resolver, token, directory, is_bound):
     for number in range(5):
         values.append(f"value {number} " + "x" * 20 * (number % 3))
         resolver.update_token(token["id"], value=values[-1])
+        mixes = []
 
         def has_changed():
             found = bounded(read_size)
-            assert found in values
+            if found not in values:
+                mixes.append(found)
             return found == values[-1]
 
         until(has_changed, "the change")
+        assert len(mixes) <= is_bound, mixes
 
 
 def test_audit_names_are_printable(mount, resolver, token, directory):

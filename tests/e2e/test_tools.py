@@ -13,7 +13,7 @@ import time
 import urllib.parse
 
 import pytest
-from mounting import CONTROL, FIELDS, HANG, until
+from mounting import CONTROL, FIELDS, HANG, bounded, until
 from tools import need
 
 HOUR = 3600
@@ -371,8 +371,8 @@ def watches(pid):
     return count
 
 
-def test_inotify_sees_no_rotation(fs, resolver, old):
-    """What changes at the API makes no event: nobody in this kernel changed anything. Comparing does see it."""
+def test_inotify_sees_a_rotation(fs, resolver, old):
+    """The file that was replaced has its event, once; directories have none. Comparing sees it too."""
     need("inotifywait")
     fs.text(*WEB, "value")
     events = "modify,attrib,close_write,create,delete,delete_self,move,move_self,unmount"
@@ -386,9 +386,11 @@ def test_inotify_sees_no_rotation(fs, resolver, old):
             until(lambda: fs.text(old["id"], "value") == "changed in place", "the change")
             assert fs.text(*WEB, "value") == new["value"]
             assert fs.stat(*WEB, "value").st_mtime_ns != before
+            said = bounded(watcher.stdout.readline).decode()
             time.sleep(0.2)
         finally:
             watcher.terminate()
+        assert said == f"{fs.at(*WEB, 'value')} DELETE_SELF \n"
         assert watcher.communicate(timeout=HANG)[0] == b""
 
 
