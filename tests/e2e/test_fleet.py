@@ -82,3 +82,20 @@ def test_the_simulation_is_true(mount, resolver, limit, ttl, stale):
     assert bool(stretched) == (limit < 100)
     for endpoint in stretched:
         assert endpoint["effectiveTtlSeconds"] > ttl and endpoint["sufficientTtlSeconds"] > ttl
+
+
+@pytest.mark.parametrize("limit", [15, 30, 100, 200])
+def test_a_fleet_settles(limit):
+    """1,000 hosts of 20 tokens ask for 333 calls/s at ttl=60: they settle at the limit, and few calls are throttled."""
+    said = simulate(hosts=1000, tokens=20, ttl=60, limit=limit, minutes=120)
+    assert said["throttled"] <= 0.055
+    assert 0.9 * limit <= said["calls_per_s"] <= 1.06 * limit
+    assert said["failed"] < 0.001
+
+
+def test_no_herd_after_an_outage():
+    """10 minutes without the API end a minute before the second half: no rush, and reads are fresh within two ttl."""
+    steady = simulate(hosts=1000, tokens=20, ttl=60, limit=1000, minutes=10)["calls_per_s"]
+    said = simulate(hosts=1000, tokens=20, ttl=60, limit=1000, minutes=40, outage_at=9, outage=10)
+    assert said["peak_per_s"] <= 2 * steady and said["throttled"] == 0
+    assert said["fresh"] >= 0.99
