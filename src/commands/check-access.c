@@ -1,10 +1,10 @@
 /* What may these credentials see?
  *
  * A question is a call, and all are asked at once; the client spaces them out and retries as it does for a mount. The
- * first tells whether the service accepts the signature: it does so before it looks at any permission, so that a
- * refusal of access says that the signature was right. Then each tells what it is about. If the first came to nothing,
+ * first shows whether the service accepts the signature: it does so before it looks at any permission, so that a
+ * refusal of access says that the signature was right. Then each reports its own scope. If the first came to nothing,
  * the others say nothing more.
- * Where neither a token nor a scope is named, everything is listed; if that is denied, nothing here can tell whether a
+ * Where neither a token nor a scope is named, everything is listed; if that is denied, nothing here shows whether a
  * token could be read, so the check fails and asks for a token. */
 
 #include "check-access.h"
@@ -255,7 +255,7 @@ static void tell(CheckReport *report, const Question *question, CheckOutcome out
                 remedy && *remedy ? remedy : NULL, "%s", detail);
 }
 
-/* The service looked at the call, whatever it said to it. */
+/* The service looked at the call, though it may have refused it. */
 static bool is_accepted(ApiError error)
 {
         return error == API_OK || error == API_E_NOT_FOUND || error == API_E_REFUSED ||

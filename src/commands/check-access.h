@@ -8,11 +8,11 @@
 #include "tokenfs/options/options.h"
 #include "tokenfs/net/loop.h"
 
-/* Makes them and tells their steps: of the token that the command line names, else of the scopes, else of listing all.
+/* Makes them and reports their steps: of the token that the command line names, else of the scopes, else of listing all.
  * 0 or -ENOMEM. */
 int check_access(
         CheckReport *report, const Options *options, Loop *loop, ApiClient *client, uint64_t deadline_ns);
-/* Tells the same steps as skipped. */
+/* Reports the same steps as skipped. */
 void check_access_skip(CheckReport *report, const Options *options, const char *why);
 
 /* Formats a time as 2030-01-31T12:00:00Z (in 3 days), or (2 hours ago). */

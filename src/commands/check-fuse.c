@@ -1,8 +1,8 @@
 /* May this process mount?
  *
- * The answers are libfuse's, asked beforehand: it opens /dev/fuse as whoever mounts, mounts by itself where it has
+ * The answers are libfuse's, asked beforehand: it opens /dev/fuse as the mounting user, mounts by itself where it has
  * CAP_SYS_ADMIN, and has fusermount3, which is setuid root, do it where not. That helper reads /etc/fuse.conf. Only the
- * first obstacle is told: behind it the others may look different. */
+ * first obstacle is reported: behind it the others may look different. */
 
 #include "check-fuse.h"
 
@@ -29,7 +29,7 @@
 #define CONF "/etc/fuse.conf"
 #define CONF_MAX ((size_t)64 * 1024)
 
-/* Tells that the step failed. Returns false. */
+/* Reports that the step failed. Returns false. */
 static bool fail(CheckReport *report, const char *remedy, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 static bool fail(CheckReport *report, const char *remedy, const char *format, ...)

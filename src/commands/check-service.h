@@ -27,11 +27,11 @@ typedef struct CheckProbe {
         int64_t server_wall_s, local_wall_s; /* server_wall_s 0: the answer has no Date */
 } CheckProbe;
 
-/* Asks the endpoint something without signing it: whatever it answers, it was reached. Transient failures are tried
+/* Asks the endpoint something without signing it: any answer shows that it was reached. Transient failures are tried
  * again, a few times and until the deadline. The probe begins zeroed but for its first five members, borrowed. */
 void check_probe_start(CheckProbe *probe);
 void check_probe_stop(CheckProbe *probe);
-/* Tells the steps of a probe that is done. True if the endpoint was reached. */
+/* Reports the steps of a probe that is done. True if the endpoint was reached. */
 bool check_probe_report(CheckReport *report, const CheckProbe *probe, const CaBundle *ca_bundle);
-/* Tells the same steps as skipped. */
+/* Reports the same steps as skipped. */
 void check_probe_skip(CheckReport *report, const char *why);

@@ -1,6 +1,6 @@
 /* --check: why doesn't it work?
  *
- * A mount tells its reader one errno, and its log one line. Here all that a mount needs is gone through beforehand, in
+ * A mount gives its reader one errno, and its log one line. Here all that a mount needs is gone through beforehand, in
  * the order in which it is needed, with the same parts as the daemon's: what works here works there. Steps that don't
  * depend on a failed one are taken all the same, so that one run shows all that is to be mended. Like the daemon's
  * worker, the check gives up its privileges once it has looked at FUSE, and locks itself into the same sandbox before it

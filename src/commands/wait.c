@@ -7,9 +7,9 @@
  * of a file that is bound by itself shows what is known and asks for nothing. That a file can't be read for a while, or
  * isn't there, is no change of its content.
  *
- * A filesystem that hangs mustn't make the time-out hang: so a child looks at the file, and nobody waits for its end. A
+ * A filesystem that hangs mustn't make the time-out hang: so a child looks at the file, and no process waits for its end. A
  * thread wouldn't do: a process doesn't end while one of its threads is in a call that can't be interrupted. The child
- * keeps nothing open that others may wait for the end of; it tells the parent what there is to say. */
+ * keeps nothing open whose end others may wait for; it sends the parent each change of the error. */
 
 #include "tokenfs/commands/wait.h"
 
@@ -82,11 +82,11 @@ static const char *describe(int error)
         }
 }
 
-/* Each trouble is told once. */
+/* Each trouble is reported once. */
 static void note_error(Wait *wait, int error)
 {
         if (error != wait->error && write(wait->parent_fd, &error, sizeof error) < 0)
-                _exit(EXIT_FAILURE); /* nobody wants to know any more */
+                _exit(EXIT_FAILURE); /* the parent has ended */
         wait->error = error;
 }
 
@@ -157,16 +157,16 @@ static void be_child(const char *path, pid_t parent, int parent_fd)
         _exit(-r);
 }
 
-/* Logs what the child tells. True: it has ended. */
+/* Logs what the child sends. True: it has ended. */
 static bool listen_to_child(int child_fd, const char *path, uint64_t until_ns)
 {
-        struct pollfd told = {.fd = child_fd, .events = POLLIN};
+        struct pollfd ready = {.fd = child_fd, .events = POLLIN};
         for (;;) {
                 uint64_t now_ns = clock_now_ns();
                 if (now_ns >= until_ns)
                         return false;
                 uint64_t left_ms = (until_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS;
-                if (poll(&told, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX) <= 0)
+                if (poll(&ready, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX) <= 0)
                         continue;
                 int error;
                 if (read(child_fd, &error, sizeof error) != sizeof error)
@@ -183,7 +183,7 @@ static int judge(pid_t pid, const char *path)
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
                 ;
         if (!WIFEXITED(status))
-                log_error("%s: whoever looked at it was ended by signal %d", path, WTERMSIG(status));
+                log_error("%s: the process that looked at it was ended by signal %d", path, WTERMSIG(status));
         else if (WEXITSTATUS(status) != 0)
                 log_error("%s: %s", path, describe(-WEXITSTATUS(status)));
         else

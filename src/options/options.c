@@ -172,8 +172,8 @@ static const OptionSpec *option_of_switch(const char *passed)
 
 static int bad_switch(int argc, char **argv, int given, Buf *error)
 {
-        /* getopt tells a short switch in optopt; a long one it has just passed. One that it knows and refuses all the same
-         * is a long one with a value. */
+        /* getopt names a short switch in optopt; it has just passed a long one. A long switch that it knows and refuses
+         * has a value that it mustn't have. */
         const char *passed = optind > 0 && optind <= argc ? argv[optind - 1] : "";
         if (given == ':' && optopt == 'o')
                 return (void)buf_append_str(error, "-o needs options behind it (-o ttl=30)"), -EINVAL;
@@ -242,7 +242,7 @@ static int parse_switches(int argc, char **argv, Options *options, Buf *error)
 {
         bool helper = argc > 0 && is_mount_helper(argv[0]);
         const char *switches = helper ? ":hVfdo:nsvt:" : ":hVfdo:", *chosen = NULL;
-        optind = 0; /* GNU: start anew, with what is known of an earlier command line forgotten */
+        optind = 0; /* GNU: start again, and forget an earlier command line */
         opterr = 0;
         for (;;) {
                 int r = 0, given = getopt_long(argc, argv, switches, long_switches, NULL);
@@ -345,7 +345,8 @@ static int parse_together(Options *options, Buf *error)
         if (options->remount) {
                 (void)buf_append_str(error,
                         "option remount: the options of a mount can't be changed while it serves; umount it, "
-                        "then mount it again (SIGHUP reads configuration and credentials anew)");
+                        "then mount it again (SIGHUP reads configuration and credentials again; systemctl "
+                        "reload its settings)");
                 return -EINVAL;
         }
         if (options->on_change && options->watch_names.count == 0 && options->token_ids.count == 0) {

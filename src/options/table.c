@@ -2,7 +2,7 @@
  *
  * Why one table: a parser, a help text and a completion that are written apart drift apart. The words
  * of mount(8) stand in it as well: mount passes many of them to its helpers, and none of them changes anything here,
- * as the mount is read-only, nosuid, nodev and noexec whatever is asked. */
+ * as the mount is read-only, nosuid, nodev and noexec in any case. */
 
 #include "table.h"
 
@@ -140,7 +140,7 @@ static bool is_shown(const OptionSpec *spec)
         return spec->help && spec->kind != OPTION_REFUSED;
 }
 
-/* `x-…` and `X-…` are whoever's: systemd's, a graphical shell's, an administrator's notes. */
+/* `x-…` and `X-…` belong to other programs: systemd's, a graphical shell's, an administrator's notes. */
 static const OptionSpec foreign = MOUNT("x-");
 
 const OptionSpec *option_find(const char *name)

@@ -6,7 +6,7 @@
 
 #include "tokenfs/options/options.h"
 
-/* Of what mount(2) is told. It takes all options in one page. */
+/* Of a text for mount(2), which takes all options in one page. */
 #define OPTION_MOUNT_TEXT_MAX 2048
 
 typedef enum OptionKind {
@@ -37,7 +37,7 @@ typedef struct OptionSpec {
         size_t offset; /* in Options */
         uint64_t min, max;
         const char *argument; /* how the help names the value; NULL: none */
-        const char *help; /* NULL: not shown. That of a refused one is shown to who asks for it. */
+        const char *help; /* NULL: not shown. That of a refused option is part of its error. */
 } OptionSpec;
 
 /* NULL if there is none. */

@@ -1,6 +1,6 @@
 /* The values of options: from text to units, with a sentence for each refusal.
  *
- * Why strict: a value that is half read mounts something else than was meant, and nobody notices. Every refusal names
+ * Why strict: a value that is half read mounts something else than was meant, unnoticed. Every refusal names
  * the option, quotes the value, and says what is allowed, since the reader has no other clue at boot time. */
 
 #include "table.h"

@@ -20,5 +20,5 @@ bool backoff_is_loop(const Backoff *backoff);
 uint64_t backoff_recovers_ns(const Backoff *backoff, uint64_t started_ns);
 /* It lives. */
 void backoff_recovered(Backoff *backoff);
-/* True if no worker has served for `limit_ns`: then waiting readers are told so, rather than kept. */
+/* True if no worker has served for `limit_ns`: then waiting requests are refused. */
 bool backoff_is_hopeless(const Backoff *backoff, uint64_t limit_ns);

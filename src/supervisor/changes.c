@@ -1,9 +1,9 @@
 /* The changes of names.
  *
  * Why: a command is to be run once for each change, neither lost nor repeated while workers die and binaries are
- * replaced, and however often a name changes while the command runs. How: nobody tells of changes. A worker says, again
- * and again, which token a name means; the supervisor remembers which one the command was told of. Where they differ,
- * there is something to tell. A new worker that says the same changes nothing, and ten changes in between are one.
+ * replaced, and however often a name changes while the command runs. How: no process reports changes. A worker
+ * reports, again and again, which token a name means; the supervisor remembers which one the command got last. Where they
+ * differ, the command has to run. A new worker that reports the same changes nothing, and ten changes in between are one.
  *
  * The worker is the exposed part: what it says is taken in only if it has the form of names and ids, and for names that
  * are watched. */
@@ -84,7 +84,7 @@ int changes_report(Changes *changes, const ChangeReport *report)
                 return r;
         memcpy(change->now, report->id, strlen(report->id) + 1);
         if (is_first)
-                memcpy(change->told, change->now, sizeof change->told);
+                memcpy(change->reported, change->now, sizeof change->reported);
         return 0;
 }
 
@@ -92,33 +92,33 @@ const Change *changes_pending(Changes *changes)
 {
         for (size_t i = 0; i < changes->count; i++) {
                 const Change *change = &changes->items[(changes->next + i) % changes->count];
-                if (strcmp(change->told, change->now) != 0)
+                if (strcmp(change->reported, change->now) != 0)
                         return change;
         }
         return NULL;
 }
 
-void changes_take(Changes *changes, const Change *change, Change *ret_told)
+void changes_take(Changes *changes, const Change *change, Change *ret_change)
 {
         size_t index = (size_t)(change - changes->items);
-        *ret_told = *change;
-        memcpy(changes->items[index].told, change->now, sizeof change->told);
+        *ret_change = *change;
+        memcpy(changes->items[index].reported, change->now, sizeof change->reported);
         changes->next = index + 1;
 }
 
 const char *change_event(const Change *change)
 {
-        return !*change->told ? "appeared" : !*change->now ? "gone" : "changed";
+        return !*change->reported ? "appeared" : !*change->now ? "gone" : "changed";
 }
 
-/* "told now name\n" for each. */
+/* "reported now name\n" for each. */
 #define NO_ID "/"
 
 int changes_write(const Changes *changes, Buf *out)
 {
         for (size_t i = 0; i < changes->count; i++) {
                 const Change *change = &changes->items[i];
-                (void)buf_appendf(out, "%s %s %s\n", *change->told ? change->told : NO_ID,
+                (void)buf_appendf(out, "%s %s %s\n", *change->reported ? change->reported : NO_ID,
                         *change->now ? change->now : NO_ID, change->name);
         }
         return out->error;

@@ -10,7 +10,7 @@
 
 typedef struct Change {
         char name[TOKEN_NAME_MAX + 1];
-        char told[TOKEN_ID_MAX + 1], now[TOKEN_ID_MAX + 1]; /* "": none */
+        char reported[TOKEN_ID_MAX + 1], now[TOKEN_ID_MAX + 1]; /* "": none */
 } Change;
 
 typedef struct Changes {
@@ -18,7 +18,7 @@ typedef struct Changes {
         size_t most; /* so many names at most */
         Change *items;
         size_t count;
-        size_t next; /* where the search for one to tell goes on */
+        size_t next; /* where the search for the next one to report goes on */
 } Changes;
 void changes_init(Changes *changes, const Options *options);
 void changes_deinit(Changes *changes);
@@ -26,10 +26,10 @@ void changes_deinit(Changes *changes);
 /* Takes in what a worker said. The first time that a name is heard of is where its changes begin. -EINVAL for what a
  * sound worker wouldn't say, -ENOMEM. */
 int changes_report(Changes *changes, const ChangeReport *report);
-/* A name that means another token than was told, each in turn; NULL: none. */
+/* A name that means another token than the command got last, each in turn; NULL: none. */
 const Change *changes_pending(Changes *changes);
-/* It has been told now. Gives what was told: with the ids before and after. */
-void changes_take(Changes *changes, const Change *change, Change *ret_told);
+/* The command has it now. Gives the change, with the ids before and after. */
+void changes_take(Changes *changes, const Change *change, Change *ret_change);
 /* "changed", "appeared" or "gone". */
 const char *change_event(const Change *change);
 

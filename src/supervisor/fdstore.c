@@ -1,14 +1,14 @@
 /* The service manager's file descriptor store.
  *
  * Why: mounting takes a privilege, and must happen where all can see it; serving takes none, and is best done in a
- * sandbox whose mounts nobody else sees. So a service mounts in one step (tokenfs --mount-only, with all privileges)
+ * sandbox whose mounts no other process sees. So a service mounts in one step (tokenfs --mount-only, with all privileges)
  * and serves in the next (tokenfs -f, without any): the manager hands the connection from one to the other. It goes on
  * keeping the connection: when the supervisor is killed, the one that the manager starts next goes on with the same
  * mount, and readers notice nothing but a pause.
  *
  * How: the manager keeps the connection until a supervisor begins to serve it, and, once a worker serves, the
  * connection, the table of slots and the state: the three that a hot upgrade passes on. A start that fails in between
- * leaves nothing kept: the mount is dead then, and the next start makes it anew. */
+ * leaves nothing kept: the mount is dead then, and the next start makes it again. */
 
 #include "fdstore.h"
 

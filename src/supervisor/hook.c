@@ -1,8 +1,8 @@
 /* Running a command when a watched name means another token.
  *
- * Why: what uses a token (a DNS proxy) must be told to read it again, without a shell loop that watches the file. How:
+ * Why: a program that uses a token (a DNS proxy) must read it again, without a shell loop that watches the file. How:
  * the supervisor runs it, since the worker may start nothing. It runs in a helper that is forked for it: that makes the
- * kernel forget what it holds of the name, so that the command reads what it is told of, and becomes the command. No
+ * kernel forget what it holds of the name, so that the command reads the new token, and becomes the command. No
  * shell, an environment of its own, nothing secret, no descriptors. One command at a time; what changes meanwhile
  * is one more run for each name (changes.c). One that takes too long is killed with its process group. */
 
@@ -35,7 +35,7 @@
 #define CHANGES_MAX ((size_t)8 * 1024 * 1024) /* as text; so many names can't be watched */
 #define REPORTS_A_TURN 16
 
-/* Makes the kernel forget the files of the name; not for long, as readers who wait may hold them. */
+/* Makes the kernel forget the files of the name; not for long, as waiting readers may hold them. */
 static void make_kernel_forget(const Hook *hook, const char *name)
 {
         pid_t pid = 0;
@@ -45,7 +45,7 @@ static void make_kernel_forget(const Hook *hook, const char *name)
         struct pollfd ended = {.fd = fd, .events = POLLIN};
         if (poll(&ended, 1, FORGET_MS) <= 0) {
                 (void)kill(pid, SIGKILL);
-                log_warning("on_change: the kernel can't be told to forget '%s' while readers wait", name);
+                log_warning("on_change: the kernel can't forget '%s' while readers wait", name);
                 return;
         }
         (void)waitpid(pid, NULL, 0);
@@ -73,7 +73,7 @@ static char **make_environment(const Hook *hook, const Change *change)
         const char *const pairs[][2] = {
                 {"TOKENFS_EVENT", change_event(change)},
                 {"TOKENFS_NAME", change->name},
-                {"TOKENFS_OLD_ID", change->told},
+                {"TOKENFS_OLD_ID", change->reported},
                 {"TOKENFS_NEW_ID", change->now},
                 {"TOKENFS_MOUNTPOINT", hook->mount->path},
         };
@@ -119,10 +119,10 @@ static void run(Hook *hook, const Change *change)
         (void)setpgid(pid, pid); /* both processes set it: no matter which is first */
         hook->command = pid;
         timers_set(hook->timers, TIMER_COMMAND_LATE, COMMAND_NS);
-        Change told;
-        changes_take(&hook->changes, change, &told);
-        log_info("on_change: '%s' %s: %s, was %s", told.name, change_event(&told),
-                *told.now ? told.now : "none", *told.told ? told.told : "none");
+        Change taken;
+        changes_take(&hook->changes, change, &taken);
+        log_info("on_change: '%s' %s: %s, was %s", taken.name, change_event(&taken),
+                *taken.now ? taken.now : "none", *taken.reported ? taken.reported : "none");
 }
 
 void hook_init(Hook *hook, const Options *options, const Mount *mount, Timers *timers)

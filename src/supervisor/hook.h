@@ -27,13 +27,13 @@ void hook_deinit(Hook *hook);
 void hook_set_line(Hook *hook, int line);
 /* The line is readable, or has ended. */
 void hook_listen(Hook *hook);
-/* TIMER_COMMAND: runs the command for a change that it wasn't told yet, unless it runs. True if it was started. */
+/* TIMER_COMMAND: runs the command for a change that it didn't get yet, unless it runs. True if it was started. */
 bool hook_run(Hook *hook);
 /* TIMER_COMMAND_LATE: kills the command. */
 void hook_kill(Hook *hook);
 void hook_ended(Hook *hook, int wait_status);
 
-/* Writes the state of the mount, with what the command was told, into its memfd. 0 or a negative errno. */
+/* Writes the state of the mount, with what the command got last, into its memfd. 0 or a negative errno. */
 int hook_save(const Hook *hook, State *state);
-/* For a successor: what the command was told. `command`, a child of this process: the one that runs; 0: none. */
+/* For a successor: what the command got last. `command`, a child of this process: the one that runs; 0: none. */
 void hook_restore(Hook *hook, const char *changes, pid_t command);

@@ -36,7 +36,7 @@ int mount_new_session(const Options *options, Session **ret_session);
  * 0 or -ENOMEM. May be called again. */
 int mount_leave_directory(void);
 
-/* Mounts on `where` (the mount point, or /dev/fd/N of a connection that nobody serves yet), and answers the kernel's
+/* Mounts on `where` (the mount point, or /dev/fd/N of a connection that no process serves yet), and answers the kernel's
  * INIT. `path` is taken on success. From the mount on, signals are blocked. 0, or a negative errno, logged: then
  * nothing is left mounted. */
 int mount_make(const Options *options, char *path, const char *where, Mount *ret_mount);

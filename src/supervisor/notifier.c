@@ -27,7 +27,7 @@ void notifier_start(Notifier *notifier)
         notifier_kill(notifier);
         int r = notify_start(notifier->mount->session, notifier->mount->slots, NULL, &notifier->pid);
         if (r < 0)
-                log_error("can't tell the kernel to forget: %s: trying again", strerror(-r));
+                log_error("the kernel can't be asked to forget: %s: trying again", strerror(-r));
         timers_set(notifier->timers, TIMER_NOTIFIER, r < 0 ? RETRY_NS : LIMIT_NS);
 }
 
@@ -43,8 +43,7 @@ bool notifier_is_late(Notifier *notifier)
                 notifier_start(notifier);
                 return false;
         }
-        log_warning(
-                "the kernel can't be told to forget as long as readers wait; it will when its time-outs end");
+        log_warning("the kernel can't forget while readers wait; it does when its time-outs end");
         notifier_kill(notifier);
         return true;
 }

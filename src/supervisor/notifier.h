@@ -1,5 +1,5 @@
 #pragma once
-/* Telling the kernel to forget what it holds, by a process that may hang (fuse/notify.h). */
+/* Has the kernel forget what it holds, by a process that may hang (fuse/notify.h). */
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -21,8 +21,8 @@ int reload_listen(int *ret_fd);
 int reload_receive(int listen_fd, ReloadRequest *ret_request);
 /* Whether a mount with `before` can go on with the options of the request: 0, or -EINVAL with a sentence. */
 int reload_check(const Options *before, const ReloadRequest *request, Buf *error);
-/* Tells the client that the mount goes on with the options. A request without a client does nothing, here and below. */
+/* Answers the client that the mount goes on with the options. A request without a client does nothing, here and below. */
 void reload_accept(const ReloadRequest *request);
 void reload_end(ReloadRequest *request);
-/* Tells the client why not, and ends the request. */
+/* Answers the client why not, and ends the request. */
 void reload_answer(ReloadRequest *request, const char *error);

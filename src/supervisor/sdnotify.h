@@ -4,14 +4,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* True if somebody wants to be told (NOTIFY_SOCKET). */
+/* True if a service manager listens (NOTIFY_SOCKET). */
 bool sdnotify_is_listening(void);
-/* Sends one message, "KEY=value" lines; does nothing where nobody listens. Failures don't matter. */
+/* Sends one message, "KEY=value" lines; does nothing where none listens. Failures don't matter. */
 void sdnotify_notify(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* RELOADING=1 with the time stamp that Type=notify-reload asks for. */
 void sdnotify_notify_reloading(void);
 /* The service manager keeps a duplicate of `fd` under this name (of letters and hyphens), and gives it to the next
- * process of the service. 0 or a negative errno (-ENOENT: nobody listens). */
+ * process of the service. 0 or a negative errno (-ENOENT: none listens). */
 int sdnotify_keep(const char *name, int fd);
 /* It keeps those of that name no longer. */
 void sdnotify_drop(const char *name);

@@ -5,7 +5,7 @@
 void signals_block_requests(void);
 /* Blocks all: from now on there is something to undo. What comes waits for signals_open. */
 void signals_block(void);
-/* A descriptor that tells them, nonblocking. 0 or a negative errno. */
+/* A descriptor that they are read from, nonblocking. 0 or a negative errno. */
 int signals_open(int *ret_fd);
 /* In a child that is executed: none is blocked. */
 void signals_unblock(void);

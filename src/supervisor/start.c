@@ -69,9 +69,9 @@ static void close_inherited(const Options *options)
 int start_mount(const Options *options, int *ret_report, Mount *ret_mount)
 {
         bool is_background = !options->foreground;
-        /* On its way to the background, the program tells its starter what is wrong, and nothing else. */
-        bool be_quiet = is_background && options->log_level > LOG_LEVEL_WARNING;
-        log_open(be_quiet ? LOG_LEVEL_WARNING : options->log_level, false);
+        /* On its way to the background, the program logs errors and warnings alone. */
+        bool is_quiet = is_background && options->log_level > LOG_LEVEL_WARNING;
+        log_open(is_quiet ? LOG_LEVEL_WARNING : options->log_level, false);
         close_inherited(options);
         *ret_report = -1;
         if (is_background) {

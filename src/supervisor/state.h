@@ -19,7 +19,7 @@ typedef struct State {
         const char *mountpoint; /* resolved */
         const void *init; /* the kernel's INIT message, as it was received */
         size_t init_len;
-        const char *changes; /* what on_change's command was told: changes_write's text */
+        const char *changes; /* what on_change's command got last: changes_write's text */
         void *memory; /* after state_read: what the pointers point into */
 } State;
 

@@ -4,8 +4,8 @@
  * the process that owns the mount does next to nothing: it has no network, parses nothing from outside, and can hardly
  * die; all that can is in the worker, which it replaces.
  *
- * How: one loop that waits for signals and for the worker's lines, and a table of timers. Whatever happens ends up in
- * one of the functions below, each of which leaves a state that is right. */
+ * How: one loop that waits for signals and for the worker's lines, and a table of timers. Each event ends up in one
+ * of the functions below, each of which leaves a state that is right. */
 
 #include "tokenfs/supervisor/supervisor.h"
 
@@ -120,7 +120,7 @@ static void finish_reload(Supervisor *supervisor)
                 notifier_start(&supervisor->notifier);
 }
 
-/* Whatever is read from now on is asked for. */
+/* The next reads reach the API. */
 static void kernel_forgot(Supervisor *supervisor)
 {
         notifier_ended(&supervisor->notifier);
@@ -384,7 +384,7 @@ static void take_signals(Supervisor *supervisor)
                 default: break;
                 }
         }
-        if (has_child) /* after the others: a worker that ends while we are told to stop has not died */
+        if (has_child) /* after the others: a worker that ends during a stop has not died */
                 reap(supervisor);
 }
 

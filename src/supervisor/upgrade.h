@@ -19,7 +19,7 @@ typedef struct Upgrade {
 void upgrade_init(Upgrade *upgrade, char *const *argv, Timers *timers);
 void upgrade_deinit(Upgrade *upgrade);
 
-/* Takes what a client of --reload asks for. True if the probe is to be started with it; else the client is told why not:
+/* Takes what a client of --reload asks for. True if the probe is to be started with it; else the client gets the reason:
  * `why_not` (NULL: an upgrade can be made), or what can't change. */
 bool upgrade_take_request(Upgrade *upgrade, const Options *options, int reload_fd, const char *why_not);
 /* Starts the probe: the installed binary tries whether it could go on. What fails is logged. */

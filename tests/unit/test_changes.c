@@ -43,14 +43,14 @@ static int report(const char *name, const char *id)
 
 static void expect(const char *event, const char *name, const char *old_id, const char *new_id)
 {
-        Change told;
+        Change taken;
         const Change *change = changes_pending(&changes);
         assert_non_null(change);
-        changes_take(&changes, change, &told);
-        assert_string_equal(change_event(&told), event);
-        assert_string_equal(told.name, name);
-        assert_string_equal(told.told, old_id);
-        assert_string_equal(told.now, new_id);
+        changes_take(&changes, change, &taken);
+        assert_string_equal(change_event(&taken), event);
+        assert_string_equal(taken.name, name);
+        assert_string_equal(taken.reported, old_id);
+        assert_string_equal(taken.now, new_id);
 }
 
 static void expect_nothing(void)

@@ -107,7 +107,7 @@ static void test_one_at_a_time(void **state)
         timers_clear(&timers, TIMER_COMMAND);
         assert_true(hook_run(&hook));
         assert_true(hook.command > 0);
-        assert_string_equal(hook.changes.items[0].told, "at-4");
+        assert_string_equal(hook.changes.items[0].reported, "at-4");
 }
 
 static void test_killed_when_late(void **state)
@@ -180,7 +180,7 @@ static void test_passed_on(void **state)
         hand_over(command);
         assert_int_equal(hook.command, command);
         assert_true(timers.due_ns[TIMER_COMMAND_LATE] != CLOCK_NEVER);
-        assert_string_equal(hook.changes.items[0].told, "at-2");
+        assert_string_equal(hook.changes.items[0].reported, "at-2");
         assert_string_equal(changes_pending(&hook.changes)->name, "other");
 }
 

@@ -18,7 +18,7 @@ typedef struct OptionList {
 
 typedef enum OptionsAction {
         OPTIONS_MOUNT,
-        OPTIONS_MOUNT_ONLY, /* nobody serves it yet */
+        OPTIONS_MOUNT_ONLY, /* another process will serve it */
         OPTIONS_RELOAD, /* other options for a mount that serves */
         OPTIONS_CHECK,
         OPTIONS_WAIT,
@@ -46,7 +46,7 @@ typedef struct Options {
         char *ca_bundle; /* absolute */
         bool use_fips, allow_plain_http;
         OptionList token_ids, dns_view_ids, resolver_ids;
-        OptionList watch_names; /* kept fresh, and told of by on_change */
+        OptionList watch_names; /* kept fresh, and given to on_change */
         char *persist, *persist_key; /* absolute: the directory and the key of the copies on disk */
         char *on_change; /* a command that can be split into words; the first is absolute or looked for in PATH */
         uint64_t ttl_ns, negative_ttl_ns, stale_ns, timeout_ns;
