@@ -229,7 +229,7 @@ static bool sorter_step(
         Sorter *sorter, const Items *items, int (*compare)(const Record *a, const Record *b), size_t *steps)
 {
         size_t count = items->count;
-        for (; sorter->width<count && * steps> 0; (*steps)--) {
+        for (; *steps > 0 && sorter->width < count; (*steps)--) {
                 size_t middle = min_size(sorter->start + sorter->width, count);
                 size_t end = min_size(middle + sorter->width, count);
                 bool is_left = sorter->left < middle;
@@ -286,7 +286,7 @@ static void sort_ids(Items *items, size_t *steps)
 
 static void drop_repeats(Items *items, size_t *steps)
 {
-        for (; items->at<items->count && * steps> 0; items->at++, (*steps)--) {
+        for (; *steps > 0 && items->at < items->count; items->at++, (*steps)--) {
                 const Record *record = record_at(items, items->by_id[items->at]);
                 if (items->kept == 0 ||
                         compare_ids(record_at(items, items->by_id[items->kept - 1]), record) != 0)
