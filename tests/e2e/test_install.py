@@ -26,7 +26,7 @@ INSTALLED = {
     "usr/local/lib/systemd/system/tokenfs-repair.service", "usr/local/lib/systemd/system/tokenfs-repair.timer",
     "usr/local/libexec/tokenfs/instances", "usr/local/lib/systemd/system/tokenfs@.service", "usr/local/lib/sysusers.d/tokenfs.conf",
     "usr/local/lib/tmpfiles.d/tokenfs.conf", "usr/local/share/doc/tokenfs/README.md",
-    "usr/local/share/doc/tokenfs/NEWS", "usr/local/share/doc/tokenfs/session.svg", "usr/local/share/doc/tokenfs/ratios.svg",
+    "usr/local/share/doc/tokenfs/NEWS", "usr/local/share/doc/tokenfs/session.svg", "usr/local/share/doc/tokenfs/ratios.svg", "usr/local/share/doc/tokenfs/fleet.svg",
 }
 
 
