@@ -104,7 +104,7 @@ class Host:
 def install(host, resolver):
     """apt installs it; the places have their modes; a service and a mount by fstab's means."""
     host.sh("rm -f /usr/sbin/policy-rc.d")      # where it forbids that services are stopped, packages can't
-    host.sh("apt-get install -y --no-install-recommends /run/debs/tokenfs_0*.deb || dpkg -i /run/debs/tokenfs_0*.deb")
+    host.sh("apt-get install -y --no-install-recommends /run/debs/tokenfs_*_*.deb || dpkg -i /run/debs/tokenfs_*_*.deb")
     assert host.sh("dpkg -V tokenfs") == ""
     assert host.sh("stat -c '%n %U:%G %a' /run/tokenfs /etc/tokenfs /var/lib/tokenfs").splitlines() == [
         "/run/tokenfs root:root 755", "/etc/tokenfs root:tokenfs 750", "/var/lib/tokenfs tokenfs:tokenfs 700"]
