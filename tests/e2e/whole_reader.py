@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Reads a file over and over, each time until its end, as cat does.
 
-    whole_reader.py PATH PAUSE      prints `whole N` for each new version; anything else it saw, as it was
+    whole_reader.py PATH PAUSE      prints `whole N` for each new version; `torn …` for what is none, `again …` if the next
+                                    read is the same
 """
 
 import os
@@ -26,6 +27,8 @@ def main(path, pause):
         except OSError as error:
             print(f"error {error}", flush=True)
             continue
+        if text == last and not is_whole(text.decode()):
+            print(f"again {text!r}", flush=True)
         if text != last:
             last = text
             print(f"whole {text[:8].decode()}" if is_whole(text.decode()) else f"torn {text!r}", flush=True)
