@@ -89,6 +89,10 @@ void loop_timer_init(LoopTimer *timer, Loop *loop, LoopTimerHandler *handler, vo
 
 /* Pools of connections. */
 
+/* CURLMOPT_QUICK_EXIT, which older headers lack; older libraries refuse it. From libcurl 8.20 on a multi handle has threads
+ * that look names up, and without this option its end waits for them. */
+#define MULTI_QUICK_EXIT ((CURLMoption)(CURLOPTTYPE_LONG + 21))
+
 static void pool_limit(const Pool *pool, long connections_max)
 {
         (void)curl_multi_setopt(pool->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections_max);
@@ -118,6 +122,7 @@ static int pool_new(long connections_max, Pool **ret_pool)
         }
         list_init(&pool->transfers);
         list_init(&pool->link);
+        (void)curl_multi_setopt(pool->multi, MULTI_QUICK_EXIT, 1L);
         pool_limit(pool, connections_max);
         *ret_pool = pool;
         return 0;

@@ -35,7 +35,7 @@ static void test_get_sends_what_it_was_given(void **state)
         (void)state;
         char url[512];
         HttpRequest request =
-                request_of(url, sizeof url, "http", "plain", "/echo//a/../b%2F%2f/./c?x=1&y=a%20b+c*'()");
+                request_of(url, sizeof url, "http", "plain", "/echo//a/../b%2F%2F/./c?x=1&y=a%20b+c*'()");
         HttpHeader headers[] = {{"Authorization", "AWS4-HMAC-SHA256 abc"}, {"X-Nothing", ""}};
         request.headers = headers;
         request.header_count = 2;
@@ -44,7 +44,7 @@ static void test_get_sends_what_it_was_given(void **state)
         assert_int_equal(outcome.status, 200);
         assert_string_equal(outcome.detail, "");
         assert_true(outcome.started_ns <= outcome.ended_ns);
-        assert_memory_equal(outcome.body, "GET /echo//a/../b%2F%2f/./c?x=1&y=a%20b+c*'() HTTP/1.1\r\n", 55);
+        assert_memory_equal(outcome.body, "GET /echo//a/../b%2F%2F/./c?x=1&y=a%20b+c*'() HTTP/1.1\r\n", 55);
         assert_non_null(strstr(outcome.body, "\r\nAuthorization: AWS4-HMAC-SHA256 abc\r\n"));
         assert_non_null(strstr(outcome.body, "\r\nX-Nothing:\r\n"));
         assert_non_null(strstr(outcome.body, "\r\nUser-Agent: tokenfs-test/1\r\n"));

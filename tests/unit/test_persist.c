@@ -49,7 +49,7 @@ static void start(void)
         start_with(key_bytes, "here");
 }
 
-static void stop(void)
+static void shut_down(void)
 {
         persist = persist_free(persist);
         cache = cache_free(cache);
@@ -73,7 +73,7 @@ static void in_directory(const char *name, char path[static 96])
 static int tear_down_directory(void **state)
 {
         char path[96];
-        stop();
+        shut_down();
         in_directory("copies", path);
         (void)unlink(path);
         in_directory("copies.new", path);
@@ -121,7 +121,7 @@ static void assert_restored(const char *id, const char *value)
 
 static void restart(void)
 {
-        stop();
+        shut_down();
         start();
 }
 
@@ -159,7 +159,7 @@ static void test_throttled_start(void **state)
 {
         (void)state;
         learn((FakeToken){.id = "at-1", .value = "first"});
-        stop();
+        shut_down();
         clock_advance_fake(DAY_NS / 2);
         start();
         TokenAnswer answer;
@@ -208,12 +208,12 @@ static void test_time(void **state)
         (void)state;
         learn((FakeToken){.id = "at-1", .value = "first"});
         learn((FakeToken){.id = "short", .value = "short", .expires_s = 3600});
-        stop();
+        shut_down();
         clock_advance_fake(3600 * NS_PER_S);
         start();
         assert_null(read_failing("short")); /* never past expiresAt */
         assert_restored("at-1", "first");
-        stop();
+        shut_down();
         clock_advance_fake(DAY_NS + TTL_NS - 3600 * NS_PER_S - 1);
         start();
         assert_restored("at-1", "first");
@@ -229,7 +229,7 @@ static void test_clock_set_back(void **state)
         (void)state;
         learn((FakeToken){.id = "at-1", .value = "first"});
         for (int i = 0; i < 5; i++) {
-                stop();
+                shut_down();
                 clock_set_fake(FAKE_NOW_NS, FAKE_WALL_NS - (int64_t)(300 * DAY_NS));
                 start();
                 assert_restored("at-1", "first");
@@ -239,7 +239,7 @@ static void test_clock_set_back(void **state)
                         assert_int_equal(loop_turn(loop, 0), 0);
                 }
         }
-        stop();
+        shut_down();
         clock_set_fake(FAKE_NOW_NS, FAKE_WALL_NS - (int64_t)(300 * DAY_NS));
         start();
         clock_advance_fake(5 * 3600 * NS_PER_S);
@@ -251,7 +251,7 @@ static void test_clock_set_right(void **state)
 {
         (void)state;
         learn((FakeToken){.id = "at-1", .value = "first"});
-        stop();
+        shut_down();
         clock_set_fake(FAKE_NOW_NS, 0); /* no battery */
         start();
         assert_restored("at-1", "first");
@@ -310,7 +310,7 @@ static void test_scopes(void **state)
         (void)state;
         learn((FakeToken){.id = "at-1", .value = "first", .dns_view_id = "v-1"});
         learn((FakeToken){.id = "at-2", .value = "second", .dns_view_id = "v-2"});
-        stop();
+        shut_down();
         scopes = (ScopeIds){.dns_view_ids = views, .dns_view_id_count = 1};
         start();
         assert_restored("at-1", "first");
@@ -359,14 +359,14 @@ static void test_another_key_or_account(void **state)
 {
         (void)state;
         learn((FakeToken){.id = "at-1", .value = "first"});
-        stop();
+        shut_down();
         start_with("another-key-another-key-another-", "here");
         assert_ignored();
         persist = persist_free(persist); /* nothing new: the file stays */
         cache = cache_free(cache);
         start_with(key_bytes, "elsewhere");
         assert_ignored();
-        stop();
+        shut_down();
         start();
         assert_restored("at-1", "first");
 }
@@ -400,7 +400,7 @@ static void test_damaged(void **state)
         (void)state;
         static char good[16384], bad[16384];
         learn((FakeToken){.id = "at-1", .value = "first"});
-        stop();
+        shut_down();
         size_t len = read_file(good, sizeof good);
         assert_null(memmem(good, len, "first", 5)); /* encrypted */
         Secret key = make_key(key_bytes);
@@ -420,7 +420,7 @@ static void test_damaged(void **state)
         write_file(good, len - 1);
         start();
         assert_ignored();
-        stop();
+        shut_down();
         write_file(good, len);
         start();
         assert_restored("at-1", "first");
@@ -431,7 +431,7 @@ static void test_files_of_others(void **state)
         (void)state;
         char path[96];
         learn((FakeToken){.id = "at-1", .value = "first"});
-        stop();
+        shut_down();
         struct stat status;
         in_directory("copies", path);
         assert_int_equal(stat(path, &status), 0);
@@ -439,7 +439,7 @@ static void test_files_of_others(void **state)
         assert_int_equal(chmod(path, 0640), 0);
         start();
         assert_ignored();
-        stop();
+        shut_down();
         assert_int_equal(chmod(path, 0600), 0);
         assert_int_equal(chmod(directory, 0750), 0);
         start();
