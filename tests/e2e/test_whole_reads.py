@@ -15,16 +15,16 @@ READER = os.path.join(HERE, "whole_reader.py")
 THREADS = 32
 
 
-@pytest.mark.parametrize("way", ["path", "name", "bind"])
+@pytest.mark.parametrize("way", ["path", "name", "directory"])
 def test_reads_until_the_end(mount, resolver, directory, way):
     """As cat reads: the read that finds the end may come when the token has changed. A single file that is bound is
     overwritten in place at that instant; the next read is right."""
     id = resolver.add_token(name="web", value=value_of(0))["id"]
     fs = mount(ttl=0.5)
-    target = directory / "file"
-    target.touch()
+    place = directory / "place"
+    place.mkdir()
     path = {"path": lambda: fs.at(id, "value"), "name": lambda: fs.at(".by_name", "web", "value"),
-            "bind": lambda: fs.bind(f"{id}/value", target)}[way]()
+            "directory": lambda: os.path.join(fs.bind(id, place), "value")}[way]()
     reader = subprocess.Popen([sys.executable, READER, path, "0.02"], stdout=subprocess.PIPE, text=True)
     try:
         end = time.monotonic() + 6
