@@ -226,13 +226,15 @@ static void begin_write(Persist *persist)
         }
         Job *job = &persist->job;
         job->plain = BUF_INIT(PERSIST_FILE_MAX);
-        job->result = write_content(persist, &job->plain);
-        persist->is_running = true;
         persist->is_refused = false;
-        if (job->result == 0)
-                job->result = -pthread_create(&persist->thread, NULL, job_thread, job);
-        if (job->result < 0)
+        int r = write_content(persist, &job->plain);
+        if (r == 0)
+                r = -pthread_create(&persist->thread, NULL, job_thread, job);
+        persist->is_running = r == 0;
+        if (r < 0) { /* else the result is the thread's to set */
+                job->result = r;
                 finish_job(persist);
+        }
 }
 
 static void on_timer(LoopTimer *timer, void *userdata)
