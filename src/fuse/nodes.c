@@ -449,10 +449,19 @@ static void invalidate_slot(Nodes *nodes, uint32_t index, NodesVisitor *visitor,
         void_validity(&slot->old_valid_until_ns, old_valid_until_ns);
 }
 
+/* Nothing is known of a slot that a repair dropped, but the kernel may hold entries of its files. */
+static void visit_dropped(uint32_t index, NodesVisitor *visitor, void *userdata)
+{
+        for (uint8_t field = NODE_FIELD; field < NODE_KIND_COUNT; field++)
+                visitor((Node){index, 0, field}, index, userdata);
+}
+
 void nodes_invalidate(Nodes *nodes, NodesVisitor *visitor, void *userdata)
 {
         for (uint32_t i = 0; i < nodes_end(nodes); i++) {
                 const Slot *slot = &nodes->slots[i];
+                if (i >= SLOT_FIXED_COUNT && slot->kind == SLOT_FREE)
+                        visit_dropped(i, visitor, userdata);
                 if (i >= SLOT_FIXED_COUNT && (slot->kind == SLOT_FREE || slot->lookups == 0))
                         continue;
                 if (i != SLOT_STATUS && i != SLOT_METRICS)

@@ -264,11 +264,11 @@ static void listen_to_worker(Supervisor *supervisor)
 {
         int message;
         while ((message = workers_receive(&supervisor->workers)) != 0)
-                switch (message) {
+                switch (message) { /* a worker that was broken into may send anything */
                 case CONTROL_READY: worker_ready(supervisor); break;
                 case CONTROL_WARM: announce(supervisor); break;
                 case CONTROL_OUTDATED: replace_worker(supervisor); break;
-                default: break; /* a worker that was broken into may send anything */
+                case CONTROL_REPAIRED: notifier_start(&supervisor->notifier); break;
                 }
 }
 

@@ -362,8 +362,10 @@ int worker_run(const WorkerSettings *settings)
                 return WORKER_UNUSABLE;
         }
         unsigned damaged = nodes_repair(settings->slots);
-        if (damaged > 0)
+        if (damaged > 0) {
                 log_warning("%u slots of the node table were damaged, and are dropped", damaged);
+                control_send(settings->control, CONTROL_REPAIRED);
+        }
 
         r = notify_start_watchers(settings->session, &worker.watchers);
         if (r < 0)

@@ -5,6 +5,7 @@
 typedef enum ControlMessage {
         CONTROL_READY = 'r', /* worker: it serves */
         CONTROL_WARM = 'w', /* worker: the tokens of the scopes were fetched, or failed */
+        CONTROL_REPAIRED = 'd', /* worker: it dropped damaged nodes, which the kernel may hold */
         CONTROL_OUTDATED = 'o', /* worker: its sandbox no longer fits the host */
         CONTROL_RESUMED = 's', /* supervisor: the machine was suspended, or its clock set */
         CONTROL_PING = 'p', /* supervisor: the worker must answer */
