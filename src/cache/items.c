@@ -5,7 +5,7 @@
  * strings of the block too. Both orders are arrays of 32-bit offsets. Merge sort makes them, since it can stop after any
  * step: sorting a million items takes seconds, and requests come in between. */
 
-#include "items-build.h"
+#include "tokenfs/cache/items-build.h"
 
 #include <errno.h>
 #include <stdint.h>

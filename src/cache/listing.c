@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "copy.h"
-#include "items-build.h"
+#include "tokenfs/cache/items-build.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 

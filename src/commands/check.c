@@ -27,10 +27,10 @@
 #include "tokenfs/worker/backend.h"
 #include "tokenfs/worker/privileges.h"
 #include "tokenfs/worker/sandbox.h"
-#include "tokenfs/credentials/launcher.h"
+#include "tokenfs/programs/launcher.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
-#include "tokenfs/cache/persist.h"
+#include "tokenfs/persist/persist.h"
 #include "tokenfs/base/json.h"
 #include "tokenfs/base/log.h"
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runner.h"
+#include "tokenfs/programs/runner.h"
 #include "http.h"
 #include "tokenfs/base/shellwords.h"
 #include "tokenfs/base/clock.h"

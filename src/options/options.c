@@ -19,7 +19,7 @@
 #include "tokenfs/api/token.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
-#include "tokenfs/cache/persist.h"
+#include "tokenfs/persist/persist.h"
 #include "tokenfs/base/parse.h"
 
 static void option_list_deinit(OptionList *list)

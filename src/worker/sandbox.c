@@ -7,7 +7,7 @@
  * caches of IAM Identity Center and `aws login` and to persist='s directory alone. seccomp leaves it the calls that
  * serving needs.
  *
- * The worker can execute no program. A helper that was forked before (credentials/launcher) runs credential_process; it
+ * The worker can execute no program. A helper that was forked before (programs/launcher) runs credential_process; it
  * reads the command from the configuration, and takes none from the worker.
  *
  * Landlock binds its rules to files, not to names. When a name leads elsewhere later (a network manager makes

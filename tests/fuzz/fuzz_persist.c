@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache/persist-format.h"
+#include "persist/format.h"
 #include "tokenfs/base/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

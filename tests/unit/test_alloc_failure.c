@@ -11,8 +11,8 @@
 
 #include "alloc_failure.h"
 #include "api/page.h"
-#include "cache/persist-file.h"
-#include "cache/persist-format.h"
+#include "persist/file.h"
+#include "persist/format.h"
 #include "fs/versions.h"
 #include "tokenfs/aws/config.h"
 #include "tokenfs/credentials/chain.h"

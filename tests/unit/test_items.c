@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache/items-build.h"
+#include "tokenfs/cache/items-build.h"
 
 #define COUNT 3000
 

@@ -17,8 +17,8 @@
 
 #include <cmocka.h>
 
-#include "credentials/runner.h"
-#include "tokenfs/credentials/launcher.h"
+#include "tokenfs/programs/runner.h"
+#include "tokenfs/programs/launcher.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/net/http.h"

@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cache/persist-file.h"
-#include "tokenfs/cache/persist.h"
+#include "persist/file.h"
+#include "tokenfs/persist/persist.h"
 
 #define DAY_NS (UINT64_C(86400) * NS_PER_S)
 

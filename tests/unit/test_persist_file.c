@@ -6,9 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cache/persist-file.h"
-#include "cache/persist-format.h"
-#include "tokenfs/cache/persist.h"
+#include "persist/file.h"
+#include "persist/format.h"
+#include "tokenfs/persist/persist.h"
 
 static char directory[64];
 

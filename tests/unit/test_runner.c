@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "credentials/runner.h"
+#include "tokenfs/programs/runner.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/net/http.h"
 

@@ -6,7 +6,7 @@
 #include "tokenfs/base/buf.h"
 #include "tokenfs/cache/tokens.h"
 #include "tokenfs/cache/listing.h"
-#include "tokenfs/cache/persist.h"
+#include "tokenfs/persist/persist.h"
 #include "tokenfs/options/options.h"
 #include "tokenfs/fs/fs.h"
 #include "tokenfs/fuse/nodes.h"

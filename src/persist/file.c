@@ -4,7 +4,7 @@
  * write, and authenticates its head (magic, version, nonce). A write goes to a file of its own, syncs it, renames it over
  * the old one and syncs the directory. NIST SP 800-38D allows 2^32 random nonces of 96 bits for one key. */
 
-#include "persist-file.h"
+#include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "tokenfs/base/cleanup.h"
-#include "tokenfs/cache/persist.h"
+#include "tokenfs/persist/persist.h"
 
 #define FILE_NAME "copies"
 #define NEW_NAME "copies.new"

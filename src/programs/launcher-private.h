@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-#include "tokenfs/credentials/launcher.h"
+#include "tokenfs/programs/launcher.h"
 
 bool launcher_is_running(void);
 

@@ -4,14 +4,14 @@
  * follows its length. The reader takes all or nothing: the cipher keeps strangers out, but a later release may write
  * records that this one does not know. */
 
-#include "persist-format.h"
+#include "format.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "items-build.h"
+#include "tokenfs/cache/items-build.h"
 
 #define IDENTITY_MAX 4096
 #define RECORD_HEAD 5

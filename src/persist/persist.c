@@ -11,7 +11,7 @@
  * A change is written after a moment, a later fetch of the same content after a while, a refusal of the API at once.
  * Encryption and fsync may take long: a thread does them, one at a time. */
 
-#include "tokenfs/cache/persist.h"
+#include "tokenfs/persist/persist.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -22,8 +22,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "persist-file.h"
-#include "persist-format.h"
+#include "file.h"
+#include "format.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/log.h"
 

@@ -8,7 +8,7 @@
  * A process that has locked itself in has programs started by the launcher's helper: then a lifeline takes the place of
  * pid and pidfd. */
 
-#include "runner.h"
+#include "tokenfs/programs/runner.h"
 
 #include <errno.h>
 #include <fcntl.h>
