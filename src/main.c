@@ -81,6 +81,7 @@ int main(int argc, char **argv)
                 buf_deinit(&error);
                 return status;
         }
+        buf_deinit(&error);
         int status = run(&options, argc, argv);
         options_deinit(&options);
         return status;

@@ -452,8 +452,8 @@ static void invalidate_slot(Nodes *nodes, uint32_t index, NodesVisitor *visitor,
 /* Nothing is known of a slot that a repair dropped, but the kernel may hold entries of its files. */
 static void visit_dropped(uint32_t index, NodesVisitor *visitor, void *userdata)
 {
-        for (uint8_t field = NODE_FIELD; field < NODE_KIND_COUNT; field++)
-                visitor((Node){index, 0, field}, index, userdata);
+        for (unsigned field = NODE_FIELD; field < NODE_KIND_COUNT; field++)
+                visitor((Node){index, 0, (uint8_t)field}, index, userdata);
 }
 
 void nodes_invalidate(Nodes *nodes, NodesVisitor *visitor, void *userdata)

@@ -58,11 +58,12 @@ static void tell_watchers(Session *session, const NotifyChange *change)
 {
         const struct timespec settle = {.tv_nsec = SETTLE_NS};
         (void)nanosleep(&settle, NULL);
-        for (uint8_t field = NODE_FIELD; field < NODE_KIND_COUNT; field++) {
-                const char *name = change->fields & 1u << (field - NODE_FIELD) ? node_file_name(field) : NULL;
+        for (unsigned field = NODE_FIELD; field < NODE_KIND_COUNT; field++) {
+                const char *name =
+                        change->fields & 1u << (field - NODE_FIELD) ? node_file_name((uint8_t)field) : NULL;
                 if (name)
                         (void)session_delete_entry(session, node_directory(change->directory),
-                                node_id((Node){change->slot, change->generation, field}), name);
+                                node_id((Node){change->slot, change->generation, (uint8_t)field}), name);
         }
 }
 

@@ -94,8 +94,8 @@ def test_scope(pod, resolver, old, rootfs):
 def test_dead_supervisor(pod, resolver, old, rootfs):
     """With supervisor and worker dead the connection is gone: readers get an error within ttl, none hangs; the container ends,
     and with a new volume, as a new pod has one, a new container serves."""
-    server = pod.serve(environ_of(resolver), f"uid={NOBODY},gid={NOBODY},ttl=0.5")
-    with pod.reader(rootfs) as box:
+    with pod.reader(rootfs) as box:     # before there is a mount: its bind is of the place, and not of the first mount
+        server = pod.serve(environ_of(resolver), f"uid={NOBODY},gid={NOBODY},ttl=0.5")
         until(is_served(box, old["value"]), "the volume", pause=0.1)
         for pid in (supervisor_of(pod.pids()), *children_of(supervisor_of(pod.pids()))):
             kill(pid)

@@ -28,11 +28,12 @@ tidy()
         return 1
 }
 
-# cppcheck doesn't know the cleanup attribute, and takes what it frees for leaks: those are the sanitizers' part.
+# cppcheck doesn't know the cleanup attribute, and takes what it frees for leaks: those are the sanitizers' part. readdir(3)
+# is safe on a stream that no other thread uses.
 check()
 {
         cppcheck --quiet -j "$jobs" --std=c11 --enable=warning,performance,portability --inline-suppr \
-                --library=posix --error-exitcode=1 --suppress=missingIncludeSystem --suppress=invalidFunctionArg --suppress=memleak --suppress=resourceLeak --suppress=preprocessorErrorDirective \
+                --library=posix --error-exitcode=1 --suppress=missingIncludeSystem --suppress=invalidFunctionArg --suppress=memleak --suppress=resourceLeak --suppress=readdirCalled --suppress=preprocessorErrorDirective \
                 --template='{file}:{line}: {severity}: {message} [{id}]' \
                 -D_GNU_SOURCE -D__linux__ -I include -I src src
 }
