@@ -112,11 +112,11 @@ static int replace(const char *path, const struct stat *old, const Buf *text)
         CLEANUP(buf_deinit) Buf temporary = BUF_INIT(text->max);
         if (!S_ISREG(old->st_mode))
                 return -ELOOP;
-        int r = buf_appendf(&temporary, "%s.%ld.tmp", path, (long)getpid());
+        /* A worker that was killed here left its file, and in a container the next worker may have the same pid. */
+        int r = buf_appendf(&temporary, "%s.XXXXXX", path);
         if (r < 0)
                 return r;
-        CLEANUP(cleanup_close)
-        int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        CLEANUP(cleanup_close) int fd = mkostemp(temporary.data, O_CLOEXEC);
         if (fd < 0)
                 return -errno;
         r = keep_owner_and_mode(fd, old);
