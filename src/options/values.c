@@ -175,7 +175,9 @@ static int set_path(const OptionSpec *spec, const char *value, char **ret_path, 
 {
         if (access(value, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
                 return make_absolute(value, ret_path);
-        (void)buf_appendf(error, "option %s: there is no file '" SHOWN "'", spec->name, value);
+        (void)buf_appendf(error,
+                "option %s: there is no file or directory '" SHOWN "'; make it first, or correct the path",
+                spec->name, value);
         return -EINVAL;
 }
 

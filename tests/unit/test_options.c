@@ -331,6 +331,7 @@ static void test_refuses_values(void **state)
         REFUSE("tokenfs -o allow_other=1 /mnt", "allow_other", "no value");
         REFUSE("tokenfs -o region= /mnt", "region", "needs a value");
         REFUSE("tokenfs -o ca_bundle=/nonexistent/ca.pem /mnt", "option ca_bundle", "'/nonexistent/ca.pem'");
+        REFUSE("tokenfs -o persist=/nonexistent /mnt", "option persist", "make it first");
         REFUSE("tokenfs -o watchdog=0.5 /mnt", "option watchdog", "'0.5'", "0 and 1 to 3600 seconds");
         REFUSE("tokenfs -o max_read=abc /mnt", "option max_read", "'abc'");
         REFUSE("tokenfs -o ttl=30\\000junk /mnt", "'ttl=30\\000'", "NUL");
