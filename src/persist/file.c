@@ -41,9 +41,16 @@ int persist_key_load(const char *path, Buf *error, Secret *ret_key)
         CLEANUP(secret_free_p) char *key = secret_malloc(PERSIST_KEY_LEN + 1);
         if (!key)
                 return -ENOMEM;
-        int fd CLEANUP(cleanup_close) = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t len = fd < 0 ? -1 : read(fd, key, PERSIST_KEY_LEN + 1);
+        /* A FIFO without a writer must not stop the start. */
+        int fd CLEANUP(cleanup_close) = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        struct stat status;
+        ssize_t len = fd < 0 || fstat(fd, &status) < 0 ? -1 : read(fd, key, PERSIST_KEY_LEN + 1);
         int r = len < 0 ? -errno : len != PERSIST_KEY_LEN ? -EINVAL : 0;
+        if (r == 0 && (status.st_mode & 07) != 0) {
+                (void)buf_appendf(error, "%s is open to every user (mode %04o): chmod 0400 %s", path,
+                        (unsigned)status.st_mode & 07777, path);
+                return -EPERM;
+        }
         if (r == 0)
                 r = secret_set(ret_key, key, PERSIST_KEY_LEN);
         if (r == -EINVAL)

@@ -234,6 +234,7 @@ def test_systemd_credential(mount, resolver, kept, token, directory):
     credentials = directory / "credentials"
     credentials.mkdir()
     (credentials / "tokenfs-persist-key").write_bytes(kept.key.read_bytes())
+    (credentials / "tokenfs-persist-key").chmod(0o400)
     options = {name: value for name, value in kept.options.items() if name != "persist_key"}
     for api_is_up in (True, False):
         fs = mount(start=False, environ={"CREDENTIALS_DIRECTORY": str(credentials)})

@@ -3,6 +3,7 @@
 #include "cache_fixture.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -193,9 +194,19 @@ static void test_key(void **state)
                 secret_deinit(&key);
                 buf_deinit(&error);
         }
-        (void)unlink(path);
         Secret key = SECRET_INIT;
         Buf error = BUF_INIT(1000);
+        assert_int_equal(truncate(path, 32), 0);
+        assert_int_equal(chmod(path, 0604), 0);
+        assert_int_equal(persist_key_load(path, &error, &key), -EPERM);
+        assert_non_null(strstr(buf_str(&error), "chmod 0400"));
+        buf_clear(&error);
+        (void)unlink(path);
+        /* A FIFO that nobody writes to doesn't stop the start. */
+        assert_int_equal(mkfifo(path, 0600), 0);
+        assert_int_equal(persist_key_load(path, &error, &key), -EINVAL);
+        buf_clear(&error);
+        (void)unlink(path);
         assert_int_equal(persist_key_load(path, &error, &key), -ENOENT);
         assert_non_null(strstr(buf_str(&error), path));
         buf_deinit(&error);

@@ -9,7 +9,7 @@
 #include "tokenfs/base/secret.h"
 #include "tokenfs/cache/cache.h"
 
-/* Reads a key of 32 bytes. 0, or a negative errno with a sentence that names the remedy. */
+/* Reads a key of 32 bytes, from a file that isn't open to every user. 0, or a negative errno with a sentence that names the remedy. */
 int persist_key_load(const char *path, Buf *error, Secret *ret_key);
 
 typedef struct Persist Persist;
