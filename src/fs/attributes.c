@@ -60,7 +60,7 @@ int64_t directory_mtime_ns(const Fs *fs, uint32_t index, const TokenItem *item)
         const Slot *slot = nodes_get(fs->settings.slots, index);
         int64_t ns = item                  ? item->updated_wall_ns
                      : slot->ctime_ns != 0 ? slot->mtime_ns
-                                           : nodes_shared(fs->settings.slots)->started_wall_ns;
+                                           : fs->shared->started_wall_ns;
         if (slot->ctime_ns != 0 && slot->mtime_ns > ns)
                 ns = slot->mtime_ns;
         return ns - ns % second;

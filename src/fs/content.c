@@ -242,9 +242,8 @@ void content_on_change(const char *id, TokenDoc *doc, void *userdata)
         if (!doc && nodes_find(fs->settings.slots, SLOT_TOKEN_URL, id, &url_slot) == 0)
                 versions_drop_current(&fs->versions, url_slot);
         /* A token that the listing doesn't show comes to the root, or goes from it. */
-        if (!is_known || fs->marks[slot] != fs->root_mark) {
-                fs->changed_wall_ns = clock_wall_ns();
-        }
+        if (!is_known || fs->marks[slot] != fs->root_mark)
+                fs->shared->changed_wall_ns = clock_wall_ns();
         /* Names that meant it hold its document no longer than the cache. */
         if (!doc)
                 versions_drop_token(&fs->versions, id);

@@ -20,7 +20,6 @@ typedef struct Marking {
         uint64_t version; /* of the listing */
         size_t position; /* in it */
         uint32_t count; /* slots that were marked */
-        bool changed;
         bool is_mixed; /* the listing was replaced meanwhile */
 } Marking;
 
@@ -56,7 +55,7 @@ struct Fs {
         Marking marking, names_marking; /* slots that are marked so far are shown as well */
         NamesCursor names_cursor;
         bool root_is_whole; /* a token that the listing lacks doesn't exist */
-        int64_t changed_wall_ns; /* the root's and .by_name's mtime: when their entries changed */
+        NodesShared *shared; /* lives longer than a worker */
 
         uint64_t audit_retry_ns; /* no line of the audit is tried before: the last one wasn't taken */
 

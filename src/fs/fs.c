@@ -84,7 +84,7 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
         if (!fs)
                 return -ENOMEM;
         fs->settings = *settings;
-        fs->changed_wall_ns = clock_wall_ns();
+        fs->shared = nodes_shared(settings->slots);
         fs->root_listing_version = UINT64_MAX;
         list_init(&fs->requests);
         int fd = session_fd(settings->session);
@@ -104,7 +104,7 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
                 return r;
         }
         tokens_on_change(settings->cache->tokens, content_on_change, fs);
-        session_serve(settings->session, fs, nodes_shared(settings->slots));
+        session_serve(settings->session, fs, fs->shared);
         *ret_fs = fs;
         return 0;
 }

@@ -21,7 +21,7 @@ static int getattr_directory(Request *request)
         const Slot *slot = nodes_get(fs->settings.slots, index);
         const char *id = slot->key;
         uint64_t keep_ns = FS_DIRECTORY_KEEP_NS;
-        int64_t mtime_ns = fs->changed_wall_ns;
+        int64_t mtime_ns = fs->shared->changed_wall_ns;
         NameAnswer chosen = {0};
         if (slot->kind == SLOT_NAME) {
                 bool is_known =

@@ -113,7 +113,8 @@ static int lookup_in_root(Request *request)
         const char *name = request->name;
         uint64_t keep_ns;
         if (strcmp(name, ".by_name") == 0)
-                return reply_directory(request, SLOT_BY_NAME, fs->changed_wall_ns, FS_DIRECTORY_KEEP_NS);
+                return reply_directory(
+                        request, SLOT_BY_NAME, fs->shared->changed_wall_ns, FS_DIRECTORY_KEEP_NS);
         uint32_t slot = strcmp(name, ".service_status") == 0    ? SLOT_STATUS
                         : strcmp(name, ".service_metrics") == 0 ? SLOT_METRICS
                                                                 : 0;

@@ -64,11 +64,10 @@ static uint32_t next_mark(Fs *fs)
 /* Marks a key, each once. 0, or an errno: the table of directories is full. */
 static int mark_slot(Fs *fs, SlotKind kind, const char *key, Marking *marking)
 {
-        uint32_t slot, before = kind == SLOT_TOKEN ? fs->root_mark : fs->names_mark;
+        uint32_t slot;
         int r = content_take_slot(fs, kind, key, &slot);
         if (r < 0)
                 return r == -ENOSPC ? EFBIG : -r;
-        marking->changed |= fs->marks[slot] != before || before == 0;
         fs->marks[slot] = marking->mark;
         marking->count++;
         return 0;
@@ -82,6 +81,18 @@ static bool marks_are_whole(const Fs *fs, const Marking *marking)
         for (uint32_t i = SLOT_FIXED_COUNT; i < nodes_end(fs->settings.slots); i++)
                 count += fs->marks[i] == marking->mark;
         return count == marking->count;
+}
+
+/* The root's mtime changes when the set of its entries does, and not when another worker shows the same. */
+static void note_shown(Fs *fs, uint32_t mark)
+{
+        uint64_t shown = 0;
+        for (uint32_t i = SLOT_FIXED_COUNT; i < nodes_end(fs->settings.slots); i++)
+                if (fs->marks[i] == mark)
+                        shown += (i + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ i;
+        if (shown != fs->shared->shown)
+                fs->shared->changed_wall_ns = clock_wall_ns();
+        fs->shared->shown = shown;
 }
 
 /* Marks the slots of all tokens that the listing shows, some a turn: no request waits longer for that. 0,
@@ -123,15 +134,10 @@ static int mark_root(Request *request, const ListingAnswer *answer)
                 fs->root_mark = 0;
                 return r;
         }
-        bool changed = marking->changed;
-        for (uint32_t i = SLOT_FIXED_COUNT; fs->root_mark && i < nodes_end(fs->settings.slots) && !changed;
-                i++)
-                changed = fs->marks[i] == fs->root_mark;
         fs->root_mark = mark;
         /* Marks of two listings: the next reader begins again. */
         fs->root_listing_version = marking->is_mixed ? 0 : answer->version;
-        if (changed)
-                fs->changed_wall_ns = clock_wall_ns();
+        note_shown(fs, mark);
         return 0;
 }
 

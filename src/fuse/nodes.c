@@ -19,7 +19,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define NODES_MAGIC UINT64_C(0x37736c6f74736674) /* changes with the layout */
+#define NODES_MAGIC UINT64_C(0x38736c6f74736674) /* changes with the layout */
 #define NODES_CAPACITY (UINT32_C(1) << 18)
 #define NODES_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -121,7 +121,7 @@ int nodes_new(Nodes **ret_nodes)
         nodes->header->slot_size = sizeof(Slot);
         nodes->header->capacity = NODES_CAPACITY;
         set_end(nodes, SLOT_FIXED_COUNT);
-        nodes->header->shared.started_wall_ns = clock_wall_ns();
+        nodes->header->shared.started_wall_ns = nodes->header->shared.changed_wall_ns = clock_wall_ns();
         return 0;
 }
 

@@ -292,9 +292,11 @@ def test_client_token(mount, resolver):
     assert output(fs, *command) == ""
     assert fs.text(token["id"], "clientToken") == token["clientToken"]
     assert output(fs, *command) == ""
+    times = [fs.stat().st_mtime_ns, fs.stat(".by_name").st_mtime_ns]
     forget(fs)
     assert output(fs, *command) == ""
     assert state(copy) == before
+    assert times == [fs.stat().st_mtime_ns, fs.stat(".by_name").st_mtime_ns], "another worker shows the same"
 
 
 def test_rsync_of_everything(fs, resolver, old):

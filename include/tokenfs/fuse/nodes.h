@@ -40,6 +40,9 @@ void nodes_invalidate_name(Nodes *nodes, const char *name, NodesVisitor *visitor
 /* Figures that outlive a worker: shown in .service_status and .service_metrics. Written by the supervisor. */
 typedef struct NodesShared {
         int64_t started_wall_ns; /* of the mount */
+        uint64_t
+                shown; /* a sum over the directories that the root shows; written by the worker, as the next one is */
+        int64_t changed_wall_ns; /* the root's and .by_name's mtime: when their entries changed */
         uint64_t restarts; /* workers that died and were replaced */
         uint64_t upgrades;
         int64_t restart_wall_ns; /* the last one; 0: none */
