@@ -86,11 +86,11 @@ static bool marks_are_whole(const Fs *fs, const Marking *marking)
 /* The root's mtime changes when the set of its entries does, and not when another worker shows the same. */
 static void note_shown(Fs *fs, uint32_t mark)
 {
-        uint64_t shown = 0;
+        uint64_t shown = 1;
         for (uint32_t i = SLOT_FIXED_COUNT; i < nodes_end(fs->settings.slots); i++)
                 if (fs->marks[i] == mark)
                         shown += (i + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ i;
-        if (shown != fs->shared->shown)
+        if (fs->shared->shown != 0 && shown != fs->shared->shown)
                 fs->shared->changed_wall_ns = clock_wall_ns();
         fs->shared->shown = shown;
 }

@@ -41,7 +41,7 @@ void nodes_invalidate_name(Nodes *nodes, const char *name, NodesVisitor *visitor
 typedef struct NodesShared {
         int64_t started_wall_ns; /* of the mount */
         uint64_t
-                shown; /* a sum over the directories that the root shows; written by the worker, as the next one is */
+                shown; /* a sum over the directories that the root shows, 0 before the first listing; the worker's */
         int64_t changed_wall_ns; /* the root's and .by_name's mtime: when their entries changed */
         uint64_t restarts; /* workers that died and were replaced */
         uint64_t upgrades;
