@@ -22,6 +22,7 @@ pytest_configure = e2e.pytest_configure
 pytest_collection_modifyitems = e2e.pytest_collection_modifyitems
 resolver, directory, mount = e2e.resolver, e2e.directory, e2e.mount
 
+from pod import SECCOMP, Pod                                    # noqa: E402
 from tools import need                                          # noqa: E402
 
 APPLETS = "sh cat ls id env stat test touch rm mkdir mv ln chmod chown mount umount grep tr wc sleep printf find df".split()
@@ -48,3 +49,15 @@ def rootfs():
         os.symlink("busybox", path / "bin" / applet)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def pod():
+    """Containers of a pod, and what a CSI driver does for it; see pod.py."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    if not pathlib.Path(SECCOMP).exists():
+        pytest.skip("NO DEFAULT SECCOMP PROFILE HERE: apt-get install golang-github-containers-common")
+    with Pod() as one:
+        yield one
+        print(f"---- log of the containers\n{one.log()[-20000:]}")

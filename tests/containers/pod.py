@@ -198,7 +198,8 @@ class Pod:
 
     def log(self):
         """What the serving container said."""
-        return (self.directory / "log").read_text(errors="replace")
+        path = self.directory / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def pids(self):
         """The serving container's processes as the host numbers them."""

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from mounting import TREE, error_of, read_file, until
-from pod import READ, SECCOMP, SHARED, WRITE, Pod
+from pod import READ, SHARED, WRITE
 from tools import need, run
 
 yaml = pytest.importorskip("yaml", reason="NOT INSTALLED: apt-get install python3-yaml")
@@ -48,18 +48,6 @@ def test_schema():
             assert found.returncode == 1 and word in found.stdout, (old, found.stdout, found.stderr)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-@pytest.fixture
-def pod():
-    """Containers, and a directory of the node that all see."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    if not pathlib.Path(SECCOMP).exists():
-        pytest.skip("NO DEFAULT SECCOMP PROFILE HERE: apt-get install golang-github-containers-common")
-    with Pod() as one:
-        yield one
-        print(f"---- log of the containers\n{one.log()[-20000:]}")
 
 
 @pytest.fixture

@@ -8,20 +8,13 @@ import time
 
 import pytest
 from mounting import children_of, kill, until
-from pod import NOBODY, SECCOMP, Pod, supervisor_of
+from pod import NOBODY, supervisor_of
 
 
-@pytest.fixture
-def pod():
-    """A pod with its volume published."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    if not pathlib.Path(SECCOMP).exists():
-        pytest.skip("NO DEFAULT SECCOMP PROFILE HERE: apt-get install golang-github-containers-common")
-    with Pod() as one:
-        one.publish()
-        yield one
-        print(f"---- log of the container\n{one.log()[-20000:]}")
+@pytest.fixture(autouse=True)
+def published(pod):
+    """The volume is wanted."""
+    pod.publish()
 
 
 @pytest.fixture
