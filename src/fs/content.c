@@ -140,12 +140,9 @@ int content_show(Request *request, bool is_asked, Version **ret_version, uint64_
         uint64_t keep_ns = 0;
         *ret_keep_ns = 0;
         int r = versions_show(versions, node, ret_version);
-        bool is_current = r == 0 && !(*ret_version)->is_superseded;
-        if (r == -EAGAIN || (is_asked && (r == -ESTALE || is_current))) {
-                Version *current = NULL;
+        if (r == -EAGAIN || (r == 0 && is_asked && !(*ret_version)->is_superseded)) {
+                Version *current;
                 r = content_get(request, node.slot, &current, &keep_ns);
-                if (r == 0 && is_asked && current && current->generation != node.generation && !is_current)
-                        versions_follow(versions, node);
                 if (r == 0)
                         r = versions_show(versions, node, ret_version);
         }

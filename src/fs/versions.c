@@ -15,9 +15,9 @@
  * others of the same node came in after it had asked; the next read corrects that, since it asks again.
  *
  * The list of a directory holds its current version, and superseded ones exactly as long as rule 1 lasts. Until when the
- * kernel may use attributes is in the table of nodes, which outlives a worker. A new worker lacks the bytes of rule 1: it
- * answers a read of them with ESTALE, since no others fit the attributes that the kernel has. Once the kernel has asked it
- * for the node's attributes, the node follows.
+ * kernel may use attributes is in the table of nodes, which outlives a worker; so is which nodes follow already. The bytes
+ * of rule 1 don't outlive it, since the table holds no secrets. Where they are lost, the node gives ESTALE until rule 2: a
+ * reader that began with them is told, and never goes on inside others.
  *
  * Times: mtime is the token's updatedAt when the mount sees it first. When the mount sees bytes change, it is the later of
  * updatedAt and that moment, so that "newer than" holds for a name that falls back to an older token as well. ctime is
@@ -36,8 +36,6 @@
 /* Service files are made again and again, and each is held for seconds. */
 #define TEXT_HELD_MAX ((size_t)8 * 1024 * 1024)
 #define URL_MAX 4096
-/* Bind mounts of one file, made at different versions. Where there are more, some ask for attributes twice. */
-#define FOLLOWED_MAX 4
 /* After a change look-ups don't wait for this long, so that a token that changes all the time can be read. */
 #define LOUD_NS (150 * NS_PER_MS)
 
@@ -51,8 +49,6 @@ struct Directory {
         Versions *versions;
         uint32_t slot;
         uint32_t known_from; /* the bytes of older generations were never here, or are lost */
-        uint32_t followed[FOLLOWED_MAX]; /* those of them whose nodes follow */
-        size_t followed_count;
         uint32_t quiet_fields; /* bit per field - NODE_FIELD */
         uint64_t quiet_until_ns, loud_until_ns;
         ListLink list;
@@ -202,6 +198,18 @@ static void on_end(LoopTimer *timer, void *userdata)
         directory_free_if_empty(directory);
 }
 
+/* Generations are serial numbers: after the greatest comes 1 again. */
+static bool is_before(uint32_t generation, uint32_t other)
+{
+        return (int32_t)(generation - other) < 0;
+}
+
+/* From when on all superseded nodes follow. */
+static uint64_t settled_ns(const Slot *slot)
+{
+        return clock_add_ns(slot->old_valid_until_ns, VERSIONS_GRACE_NS);
+}
+
 /* From now on it is shown by its own nodes alone, until its grace is over. False: there is no memory to hold it so long. */
 static bool version_supersede(Version *version)
 {
@@ -237,8 +245,10 @@ static void directory_begin_generation(Directory *directory, uint64_t fingerprin
                 if (mtime_ns <= slot->mtime_ns)
                         mtime_ns = slot->mtime_ns + 1;
         }
+        uint32_t follow_below = settled_ns(slot) <= clock_now_ns() ? slot->generation : slot->follow_below;
         bool is_held = before && version_supersede(before);
-        uint32_t generation = nodes_begin_generation(nodes, directory->slot, fingerprint, mtime_ns, now_ns);
+        uint32_t generation =
+                nodes_begin_generation(nodes, directory->slot, follow_below, fingerprint, mtime_ns, now_ns);
         if (!is_held)
                 directory->known_from = generation;
 }
@@ -409,23 +419,12 @@ int versions_init(Versions *versions, Loop *loop, Nodes *nodes, bool newline)
         return 0;
 }
 
-/* Has this worker held the generation's bytes, or do its nodes follow? Generations are compared as serial numbers: after the
- * greatest comes 1 again. */
-static bool directory_knows(const Directory *directory, uint32_t generation)
+/* True if it was superseded, and its bytes aren't here though its nodes must not show others yet. */
+static bool is_lost(const Slot *slot, const Directory *directory, uint32_t generation)
 {
-        if (!directory)
-                return false;
-        for (size_t i = 0; i < FOLLOWED_MAX && i < directory->followed_count; i++)
-                if (directory->followed[i] == generation)
-                        return true;
-        return (int32_t)(generation - directory->known_from) >= 0;
-}
-
-void versions_follow(Versions *versions, Node node)
-{
-        Directory *directory = versions->directories[node.slot];
-        if (directory && !directory_knows(directory, node.generation))
-                directory->followed[directory->followed_count++ % FOLLOWED_MAX] = node.generation;
+        return generation != slot->generation && !is_before(generation, slot->follow_below) &&
+               (!directory || is_before(generation, directory->known_from)) &&
+               clock_now_ns() < settled_ns(slot);
 }
 
 int versions_show(const Versions *versions, Node node, Version **ret_version)
@@ -434,18 +433,15 @@ int versions_show(const Versions *versions, Node node, Version **ret_version)
         const Directory *directory = versions->directories[node.slot];
         if (!slot)
                 return -ESTALE;
-        if (node.generation != slot->generation) {
-                Version *own = directory ? directory_find(directory, node.generation) : NULL;
-                if (own) {
-                        *ret_version = own;
-                        return 0;
-                }
-                if (!directory_knows(directory, node.generation) &&
-                        clock_now_ns() < clock_add_ns(slot->old_valid_until_ns, VERSIONS_GRACE_NS))
-                        return -ESTALE;
-        }
-        *ret_version = directory ? directory_current(directory) : NULL;
-        return *ret_version ? 0 : -EAGAIN;
+        Version *version = directory ? directory_find(directory, node.generation) : NULL;
+        if (!version && is_lost(slot, directory, node.generation))
+                return -ESTALE;
+        if (!version && directory)
+                version = directory_current(directory);
+        if (!version)
+                return -EAGAIN;
+        *ret_version = version;
+        return 0;
 }
 
 void versions_extend(Versions *versions, const Version *version, uint64_t keep_ns)
@@ -455,7 +451,7 @@ void versions_extend(Versions *versions, const Version *version, uint64_t keep_n
 
 uint64_t versions_settled_ns(const Versions *versions, uint32_t slot)
 {
-        return clock_add_ns(nodes_get(versions->nodes, slot)->old_valid_until_ns, VERSIONS_GRACE_NS);
+        return settled_ns(nodes_get(versions->nodes, slot));
 }
 
 void versions_drop_current(Versions *versions, uint32_t slot)

@@ -57,8 +57,6 @@ Version *versions_current(const Versions *versions, uint32_t slot);
 /* The version that a file node shows now: see versions.c. 0; -EAGAIN: the current one, whose content must be had first;
  * -ESTALE: its own, whose bytes are lost. */
 int versions_show(const Versions *versions, Node node, Version **ret_version);
-/* The kernel asks for the attributes of a node whose bytes are lost: from now on it shows the current version. */
-void versions_follow(Versions *versions, Node node);
 /* Watchers of superseded files get their events, until `until_ns` at most; `fields` has a bit per field - NODE_FIELD. If a
  * look-up of such a file is answered before, the kernel drops the old entry without an event. */
 void versions_be_quiet(Versions *versions, uint32_t slot, uint32_t fields, uint64_t until_ns);

@@ -19,7 +19,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define NODES_MAGIC UINT64_C(0x38736c6f74736674) /* changes with the layout */
+#define NODES_MAGIC UINT64_C(0x39736c6f74736674) /* changes with the layout */
 #define NODES_CAPACITY (UINT32_C(1) << 18)
 #define NODES_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -65,6 +65,7 @@ static uint32_t slot_check(const Slot *slot)
                 {&slot->kind, sizeof slot->kind},
                 {&slot->fields_looked_up, sizeof slot->fields_looked_up},
                 {&slot->generation, sizeof slot->generation},
+                {&slot->follow_below, sizeof slot->follow_below},
                 {&slot->fingerprint, sizeof slot->fingerprint},
                 {&slot->mtime_ns, sizeof slot->mtime_ns},
                 {&slot->ctime_ns, sizeof slot->ctime_ns},
@@ -360,14 +361,15 @@ int nodes_take(Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index
         return 0;
 }
 
-uint32_t nodes_begin_generation(
-        Nodes *nodes, uint32_t index, uint64_t fingerprint, int64_t mtime_ns, int64_t ctime_ns)
+uint32_t nodes_begin_generation(Nodes *nodes, uint32_t index, uint32_t follow_below, uint64_t fingerprint,
+        int64_t mtime_ns, int64_t ctime_ns)
 {
         Slot *slot = &nodes->slots[index];
         if (slot->valid_until_ns > slot->old_valid_until_ns)
                 slot->old_valid_until_ns = slot->valid_until_ns;
         slot->valid_until_ns = 0;
         slot->generation = generation_after(slot->generation);
+        slot->follow_below = follow_below;
         slot->fingerprint = fingerprint;
         slot->mtime_ns = mtime_ns;
         slot->ctime_ns = ctime_ns;

@@ -1,18 +1,37 @@
 """A program that reads until the end of the file, in several reads, is given one version whole, whatever changes."""
 
+import errno
 import json
+import mmap
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 from hammer import value_of
-from mounting import HANG, until
+from mounting import HANG, kill, until
 
 HERE = os.path.dirname(__file__)
 READER = os.path.join(HERE, "whole_reader.py")
 THREADS = 32
+
+
+def text_of(path):
+    """The text of a file."""
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
+def text_or_stale(path):
+    """The text of a file; None for ESTALE."""
+    try:
+        return text_of(path)
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return None
 
 
 @pytest.mark.parametrize("way", ["path", "name", "directory"])
@@ -98,4 +117,93 @@ def test_saturating_readers_of_a_bound_file(mount, resolver, directory, saturate
     assert found["wrong"] <= 0.001 * found["reads"], found
     assert found["versions"] > 4 and found["reads"] > 1000, found
     last = next(numbers) - 1
-    until(lambda: open(path, encoding="ascii").read() == value_of(last), "the last version")
+    until(lambda: text_of(path) == value_of(last), "the last version")
+
+
+def replace_by_sighup(fs):
+    """Comes back when the kernel has forgotten."""
+    fs.forget()
+
+
+def replace_by_upgrade(fs):
+    """Comes back when another worker serves."""
+    before = fs.worker
+    fs.signal(signal.SIGUSR2)
+    until(lambda: fs.worker != before, "another worker")
+
+
+def replace_by_death(fs):
+    """Comes back when another worker is there."""
+    fs.may_restart = True
+    before = fs.worker
+    kill(before)
+    until(lambda: fs.worker != before, "another worker")
+
+
+REPLACEMENTS = {"hup": replace_by_sighup, "upgrade": replace_by_upgrade, "death": replace_by_death}
+
+
+def rest_by_read(fd):
+    """The read that should find the end."""
+    return os.read(fd, 4096)
+
+
+def rest_by_pread(fd):
+    """At the same place, without the file's position."""
+    return os.pread(fd, 4096, os.lseek(fd, 0, os.SEEK_CUR))
+
+
+def rest_by_direct(fd):
+    """Around the page cache."""
+    here = os.lseek(fd, 0, os.SEEK_CUR)
+    again = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT)
+    try:
+        buffer = mmap.mmap(-1, 4096)
+        return buffer[:os.preadv(again, [buffer], here)]
+    finally:
+        os.close(again)
+
+
+@pytest.mark.parametrize("rest", [rest_by_read, rest_by_pread, rest_by_direct])
+@pytest.mark.parametrize("how", REPLACEMENTS)
+@pytest.mark.parametrize("way", ["path", "name", "directory"])
+def test_another_worker_in_the_middle(mount, resolver, directory, way, how, rest):
+    """The worker is replaced and the token changes, while a reader has read all bytes and not found the end yet: the end,
+    or ESTALE, but never the bytes of another version. By its path the new version is there."""
+    id = resolver.add_token(name="web", value="short")["id"]
+    fs = mount(ttl=1)
+    place = directory / "place"
+    place.mkdir()
+    path = {"path": lambda: fs.at(id, "value"), "name": lambda: fs.at(".by_name", "web", "value"),
+            "directory": lambda: os.path.join(fs.bind(id, place), "value")}[way]()
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        assert os.read(fd, 4096) == b"short"
+        resolver.update_token(id, value="a value that is longer")
+        REPLACEMENTS[how](fs)
+        until(lambda: text_or_stale(path) == "a value that is longer", "the change")
+        try:
+            assert rest(fd) == b""
+        except OSError as error:
+            assert error.errno == errno.ESTALE
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("how", REPLACEMENTS)
+def test_another_worker_and_a_bound_file(mount, resolver, directory, how):
+    """A file that is bound by itself follows in a few seconds, and is told ESTALE till then. Once it follows, it does so under
+    every worker, without an error."""
+    id = resolver.add_token(name="web", value=value_of(0))["id"]
+    target = directory / "file"
+    target.touch()
+    fs = mount(ttl=1)
+    path = fs.bind(f"{id}/value", target)
+    assert text_of(path) == value_of(0)
+    resolver.update_token(id, value=value_of(1))
+    REPLACEMENTS[how](fs)
+    until(lambda: text_or_stale(path) == value_of(1), "the change")
+    for number in range(2, 5):
+        resolver.update_token(id, value=value_of(number))
+        REPLACEMENTS[how](fs)
+        until(lambda number=number: text_of(path) == value_of(number), "the next change")

@@ -262,8 +262,8 @@ static void test_lost_bytes(void **state)
                 assert_fails_to_show(lost, -EAGAIN); /* they may be the same again */
                 Version *next = set(dropped ? "four" : "two");
                 assert_fails_to_show(lost, -ESTALE);
-                if (!dropped)
-                        assert_fails_to_show(older, -ESTALE); /* this worker can't know how old it is */
+                /* Older ones follow already, in a new worker as well. */
+                assert_shows(older, next);
                 assert_shows(node_of(next), next);
                 pass(NS_PER_S + GRACE_NS);
                 assert_shows(lost, next);
@@ -284,6 +284,17 @@ static void test_lost_grace(void **state)
         assert_fails_to_show(node, -ESTALE);
         pass(NS_PER_S + GRACE_NS);
         assert_shows(node, second);
+        /* It follows from now on, whatever worker serves and however often the content changes. */
+        versions_extend(&versions, second, 60 * NS_PER_S);
+        Node superseded = node_of(second);
+        Version *third = set("three");
+        assert_shows(node, third);
+        replace_worker();
+        assert_fails_to_show(node, -EAGAIN);
+        third = set("three");
+        assert_shows(node, third);
+        assert_fails_to_show(superseded, -ESTALE);
+        assert_shows(node, set("four"));
 }
 
 static void test_names_of(void **state)

@@ -88,6 +88,7 @@ typedef struct Slot {
         uint8_t kind;
         uint16_t fields_looked_up; /* bit per field - NODE_FIELD: files that the kernel may hold */
         uint32_t generation; /* of the files */
+        uint32_t follow_below; /* files of generations before this one show the current content */
         uint32_t lookups; /* that the kernel hasn't forgotten, of the directory and its files */
         uint64_t fingerprint; /* of the content that `generation` stands for */
         int64_t mtime_ns, ctime_ns; /* of that content, wall clock; ctime_ns 0: there is no content yet */
@@ -110,8 +111,8 @@ uint32_t nodes_directory(const Nodes *nodes, uint32_t index);
  * generation goes on counting). -ENOSPC, -ENOMEM, -ENAMETOOLONG. */
 int nodes_take(Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index);
 /* The files of the slot have new content, with its times. Returns the new generation. */
-uint32_t nodes_begin_generation(
-        Nodes *nodes, uint32_t index, uint64_t fingerprint, int64_t mtime_ns, int64_t ctime_ns);
+uint32_t nodes_begin_generation(Nodes *nodes, uint32_t index, uint32_t follow_below, uint64_t fingerprint,
+        int64_t mtime_ns, int64_t ctime_ns);
 /* The kernel may use attributes of the current generation until then. */
 void nodes_extend(Nodes *nodes, uint32_t index, uint64_t until_ns);
 /* The kernel was given an entry of the slot (field NODE_DIRECTORY or a file), or forgot some. */
