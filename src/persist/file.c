@@ -43,7 +43,7 @@ int persist_key_load(const char *path, Buf *error, Secret *ret_key)
                 return -ENOMEM;
         /* A FIFO without a writer must not stop the start. */
         int fd CLEANUP(cleanup_close) = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-        struct stat status;
+        struct stat status = {0};
         ssize_t len = fd < 0 || fstat(fd, &status) < 0 ? -1 : read(fd, key, PERSIST_KEY_LEN + 1);
         int r = len < 0 ? -errno : len != PERSIST_KEY_LEN ? -EINVAL : 0;
         if (r == 0 && (status.st_mode & 07) != 0) {
