@@ -28,7 +28,7 @@ MAPPER = """
 import mmap, os, sys
 try:
     fd = os.open(sys.argv[1], os.O_RDONLY)
-    sys.stdout.buffer.write(bytes(mmap.mmap(fd, os.fstat(fd).st_size, prot=mmap.PROT_READ)))
+    sys.stdout.buffer.write(bytes(mmap.mmap(fd, 0, prot=mmap.PROT_READ)))
 except OSError as error:
     sys.exit(error.errno)
 """
