@@ -13,6 +13,7 @@ from mounting import BINARY, read_file
 
 FLEET = pathlib.Path(BINARY).resolve().parent.parent / "tests/bench/fleet"
 HOSTS, TOKENS, READ = 4, 20, 0.25
+RUNS = 200
 pytestmark = pytest.mark.skipif(not os.access(FLEET, os.X_OK), reason=f"NO {FLEET}: nothing was tested of fleets")
 
 
@@ -71,13 +72,18 @@ def measure(mount, resolver, seconds, limit, **options):
     (5, 1, 7),          # asks for more than the limit even when stretched as far as stale= allows
     (100, 2, 120)])     # is not throttled
 def test_the_simulation_is_true(mount, resolver, limit, ttl, stale):
-    """Calls a second within 20 %, the throttled share within 5 points; and what the daemon says of it."""
+    """Calls a second and the throttled share lie where simulated fleets have theirs: backoffs are random, and so few calls
+    differ much from run to run. And what the daemon says of it."""
     seconds = 40
     rate, share, status = measure(mount, resolver, seconds, limit, ttl=ttl, stale=stale)
-    said = simulate(hosts=HOSTS, tokens=TOKENS, burst=1, ttl=ttl, stale=stale, limit=limit, read=READ, minutes=seconds / 60)
-    print(f"mounts: {rate:.1f} calls/s, {share:.1%} throttled; simulation: {said}")
-    assert abs(rate - said["calls_per_s"]) <= 0.2 * said["calls_per_s"]
-    assert abs(share - said["throttled"]) <= max(0.05, 0.2 * said["throttled"])
+    fleets = [simulate(hosts=HOSTS, tokens=TOKENS, burst=1, ttl=ttl, stale=stale, limit=limit, read=READ,
+                       minutes=seconds / 60) for _ in range(RUNS)]
+    rates = [said["calls_per_s"] for said in fleets]
+    shares = [said["throttled"] for said in fleets]
+    print(f"mounts: {rate:.1f} calls/s, {share:.1%} throttled; simulation: {min(rates)} to {max(rates)} calls/s, "
+          f"{min(shares):.1%} to {max(shares):.1%} throttled")
+    assert 0.9 * min(rates) <= rate <= 1.1 * max(rates)
+    assert min(shares) - 0.02 <= share <= max(shares) + 0.02
     stretched = [endpoint for endpoint in status if endpoint["effectiveTtlSeconds"] is not None]
     assert bool(stretched) == (limit < 100)
     for endpoint in stretched:
