@@ -2,13 +2,19 @@
  *
  * Why: a service manager reads a service's configuration again for each reload, and starts a program for it; that
  * program has the new command line and environment, the supervisor the mount. How: the program (--reload) sends them over
- * a socket that is named after the supervisor's pid; both ends look at whom the kernel says they talk to. The supervisor
- * refuses what a mount can't change, and hands the rest to the binary's next image, as in a hot upgrade: the same probe
- * has to find it fine. Only a supervisor that a service manager started listens. */
+ * a socket in the service's runtime directory ($RUNTIME_DIRECTORY, systemd.exec(5)), where no other user can make one.
+ * Both ends ask the kernel for the other's credentials. The supervisor refuses what a mount can't change, and hands the
+ * rest to the binary's next image, as in a hot upgrade: the same probe has to find it fine. Only a supervisor that a
+ * service manager started, with a runtime directory, listens.
+ *
+ * A reload can name programs (on_change=), so a worker in its sandbox must not ask for one. The worker may have the
+ * supervisor's user, and Landlock doesn't restrict UNIX sockets that have a path. But Landlock keeps the worker from
+ * opening the directory. So the client sends a descriptor of the directory with its request. */
 
 #include "reload.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +35,7 @@
 #define REQUEST_MAX ((size_t)8 * 1024 * 1024) /* execve(2) takes 6 MiB at most */
 #define STRINGS_MAX 100000
 #define ANSWER_MAX 2048
+#define SOCKET_NAME "/tokenfs-reload"
 #define ANSWER_MS 60000 /* the probe has 20 s */
 
 /* In front of the strings: the directory, the arguments, the environment, each with its NUL. */
@@ -36,13 +43,24 @@ typedef struct ReloadHeader {
         uint32_t argc, variables;
 } ReloadHeader;
 
-/* An abstract name (unix(7)): it needs no directory, and ends with its process. */
-static socklen_t make_address(pid_t pid, struct sockaddr_un *ret_address)
+typedef struct ReloadPlace {
+        char directory[sizeof((struct sockaddr_un *)NULL)->sun_path];
+        struct sockaddr_un socket;
+} ReloadPlace;
+
+/* In the first directory of $RUNTIME_DIRECTORY. 0, -ENXIO (there is none), or -ENAMETOOLONG (for a socket's address). */
+static int find_place(ReloadPlace *ret_place)
 {
-        *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
-        int len = snprintf(
-                ret_address->sun_path + 1, sizeof ret_address->sun_path - 1, "tokenfs-reload-%ld", (long)pid);
-        return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len);
+        const char *list = secure_getenv("RUNTIME_DIRECTORY");
+        size_t len = list ? strcspn(list, ":") : 0, size = sizeof ret_place->directory;
+        if (len == 0)
+                return -ENXIO;
+        if (len + sizeof SOCKET_NAME >= size)
+                return -ENAMETOOLONG;
+        *ret_place = (ReloadPlace){.socket.sun_family = AF_UNIX};
+        memcpy(ret_place->directory, list, len);
+        (void)snprintf(ret_place->socket.sun_path, size, "%.*s%s", (int)len, list, SOCKET_NAME);
+        return 0;
 }
 
 static bool is_peer(int fd, struct ucred *ret_peer)
@@ -55,10 +73,15 @@ static bool is_peer(int fd, struct ucred *ret_peer)
 
 int reload_listen(int *ret_fd)
 {
-        struct sockaddr_un address;
-        socklen_t len = make_address(getpid(), &address);
+        ReloadPlace place;
+        int r = find_place(&place);
+        if (r < 0)
+                return r;
+        /* A killed supervisor left its socket. fchmod sets the mode that bind gives the file (Linux alone). */
+        (void)unlink(place.socket.sun_path);
         int fd CLEANUP(cleanup_close) = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, 4) < 0)
+        if (fd < 0 || fchmod(fd, 0600) < 0 ||
+                bind(fd, (struct sockaddr *)&place.socket, sizeof place.socket) < 0 || listen(fd, 4) < 0)
                 return -errno;
         *ret_fd = fd;
         fd = -1;
@@ -70,7 +93,7 @@ static bool is_ours_alone(const char *variable)
 {
         static const char *const names[] = {
                 "NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC=", "LISTEN_PID=", "LISTEN_FDS=",
-                "LISTEN_FDNAMES=", "MAINPID=", "SYSTEMD_EXEC_PID=", "JOURNAL_STREAM="};
+                "LISTEN_FDNAMES=", "MAINPID=", "SYSTEMD_EXEC_PID=", "JOURNAL_STREAM=", "RUNTIME_DIRECTORY="};
         for (size_t i = 0; i < ARRAY_LEN(names); i++)
                 if (strncmp(variable, names[i], strlen(names[i])) == 0)
                         return true;
@@ -153,6 +176,17 @@ void reload_end(ReloadRequest *request)
         *request = RELOAD_REQUEST_INIT;
 }
 
+/* An O_PATH descriptor proves nothing: Landlock doesn't restrict that. */
+static bool is_our_directory(int fd)
+{
+        ReloadPlace place;
+        struct stat ours, theirs;
+        int flags = fcntl(fd, F_GETFL);
+        return flags >= 0 && !(flags & O_PATH) && find_place(&place) == 0 &&
+               stat(place.directory, &ours) == 0 && fstat(fd, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
+               ours.st_ino == theirs.st_ino;
+}
+
 int reload_receive(int listen_fd, ReloadRequest *ret_request)
 {
         char byte;
@@ -169,7 +203,10 @@ int reload_receive(int listen_fd, ReloadRequest *ret_request)
         struct pollfd ready = {.fd = request.client_fd, .events = POLLIN};
         if (is_allowed && poll(&ready, 1, 1000) > 0)
                 (void)fdpass_receive(request.client_fd, &byte, 1, fds, &count, &sender);
-        int r = !is_allowed ? -EPERM : count == 1 ? read_request(fds[0], &request) : -EPROTO;
+        int r = !is_allowed                 ? -EPERM
+                : count != 2                ? -EPROTO
+                : !is_our_directory(fds[1]) ? -EPERM
+                                            : read_request(fds[0], &request);
         fdpass_close(fds, count);
         if (r < 0) {
                 reload_end(&request);
@@ -274,31 +311,36 @@ static int write_request(int argc, char **argv, int *ret_fd)
         return 0;
 }
 
-/* A socket to the process with that pid, and no other. */
-static int connect_to(pid_t pid, int *ret_fd)
+/* A socket to the process with that pid, and no other; and the socket's directory. */
+static int connect_to(pid_t pid, int *ret_fd, int *ret_directory)
 {
-        struct sockaddr_un address;
+        ReloadPlace place;
         struct ucred peer;
-        socklen_t len = make_address(pid, &address);
+        int r = find_place(&place);
+        if (r < 0)
+                return r;
+        int directory CLEANUP(cleanup_close) = open(place.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int fd CLEANUP(cleanup_close) = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&address, len) < 0)
+        if (directory < 0 || fd < 0 || connect(fd, (struct sockaddr *)&place.socket, sizeof place.socket) < 0)
                 return -errno;
         if (!is_peer(fd, &peer) || peer.pid != pid)
-                return -EPERM;
+                return -ESRCH;
         *ret_fd = fd;
-        fd = -1;
+        *ret_directory = directory;
+        fd = directory = -1;
         return 0;
 }
 
 /* 0: done; else a negative errno, with a sentence in `answer` where the supervisor sent one. */
 static int ask(const Options *options, int argc, char **argv, char answer[static ANSWER_MAX])
 {
-        int memory CLEANUP(cleanup_close) = -1, fd CLEANUP(cleanup_close) = -1;
+        int fd CLEANUP(cleanup_close) = -1, memory CLEANUP(cleanup_close) = -1;
+        int directory CLEANUP(cleanup_close) = -1;
         int r = write_request(argc, argv, &memory);
         if (r == 0)
-                r = connect_to(options->reload_pid, &fd);
+                r = connect_to(options->reload_pid, &fd, &directory);
         if (r == 0)
-                r = fdpass_send(fd, "r", 1, &memory, 1);
+                r = fdpass_send(fd, "r", 1, (int[]){memory, directory}, 2);
         if (r < 0)
                 return r;
         struct pollfd ready = {.fd = fd, .events = POLLIN};
@@ -309,6 +351,18 @@ static int ask(const Options *options, int argc, char **argv, char answer[static
                 return len < 0 ? -errno : -ECONNRESET;
         answer[len] = '\0';
         return *answer ? -EINVAL : 0;
+}
+
+static const char *describe_failure(int r)
+{
+        switch (r) {
+        case -ENXIO: return "RUNTIME_DIRECTORY isn't set; add RuntimeDirectory= to the unit";
+        case -ENAMETOOLONG: return "the path of RUNTIME_DIRECTORY is too long for a socket";
+        case -ENOENT:
+        case -ECONNREFUSED:
+        case -ESRCH: return "it isn't the supervisor that listens in RUNTIME_DIRECTORY";
+        default: return strerrordesc_np(-r);
+        }
 }
 
 int reload_run(const Options *options, int argc, char **argv)
@@ -322,6 +376,6 @@ int reload_run(const Options *options, int argc, char **argv)
                 log_error("%s", answer);
         else
                 log_error("process %ld takes no other options: %s", (long)options->reload_pid,
-                        r == -ECONNREFUSED ? "it is no supervisor of a service" : strerror(-r));
+                        describe_failure(r));
         return EXIT_USAGE;
 }

@@ -14,10 +14,12 @@ typedef struct ReloadRequest {
 
 #define RELOAD_REQUEST_INIT ((ReloadRequest){.client_fd = -1})
 
-/* Listens for clients that know the pid of this process: its name is made of it. 0 or a negative errno. */
+/* Listens in the service's runtime directory, in the place of a supervisor before. 0, -ENXIO (the service has none), or
+ * another negative errno. */
 int reload_listen(int *ret_fd);
-/* Takes what a client asks for; its user must be ours, or root. 0, -EAGAIN (nothing to do), or another negative errno:
- * what was sent isn't a request. The environment is the client's, but for what the service manager said to us. */
+/* Takes what a client asks for. 0, -EAGAIN (nothing to do), -EPERM (the client has another user, or is a worker in its
+ * sandbox), or another negative errno: what was sent isn't a request. The environment is the client's, but for what the
+ * service manager said to us. */
 int reload_receive(int listen_fd, ReloadRequest *ret_request);
 /* Whether a mount with `before` can go on with the options of the request: 0, or -EINVAL with a sentence. */
 int reload_check(const Options *before, const ReloadRequest *request, Buf *error);

@@ -508,7 +508,7 @@ static int prepare(Supervisor *supervisor)
                             "time-outs end",
                         strerror(-r));
         if (supervisor->reload_fd < 0 && sdnotify_is_listening() &&
-                (r = reload_listen(&supervisor->reload_fd)) < 0)
+                (r = reload_listen(&supervisor->reload_fd)) < 0 && r != -ENXIO)
                 log_warning("--reload won't work: %s", strerror(-r));
         supervisor->is_reloading = mount->left.is_reloading;
         supervisor->is_kept =

@@ -93,7 +93,7 @@ bool upgrade_take_request(Upgrade *upgrade, const Options *options, int reload_f
         ReloadRequest request;
         int r = reload_receive(reload_fd, &request);
         if (r < 0 && r != -EAGAIN)
-                log_warning("--reload: what was sent is no request: %s", strerror(-r));
+                log_warning("--reload: a request is refused: %s", strerror(-r));
         if (r < 0)
                 return false;
         r = why_not ? buf_append_str(&error, why_not) : reload_check(options, &request, &error);

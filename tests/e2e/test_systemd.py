@@ -208,7 +208,7 @@ def test_killed(systemd, token, who):
 
 @needs_systemd
 def test_killed_again_and_again(systemd, token):
-    """Three supervisors in a row; no descriptor piles up."""
+    """Three supervisors in a row; no descriptor piles up, and the last one takes a reload."""
     systemd.ctl("start", systemd.unit)
     for _ in range(3):
         systemd.enter("kill", "-KILL", systemd.main_pid(systemd.unit))
@@ -216,6 +216,8 @@ def test_killed_again_and_again(systemd, token):
         assert systemd.enter("cat", f"{systemd.path}/.service_status").returncode == 0
     assert our_mounts(systemd) == 1
     assert int(systemd.show(systemd.unit, "NFileDescriptorStore")) == 3
+    systemd.wait_for(systemd.unit, "ActiveState", "active")
+    systemd.ctl("reload", systemd.unit)
 
 
 @needs_systemd
@@ -472,6 +474,28 @@ def test_notify(mount, token, manager):
     assert fs.text(token["id"], "value") == token["value"]
     fs.stop()
     manager.wait_for("STOPPING=1")
+
+
+def test_reload_by_hand(mount, token, manager, directory):
+    """--reload finds the supervisor by its runtime directory, after an upgrade as well; other users can't connect."""
+    place = directory / "runtime"
+    place.mkdir(mode=0o700)
+    fs = mount(environ={"NOTIFY_SOCKET": manager.path, "RUNTIME_DIRECTORY": str(place)}, ttl=30)
+
+    def reload(ttl, directory):
+        done = fs.run(BINARY, f"--reload={fs.pid}", "-o", f"ttl={ttl}", fs.path, check=False,
+                      env={**fs.environ, "RUNTIME_DIRECTORY": str(directory)})
+        return done.returncode, done.stderr.decode()
+
+    assert (place / "tokenfs-reload").stat().st_mode & 0o777 == 0o600
+    for number, ttl in enumerate((7, 8)):
+        assert reload(ttl, place) == (0, "")
+        until(lambda ttl=ttl: fs.status()["cache"]["ttlSeconds"] == ttl, "the other ttl")
+        fs.signal(signal.SIGUSR2)
+        until(lambda number=number: fs.log().count("took over the mount") == 2 * number + 2, "the upgrade")
+    assert "RuntimeDirectory=" in reload(9, "")[1]
+    assert "isn't the supervisor" in reload(9, directory)[1]
+    assert fs.text(token["id"], "value") == token["value"]
 
 
 def test_ready_means_warm(mount, resolver, token, manager):

@@ -250,17 +250,13 @@ static int look_around(void)
                 const char *name;
                 int flags, error;
         } cases[] = {
-                {"conf/config", O_RDONLY, 0},
-                {"conf/config", O_WRONLY, EACCES},
-                {"conf/new", O_WRONLY | O_CREAT, EACCES},
-                {"outside", O_RDONLY, EACCES},
+                {"conf/config", O_RDONLY, 0}, {"conf/config", O_WRONLY, EACCES},
+                {"conf/new", O_WRONLY | O_CREAT, EACCES}, {"outside", O_RDONLY, EACCES},
                 {"tokens/real/token", O_RDONLY, 0}, /* named by a link elsewhere */
-                {"tokens/other", O_RDONLY, EACCES},
-                {"home/.aws/credentials", O_RDONLY, 0},
-                {"home/.aws/sso/cache/a.json", O_RDWR, 0},
-                {"home/.aws/sso/cache/new", O_WRONLY | O_CREAT, 0},
-                {"home/other", O_RDONLY, EACCES},
-                {"persist/new", O_RDWR | O_CREAT, 0},
+                {"tokens/other", O_RDONLY, EACCES}, {"home/.aws/credentials", O_RDONLY, 0},
+                {"home/.aws/sso/cache/a.json", O_RDWR, 0}, {"home/.aws/sso/cache/new", O_WRONLY | O_CREAT, 0},
+                {"home/other", O_RDONLY, EACCES}, {"persist/new", O_RDWR | O_CREAT, 0},
+                {"", O_RDONLY | O_DIRECTORY, EACCES}, /* --reload relies on it */
         };
         for (size_t i = 0; i < sandbox->count; i++)
                 if (sandbox->places[i].is_given_up)
