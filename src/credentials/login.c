@@ -20,7 +20,6 @@
 #include "tokenfs/aws/sigv4.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
-#include "tokenfs/base/log.h"
 #include "tokenfs/net/http.h"
 
 #define LOGIN_REFRESH_BEFORE_NS (INT64_C(5) * 60 * (int64_t)NS_PER_S)
@@ -150,10 +149,7 @@ static void save(const LoginState *state)
         if (r == 0)
                 r = sign_in_file_save(buf_str(&state->path), &text);
         if (r < 0)
-                log_warning("credentials: the renewed sign-in of `aws login` can't be written to %s (%s): it "
-                            "is kept "
-                            "in memory, and a restart needs `aws login`",
-                        buf_str(&state->path), strerrordesc_np(-r));
+                sign_in_file_log_failure(buf_str(&state->path), r, "aws login");
 }
 
 /* --- The renewal ---------------------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #include "http.h"
 #include "tokenfs/base/cleanup.h"
 #include "tokenfs/base/list.h"
+#include "tokenfs/base/log.h"
 
 /* A sign-in that couldn't be written. */
 typedef struct Kept {
@@ -127,6 +128,19 @@ static int replace(const char *path, const struct stat *old, const Buf *text)
         if (r < 0)
                 (void)unlink(temporary.data);
         return r;
+}
+
+void sign_in_file_log_failure(const char *path, int r, const char *command)
+{
+        if (r == -ENOENT)
+                log_info("credentials: %s is gone: the user signed out during the renewal, whose sign-in "
+                         "isn't "
+                         "kept",
+                        path);
+        else
+                log_warning("credentials: the renewed sign-in can't be written to %s (%s): it is kept in "
+                            "memory, and a restart needs `%s`",
+                        path, strerrordesc_np(-r), command);
 }
 
 int sign_in_file_save(const char *path, const Buf *text)

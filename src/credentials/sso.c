@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "service-call.h"
+#include "sign-in-file.h"
 #include "sso-token.h"
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/json.h"
@@ -214,10 +215,7 @@ static void save(SsoState *state)
 {
         int r = sso_token_save(&state->token);
         if (r < 0)
-                log_warning("credentials: the refreshed sign-in of Identity Center can't be written to its "
-                            "file (%s): it is "
-                            "kept in memory, and a restart needs `aws sso login`",
-                        strerrordesc_np(-r));
+                sign_in_file_log_failure(state->token.path, r, "aws sso login");
 }
 
 static void on_refreshed(const HttpResponse *response, void *userdata)

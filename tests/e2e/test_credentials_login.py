@@ -203,6 +203,32 @@ def test_a_file_that_cannot_be_written(me):
     assert "can't be written" in dump.log
 
 
+@pytest.mark.parametrize("service", ["signin", "oidc"])
+def test_signing_out_during_the_renewal(me, service):
+    """The file doesn't come back, nothing is kept, and the log says so."""
+    if service == "signin":
+        me.log_in(-10)
+        path = me.login_cache()
+    else:
+        me.config(credential_world.SSO_SESSION)
+        me.profile = "default"
+        me.sign_in("corp", seconds=-10, refresh="refresh-1")
+        me.fakes.refresh_tokens["refresh-1"] = ("sso-access-2", "refresh-2")
+        path = me.sso_cache("corp")
+    me.fakes.delay[service] = 1
+    with me.dump() as dump:
+        assert dump.ask("now") == {"pending": True}
+        while not me.fakes.of(service):
+            dump.tell("turn 20")
+            time.sleep(0.02)
+        path.unlink()
+        found(dump.get(), "login" if service == "signin" else "IAM Identity Center")
+        dump.tell("free")
+        failed(dump.get(), "invalid", "nobody has signed in")
+    assert not list(path.parent.iterdir())
+    assert "signed out" in dump.log and "kept in memory" not in dump.log, dump.log
+
+
 def test_a_sign_in_file_of_identity_center_that_is_empty(world):
     """An empty accessToken is no sign-in, in the file and in an answer: it never overwrites the user's file."""
     world.config(credential_world.SSO_SESSION)
