@@ -4,6 +4,10 @@
  * buffers of the secret heap; an answer beyond its limit ends the transfer. The header lines of an interim answer (1xx)
  * give way to those of the next one, but count against the limit. Trailers behind the body are dropped.
  *
+ * From 8.7 on, libcurl receives into a buffer of the whole pool of connections, and keeps it while calls are under way (from
+ * 8.18 on: as long as the pool). So a body is wiped there once it is copied. Header lines, and what libcurl doesn't hand over
+ * of a refused answer, stay there until the next answer.
+ *
  * libcurl hands over a proxy's answer to CONNECT, too. A refusal ends the transfer at its status line, since libcurl would
  * wait for the rest of its body. The status is checked here: libcurl takes "20000" for 200. */
 
@@ -15,6 +19,7 @@
 #include <string.h>
 
 #include "tokenfs/base/clock.h"
+#include "tokenfs/base/secret.h"
 
 void http_answer_init(HttpAnswer *answer, size_t body_max)
 {
@@ -125,6 +130,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *userdata)
         size_t len = size * count;
         answer->heard_ns = clock_now_ns();
         int r = buf_append(&answer->body, data, len);
+        secret_wipe(data, len);
         if (r == -EMSGSIZE)
                 return refuse(answer, HTTP_E_TOO_LARGE, "the answer's body is larger than allowed");
         if (r < 0)
