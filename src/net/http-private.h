@@ -10,10 +10,8 @@
 #define HTTP_HEADERS_MAX 64
 
 /* The way that a request's URL asks for. */
-#define HTTP_HOST_MAX 255
 typedef struct HttpRoute {
         bool is_tls, is_direct, is_refused; /* direct: never through a proxy, which may be one with TLS */
-        char host[HTTP_HOST_MAX + 1]; /* "" if none; cut if it is longer than a host can be */
 } HttpRoute;
 /* 0, -ENOMEM, or -EINVAL: a URL that libcurl can't parse or that names a user. */
 int http_route_find(const HttpRequest *request, HttpRoute *ret_route);

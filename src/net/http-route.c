@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -59,12 +58,10 @@ int http_route_find(const HttpRequest *request, HttpRoute *ret_route)
         bool is_tls = strcasecmp(scheme, "https") == 0;
         bool is_plain = strcasecmp(scheme, "http") == 0;
         bool is_loopback = host && http_host_is_loopback(host);
-        HttpRoute route = {
+        *ret_route = (HttpRoute){
                 .is_tls = is_tls,
                 .is_direct = is_loopback || request->proxy == HTTP_PROXY_NONE,
                 .is_refused = !is_tls && !(is_plain && (is_loopback || request->allow_plain)),
         };
-        (void)snprintf(route.host, sizeof route.host, "%s", host ? host : "");
-        *ret_route = route;
         return 0;
 }

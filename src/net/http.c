@@ -3,10 +3,8 @@
  * Why: all traffic of this program to the network goes through here, so the rules stand in one place: TLS 1.2 at least and
  * verified, no redirect followed, no compression asked for or decoded, no cookies, no netrc, plain http to loopback only,
  * every size and time bounded. How: a call owns one easy handle of libcurl, which lives as long as the call. Making one
- * takes 1 µs, and libcurl wipes the answers in a handle's buffers only when it frees the handle. Connections, looked-up
- * names and the parsed CA bundle are worth keeping, and belong to the loop's multi handle. No secret of a call stays in
- * memory, with one exception: libnghttp2 has an allocator of its own, so over HTTP/2 the request's headers (not the
- * answer) may outlive the call in freed memory.
+ * takes 1 µs, and libcurl wipes a handle's buffers only when it frees the handle. Connections, looked-up names and the parsed
+ * CA bundle are worth keeping, and belong to the loop's multi handle. No secret of a call stays in memory.
  *
  * A call that is refused before libcurl sees it ends through a timer, since handlers run only from the loop. A CA bundle
  * that is no regular file is one such reason: OpenSSL opens and reads it within the loop, and would wait for a FIFO's
@@ -19,9 +17,12 @@
  * as dead: so a repeated request goes on with fresh connections only. A name is looked up for each burst of new
  * connections, since libcurl's cache would keep a dead address.
  *
- * A peer may acknowledge and still never answer on an HTTP/2 connection (a proxy whose server is gone). The calls on it time
- * out, but the connection stays and takes the next ones. So all connections are forgotten when a call on an old connection
- * is given up, and no byte of any answer came since it began.
+ * A peer may acknowledge and still never answer (a proxy whose server is gone). The call times out, and libcurl closes its
+ * connection, but idle ones of the same peer would take the next calls. So all connections are forgotten when a call on an
+ * old connection is given up, and no byte of any answer came since it began.
+ *
+ * All calls speak HTTP/1.1. Over HTTP/2 the request's headers, with the session token, stay in memory as long as the
+ * connection does: in the table for the compression of headers. Before 8.7, libcurl keeps the last answer beside it.
  *
  * libcurl looks names up in a thread, which may hang in the C library for long. With CURLOPT_QUICK_EXIT libcurl leaves such
  * a thread behind, and doesn't wait for it within the loop. */
@@ -63,14 +64,12 @@ struct Http {
         long connections_max;
         uint64_t heard_ns; /* when the last byte of any answer came */
         uint64_t connect_ns; /* when the last socket was opened */
-        char http2_host[HTTP_HOST_MAX + 1]; /* whose last answer came over HTTP/2; "" if none */
 };
 
 struct HttpCall {
         LoopTransfer transfer; /* its easy handle is NULL for a call that is refused */
         Http *http; /* may be gone once the handler has run */
         bool is_tls;
-        char host[HTTP_HOST_MAX + 1];
         HttpHandler *handler;
         void *userdata;
 
@@ -265,12 +264,13 @@ static CURLcode on_tls(CURL *easy, void *context, void *userdata)
                         code = curl_easy_setopt(easy, option, value);                                        \
         } while (0)
 
-static int set_rules(CURL *easy, const Http *http, const HttpRoute *route)
+static int set_rules(CURL *easy, const Http *http)
 {
         CURLcode code = CURLE_OK;
         SET(CURLOPT_NOSIGNAL, 1L);
         SET(CURLOPT_QUICK_EXIT, 1L);
         SET(CURLOPT_PROTOCOLS_STR, "http,https");
+        SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
         SET(CURLOPT_FOLLOWLOCATION, 0L);
         SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
         SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
@@ -294,11 +294,6 @@ static int set_rules(CURL *easy, const Http *http, const HttpRoute *route)
                 SET(CURLOPT_PROXY_CAINFO, http->ca_bundle);
                 SET(CURLOPT_PROXY_CAPATH, http->ca_directory);
         }
-        /* One connection takes all calls to a host that speaks HTTP/2. To others no call may wait for a connection that is
-         * being made: libcurl (8.14) would let it wait until the call before it has ended. */
-        bool is_shared = route->is_tls && *route->host && strcmp(route->host, http->http2_host) == 0;
-        SET(CURLOPT_HTTP_VERSION, route->is_tls ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
-        SET(CURLOPT_PIPEWAIT, is_shared ? 1L : 0L);
         return code == CURLE_OK ? 0 : -ENOMEM;
 }
 
@@ -400,7 +395,7 @@ static bool bundle_may_block(const Http *http)
         return http->ca_bundle && stat(http->ca_bundle, &st) == 0 && !S_ISREG(st.st_mode);
 }
 
-/* For a call that gives up waiting; see the essay above. Over plain http there is no HTTP/2, and libcurl closes. */
+/* For a call that gives up waiting; see the essay above. Plain http goes to this host, without a proxy. */
 static void suspect_connection(HttpCall *call)
 {
         long connects = 0;
@@ -411,17 +406,6 @@ static void suspect_connection(HttpCall *call)
         if (curl_easy_getinfo(call->transfer.easy, CURLINFO_NUM_CONNECTS, &connects) == CURLE_OK &&
                 connects == 0)
                 loop_connections_forget(call->http->loop);
-}
-
-/* Notes whether the host speaks HTTP/2. */
-static void note_version(HttpCall *call)
-{
-        long version = CURL_HTTP_VERSION_NONE;
-        (void)curl_easy_getinfo(call->transfer.easy, CURLINFO_HTTP_VERSION, &version);
-        if (version == CURL_HTTP_VERSION_2_0)
-                memcpy(call->http->http2_host, call->host, sizeof call->host);
-        else if (version != CURL_HTTP_VERSION_NONE && strcmp(call->http->http2_host, call->host) == 0)
-                call->http->http2_host[0] = '\0';
 }
 
 /* Restarts a transfer that on_request stopped, with fresh connections and in the rest of its time. */
@@ -454,7 +438,6 @@ static void on_transfer_end(LoopTransfer *transfer, CURLcode result)
                 loop_connections_forget(http->loop);
         if (call->answer.heard_ns > http->heard_ns)
                 http->heard_ns = call->answer.heard_ns;
-        note_version(call);
         call_end(call, error);
 }
 
@@ -468,7 +451,7 @@ static int send_call(HttpCall *call, const HttpRequest *request, const HttpRoute
         if (r == 0)
                 r = build_headers(call, request);
         if (r == 0)
-                r = set_rules(easy, call->http, route);
+                r = set_rules(easy, call->http);
         if (r == 0)
                 r = set_request(easy, call, request, route);
         if (r < 0)
@@ -489,7 +472,6 @@ int http_start(
                 return -ENOMEM;
         call->http = http;
         call->is_tls = route.is_tls;
-        memcpy(call->host, route.host, sizeof call->host);
         call->handler = handler;
         call->userdata = userdata;
         call->started_ns = clock_now_ns();

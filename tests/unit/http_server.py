@@ -242,7 +242,9 @@ def listen_refusing():
 def listen_tls(directory):
     certificates = Certificates(directory)
     for name, kind in (("good", "good"), ("expired", "expired"), ("wrong_host", "wrong-host"), ("untrusted", "untrusted")):
-        listen(name, certificates.server_context(kind))
+        context = certificates.server_context(kind)
+        context.set_alpn_protocols(["h2", "http/1.1"])  # a client that offers h2 would speak it, which no server here can
+        listen(name, context)
     old = certificates.server_context("good")
     old.minimum_version = ssl.TLSVersion.TLSv1
     old.maximum_version = ssl.TLSVersion.TLSv1_1

@@ -205,7 +205,7 @@ static unsigned connections_after_time_out(const char *meeting, const char *path
         return connections() - before;
 }
 
-/* To a host that doesn't speak HTTP/2, calls go out at once, each over its own connection. */
+/* Calls go out at once, each over its own connection. */
 static void test_calls_at_once(void **state)
 {
         (void)state;
@@ -223,7 +223,7 @@ static void test_calls_at_once(void **state)
         }
 }
 
-/* Over HTTP/2 a dead connection would take the next calls as well. */
+/* Idle connections of the same peer would take the next calls. */
 static void test_connections_that_fell_silent_are_forgotten(void **state)
 {
         (void)state;
