@@ -2,12 +2,17 @@
  *
  * The AWS tools read and renew the same files. So a file is read at each use, and a renewed sign-in is renamed over
  * it, with the owner and mode of the old file. A refresh token is valid for one use: if the file can't be written
- * (read-only home, another owner), the sign-in is kept in memory. It counts until the file changes. */
+ * (read-only home, another owner), the sign-in is kept in memory. It counts until the file changes.
+ *
+ * A worker that is killed during a renewal leaves its temporary file, with secrets. A later renewal in that directory
+ * removes it: a regular file of this user, with a name of ours, that is too old for a write in progress. */
 
 #include "sign-in-file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +21,14 @@
 
 #include "http.h"
 #include "tokenfs/base/cleanup.h"
+#include "tokenfs/base/clock.h"
 #include "tokenfs/base/list.h"
 #include "tokenfs/base/log.h"
+
+#define TEMPORARY_INFIX ".tokenfs-"
+#define TEMPORARY_END "XXXXXX" /* mkostemp(3) */
+#define LEFTOVER_AGE_S 3600
+#define ENTRIES_MAX 1000 /* of a directory; leftovers beyond them stay */
 
 /* A sign-in that couldn't be written. */
 typedef struct Kept {
@@ -108,13 +119,44 @@ static int keep_owner_and_mode(int fd, const struct stat *old)
         return 0;
 }
 
+static bool is_temporary_name(const char *name)
+{
+        const size_t tail_len = sizeof TEMPORARY_INFIX TEMPORARY_END - 1;
+        size_t len = strlen(name);
+        return len > tail_len &&
+               strncmp(name + len - tail_len, TEMPORARY_INFIX, sizeof TEMPORARY_INFIX - 1) == 0;
+}
+
+static void remove_leftover(int directory, const char *name)
+{
+        struct stat status;
+        if (is_temporary_name(name) && fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+                S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
+                status.st_mtim.tv_sec < clock_wall_ns() / (int64_t)NS_PER_S - LEFTOVER_AGE_S)
+                (void)unlinkat(directory, name, 0);
+}
+
+/* After a rename: the directory survives a power failure, and has no leftovers. Failures change nothing: the new sign-in
+ * is in its place. */
+static void settle_directory(const char *path)
+{
+        CLEANUP(cleanup_free) char *copy = strdup(path);
+        DIR *entries = copy ? opendir(dirname(copy)) : NULL;
+        const struct dirent *entry;
+        if (!entries)
+                return;
+        for (int i = 0; i < ENTRIES_MAX && (entry = readdir(entries)); i++)
+                remove_leftover(dirfd(entries), entry->d_name);
+        (void)fsync(dirfd(entries));
+        (void)closedir(entries);
+}
+
 static int replace(const char *path, const struct stat *old, const Buf *text)
 {
         CLEANUP(buf_deinit) Buf temporary = BUF_INIT(text->max);
         if (!S_ISREG(old->st_mode))
                 return -ELOOP;
-        /* A worker that was killed here left its file, and in a container the next worker may have the same pid. */
-        int r = buf_appendf(&temporary, "%s.XXXXXX", path);
+        int r = buf_appendf(&temporary, "%s" TEMPORARY_INFIX TEMPORARY_END, path);
         if (r < 0)
                 return r;
         CLEANUP(cleanup_close) int fd = mkostemp(temporary.data, O_CLOEXEC);
@@ -127,15 +169,16 @@ static int replace(const char *path, const struct stat *old, const Buf *text)
                 r = -errno;
         if (r < 0)
                 (void)unlink(temporary.data);
+        else
+                settle_directory(path);
         return r;
 }
 
 void sign_in_file_log_failure(const char *path, int r, const char *command)
 {
         if (r == -ENOENT)
-                log_info("credentials: %s is gone: the user signed out during the renewal, whose sign-in "
-                         "isn't "
-                         "kept",
+                log_info("credentials: %s is gone: the user signed out during the renewal; its sign-in "
+                         "isn't kept",
                         path);
         else
                 log_warning("credentials: the renewed sign-in can't be written to %s (%s): it is kept in "
