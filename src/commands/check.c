@@ -146,17 +146,21 @@ static void check_persist(Check *check)
                         "credential tokenfs-persist-key");
                 return;
         }
-        Buf text = BUF_INIT(1000), identity = BUF_INIT(4096);
+        Buf text = BUF_INIT(1000), identity = BUF_INIT(PERSIST_IDENTITY_MAX);
         int r = backend_write_identity(check->config, &check->endpoint, &identity);
         if (r == 0)
                 r = persist_check(options->persist, &check->persist_key, buf_str(&identity), &text);
+        else if (r == -EMSGSIZE)
+                (void)buf_append_str(&text, PERSIST_IDENTITY_TOO_LONG);
         if (r == 0 || r == -ENOENT)
                 check_report_step(&check->report, "persist", "copies on disk", CHECK_OK, NULL, "%s%s%s",
                         options->persist, r == 0 ? ": " : ": none yet", buf_str(&text));
         else
                 failed(check, "persist", "copies on disk", buf_str(&text),
-                        "a mount would go on without them: make the directory (mode 0700, of the user that "
-                        "serves), or remove the file");
+                        r == -EMSGSIZE
+                                ? "a mount would go on without them: shorten the names in the profile"
+                                : "a mount would go on without them: make the directory (mode 0700, of "
+                                  "the user that serves), or remove the file");
         buf_deinit(&text);
         buf_deinit(&identity);
 }

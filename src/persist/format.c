@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "tokenfs/cache/items-build.h"
+#include "tokenfs/persist/persist.h"
 
-#define IDENTITY_MAX 4096
 #define RECORD_HEAD 5
 
 typedef enum RecordKind {
@@ -49,6 +49,8 @@ static void put_string(Buf *out, const char *text, size_t len)
 void persist_write_header(Buf *out, const char *identity, int64_t written_wall_ns)
 {
         size_t len = strlen(identity);
+        if (len > PERSIST_IDENTITY_MAX && !out->error)
+                out->error = -EMSGSIZE;
         put_head(out, RECORD_HEADER, sizeof written_wall_ns + len);
         put_time(out, written_wall_ns);
         (void)buf_append(out, identity, len);
@@ -151,7 +153,7 @@ static void get_string(Reader *reader, char *to, size_t size)
 static int get_header(Reader *reader, PersistContent *content)
 {
         content->written_wall_ns = get_time(reader);
-        if (content->identity || reader->is_short || reader->len > IDENTITY_MAX ||
+        if (content->identity || reader->is_short || reader->len > PERSIST_IDENTITY_MAX ||
                 memchr(reader->data, '\0', reader->len))
                 return -EBADMSG;
         content->identity = strndup(reader->data, reader->len);

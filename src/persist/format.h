@@ -12,7 +12,8 @@
 
 #define PERSIST_DNS_NAME_MAX 255
 
-/* Append a record; `out->error` is the result. The header comes first, items follow the listing. */
+/* Append a record; `out->error` is the result. The header comes first, items follow the listing. -EMSGSIZE: beside the
+ * buffer's maximum, the identity exceeds PERSIST_IDENTITY_MAX, which the reader would refuse. */
 void persist_write_header(Buf *out, const char *identity, int64_t written_wall_ns);
 void persist_write_token(Buf *out, int64_t fetched_wall_ns, const TokenDoc *doc);
 void persist_write_listing(Buf *out, int64_t fetched_wall_ns);

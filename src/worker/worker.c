@@ -139,7 +139,7 @@ static void worker_read_key(Worker *worker)
 static int worker_build_persist(Worker *worker)
 {
         const Options *options = worker->settings->options;
-        Buf identity = BUF_INIT(4096);
+        Buf identity = BUF_INIT(PERSIST_IDENTITY_MAX);
         if (!worker->persist_key.data)
                 return 0;
         int r = backend_write_identity(
@@ -151,8 +151,12 @@ static int worker_build_persist(Worker *worker)
                 .directory = options->persist,
                 .identity = buf_str(&identity),
         };
-        if (r == 0)
+        if (r == -EMSGSIZE) {
+                log_warning("persist: " PERSIST_IDENTITY_TOO_LONG "; going on without copies on disk");
+                r = 0;
+        } else if (r == 0) {
                 r = persist_new(&settings, &worker->persist_key, &worker->persist);
+        }
         buf_deinit(&identity);
         return r;
 }

@@ -288,6 +288,21 @@ def test_check(mount, resolver, kept, token, directory):
     assert kept.file.read_bytes() == before
 
 
+def test_an_identity_that_is_too_long(mount, resolver, kept, token, directory):
+    """What names the endpoint and the account is limited: a mount says so and goes on without copies; so says --check."""
+    config = directory / "config"
+    config.write_text(f"[default]\naws_account_id = {'1' * 4096}\n")
+    fs = mount(**kept.options, environ={"AWS_CONFIG_FILE": str(config)})
+    assert fs.text(token["id"], "value") == token["value"]
+    assert "longer than 4096 bytes; going on without copies on disk" in fs.log()
+    fs.stop()
+    assert not kept.file.exists()
+    check = Checker(directory, resolver)
+    check.write(".aws/config", config.read_text())
+    done = check("-o", f"persist={kept.directory},persist_key={kept.key}")
+    assert "shorten" in done.failed("persist", "longer than 4096 bytes")
+
+
 def test_no_copy_without_asking(mount, resolver, token, directory):
     """Off by default: nothing is written anywhere."""
     fs = mount()

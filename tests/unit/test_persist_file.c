@@ -212,11 +212,35 @@ static void test_key(void **state)
         buf_deinit(&error);
 }
 
+/* What one writes, the other reads. */
+static void test_identity(void **state)
+{
+        (void)state;
+        char identity[PERSIST_IDENTITY_MAX + 2];
+        memset(identity, 'x', sizeof identity);
+        identity[PERSIST_IDENTITY_MAX + 1] = '\0';
+        Buf out = BUF_INIT(2 * PERSIST_IDENTITY_MAX);
+        persist_write_header(&out, identity, 1);
+        assert_int_equal(out.error, -EMSGSIZE);
+        buf_deinit(&out);
+
+        PersistContent content;
+        identity[PERSIST_IDENTITY_MAX] = '\0';
+        out = BUF_INIT(2 * PERSIST_IDENTITY_MAX);
+        persist_write_header(&out, identity, 1);
+        assert_int_equal(out.error, 0);
+        assert_int_equal(persist_read(buf_str(&out), out.len, &content), 0);
+        assert_string_equal(content.identity, identity);
+        persist_content_deinit(&content);
+        buf_deinit(&out);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_cut_at_every_call, make_directory, remove_directory),
                 cmocka_unit_test_setup_teardown(test_format, make_directory, remove_directory),
+                cmocka_unit_test(test_identity),
                 cmocka_unit_test_setup_teardown(test_key, make_directory, remove_directory),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

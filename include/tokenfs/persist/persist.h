@@ -12,6 +12,10 @@
 /* Reads a key of 32 bytes, from a file that isn't open to every user. 0, or a negative errno with a sentence that names the remedy. */
 int persist_key_load(const char *path, Buf *error, Secret *ret_key);
 
+#define PERSIST_IDENTITY_MAX 4096 /* bytes, without the NUL */
+#define PERSIST_IDENTITY_TOO_LONG                                                                            \
+        "the endpoint's URL and the profile's names and ARNs are longer than 4096 bytes"
+
 typedef struct Persist Persist;
 
 typedef struct PersistSettings {
@@ -19,7 +23,8 @@ typedef struct PersistSettings {
         Cache *cache; /* borrowed; still empty */
         CachePolicy policy;
         const char *directory; /* borrowed */
-        const char *identity; /* of endpoint and account; copied. Copies of another are ignored. */
+        const char *
+                identity; /* of endpoint and account; copied. Copies of another are ignored; see its maximum. */
 } PersistSettings;
 /* Takes the key over. Puts the file's copies into the caches, as stale copies; then writes changes. Warns of a file or
  * directory that it can't open, and goes on without. 0 or -ENOMEM. */
