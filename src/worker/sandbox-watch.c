@@ -161,13 +161,13 @@ static void on_event(int fd, short revents, void *userdata)
                 struct inotify_event event; /* for its alignment */
                 char bytes[8 * (sizeof(struct inotify_event) + NAME_MAX + 1)];
         } buffer;
-        ssize_t len;
-        while ((len = read(fd, &buffer, sizeof buffer)) > 0)
-                for (size_t at = 0; at < (size_t)len;) {
-                        const struct inotify_event *event = (const void *)(buffer.bytes + at);
-                        mark_changed(watch, event);
-                        at += sizeof *event + event->len;
-                }
+        /* One read: a program that makes files all the time must not keep the loop here. The loop calls again. */
+        ssize_t len = read(fd, &buffer, sizeof buffer);
+        for (ssize_t at = 0; at < len;) {
+                const struct inotify_event *event = (const void *)(buffer.bytes + at);
+                mark_changed(watch, event);
+                at += (ssize_t)(sizeof *event + event->len);
+        }
         uint64_t at_ns = clock_add_ns(clock_now_ns(), SETTLE_NS);
         if (has_changes(watch->sandbox) && !loop_timer_is_set(&watch->timer))
                 (void)loop_timer_set(

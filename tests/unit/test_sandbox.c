@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -379,6 +381,72 @@ static void test_watch(void **state)
         (void)close(watching[1]);
 }
 
+static int find_inotify(void)
+{
+        char link[40], target[40] = "";
+        for (int fd = 3; fd < 100; fd++) {
+                (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+                ssize_t len = readlink(link, target, sizeof target - 1);
+                if (len > 0 && strncmp(target, "anon_inode:inotify", (size_t)len) == 0)
+                        return fd;
+        }
+        return -1;
+}
+
+typedef struct Flooded {
+        Loop *loop;
+        int inotify, turns;
+} Flooded;
+
+/* In the second turn the watch has been called, whichever is first in a turn. */
+static void on_turn(int fd, short revents, void *userdata)
+{
+        (void)fd;
+        (void)revents;
+        Flooded *flooded = userdata;
+        int waiting = 0;
+        if (++flooded->turns == 2)
+                loop_quit(flooded->loop,
+                        ioctl(flooded->inotify, FIONREAD, &waiting) == 0 && waiting > 0 ? 0 : 3);
+}
+
+/* More events than one turn takes: other descriptors have their turn meanwhile. */
+static int watch_flood(void)
+{
+        Flooded flooded = {0};
+        SandboxWatch *watch = NULL;
+        LoopFd *source = NULL;
+        char name[60];
+        if (loop_new(&flooded.loop) < 0 ||
+                sandbox_watch_new(sandbox, flooded.loop, on_denied, flooded.loop, &watch) < 0 || !watch ||
+                write(watching[1], "", 1) != 1 ||
+                loop_fd_new(flooded.loop, watching[0], POLLIN, on_turn, &flooded, &source) < 0)
+                return 1;
+        flooded.inotify = find_inotify();
+        for (int i = 0; i < 1000; i++) {
+                (void)snprintf(name, sizeof name, "home/.aws/sso/cache/%d", i);
+                if (try_open(name, O_WRONLY | O_CREAT) != 0 || unlink(in_directory(name)) < 0)
+                        return 2;
+        }
+        int r = loop_run(flooded.loop);
+        loop_fd_free(source);
+        sandbox_watch_free(watch);
+        sandbox_free(sandbox);
+        loop_free(flooded.loop);
+        return r;
+}
+
+static void test_watch_in_a_flood(void **state)
+{
+        (void)state;
+        if (landlock_version() == 0)
+                skip();
+        assert_int_equal(pipe2(watching, O_CLOEXEC), 0);
+        assert_int_equal(run_in_sandbox("home", watch_flood, NULL), 0);
+        (void)close(watching[0]);
+        (void)close(watching[1]);
+}
+
 /* An address in the abstract namespace, which needs no file. */
 static const struct sockaddr_un *abstract_address(void)
 {
@@ -463,6 +531,7 @@ int main(void)
                 cmocka_unit_test(test_others_are_unknown),
                 cmocka_unit_test(test_files),
                 cmocka_unit_test(test_watch),
+                cmocka_unit_test(test_watch_in_a_flood),
                 cmocka_unit_test(test_abstract_sockets),
                 cmocka_unit_test(test_off),
         };
