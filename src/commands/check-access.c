@@ -237,8 +237,8 @@ static int ask(Questions *questions, Loop *loop, ApiClient *client, uint64_t dea
 
 /* --- Telling ------------------------------------------------------------------------------------------------ */
 
-static void tell(CheckReport *report, const Question *question, CheckOutcome outcome, const char *remedy,
-        const char *detail)
+static void report_question(CheckReport *report, const Question *question, CheckOutcome outcome,
+        const char *remedy, const char *detail)
 {
         char name[96];
         static const char *const labels[API_OPERATION_COUNT] = {
@@ -262,7 +262,7 @@ static bool is_accepted(ApiError error)
                error == API_E_ACCESS_DENIED;
 }
 
-static bool tell_call(CheckReport *report, const Question *first)
+static bool report_call(CheckReport *report, const Question *first)
 {
         if (is_accepted(first->error)) {
                 check_report_step(report, "call", "signed call", CHECK_OK, NULL, "%s was accepted",
@@ -274,13 +274,14 @@ static bool tell_call(CheckReport *report, const Question *first)
         return false;
 }
 
-static void tell_all(CheckReport *report, const Questions *questions)
+static void report_questions(CheckReport *report, const Questions *questions)
 {
-        bool is_telling = tell_call(report, &questions->items[0]);
+        bool has_accepted_call = report_call(report, &questions->items[0]);
         for (size_t i = 0; i < questions->count; i++) {
                 Question *question = &questions->items[i];
-                if (!is_telling) {
-                        tell(report, question, CHECK_SKIPPED, NULL, "skipped: no call was accepted");
+                if (!has_accepted_call) {
+                        report_question(
+                                report, question, CHECK_SKIPPED, NULL, "skipped: no call was accepted");
                         continue;
                 }
                 if (!question->scope && question->error == API_E_ACCESS_DENIED) {
@@ -288,7 +289,7 @@ static void tell_all(CheckReport *report, const Questions *questions)
                         (void)snprintf(question->remedy + len, sizeof question->remedy - len,
                                 "; tokens can be read by their id without it: name one to check that");
                 }
-                tell(report, question, question->outcome, question->remedy, question->detail);
+                report_question(report, question, question->outcome, question->remedy, question->detail);
         }
 }
 
@@ -301,7 +302,7 @@ int check_access(
                 return r;
         r = ask(&questions, loop, client, deadline_ns);
         if (r == 0)
-                tell_all(report, &questions);
+                report_questions(report, &questions);
         questions_deinit(&questions);
         return r;
 }
@@ -315,6 +316,6 @@ void check_access_skip(CheckReport *report, const Options *options, const char *
         if (collect(options, &questions) < 0)
                 return;
         for (size_t i = 0; i < questions.count; i++)
-                tell(report, &questions.items[i], CHECK_SKIPPED, NULL, detail);
+                report_question(report, &questions.items[i], CHECK_SKIPPED, NULL, detail);
         questions_deinit(&questions);
 }

@@ -28,7 +28,7 @@ static void on_wake(CacheWait *wait)
         (void)wait;
 }
 
-static void tell(
+static void report_name(
         CheckReport *report, const char *name, CheckOutcome outcome, const char *remedy, const char *text)
 {
         char step[TOKEN_NAME_MAX + 16];
@@ -36,7 +36,7 @@ static void tell(
         check_report_step(report, step, "name", outcome, remedy, "%s", text);
 }
 
-static void tell_answer(CheckReport *report, const char *name, const NameAnswer *answer)
+static void report_answer(CheckReport *report, const char *name, const NameAnswer *answer)
 {
         char text[256];
         if (answer->error == API_OK)
@@ -51,7 +51,7 @@ static void tell_answer(CheckReport *report, const char *name, const NameAnswer 
                         ? "check the spelling in watch=, and the scopes; a mount waits for such a token"
                 : answer->error != API_OK ? "see the steps of the list calls above"
                                           : NULL;
-        tell(report, name, answer->error == API_OK ? CHECK_OK : CHECK_FAILED, remedy, text);
+        report_name(report, name, answer->error == API_OK ? CHECK_OK : CHECK_FAILED, remedy, text);
 }
 
 static int look_up(Cache *cache, Loop *loop, const char *name, uint64_t deadline_ns, NameAnswer *ret_answer)
@@ -92,7 +92,7 @@ int check_names(
                 NameAnswer answer;
                 r = look_up(cache, loop, options->watch_names.items[i], deadline_ns, &answer);
                 if (r == 0)
-                        tell_answer(report, options->watch_names.items[i], &answer);
+                        report_answer(report, options->watch_names.items[i], &answer);
         }
         return r;
 }
@@ -102,5 +102,5 @@ void check_names_skip(CheckReport *report, const Options *options, const char *w
         char text[128];
         (void)snprintf(text, sizeof text, "skipped: %s", why);
         for (size_t i = 0; i < options->watch_names.count; i++)
-                tell(report, options->watch_names.items[i], CHECK_SKIPPED, NULL, text);
+                report_name(report, options->watch_names.items[i], CHECK_SKIPPED, NULL, text);
 }

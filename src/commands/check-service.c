@@ -117,9 +117,9 @@ void check_probe_skip(CheckReport *report, const char *why)
         skip_from(report, LOOKUP, why);
 }
 
-static void tell(CheckReport *report, size_t step, CheckOutcome outcome, const char *remedy,
+static void report_step(CheckReport *report, size_t step, CheckOutcome outcome, const char *remedy,
         const char *format, ...) __attribute__((format(printf, 5, 6)));
-static void tell(
+static void report_step(
         CheckReport *report, size_t step, CheckOutcome outcome, const char *remedy, const char *format, ...)
 {
         char detail[1024];
@@ -135,7 +135,7 @@ static bool report_lookup(CheckReport *report, const CheckProbe *probe)
         struct in6_addr address;
         bool is_slow = probe->error == HTTP_E_TIMEOUT && strstr(probe->detail, "Resolving");
         if (probe->error == HTTP_E_RESOLVE || is_slow) {
-                tell(report, LOOKUP, CHECK_FAILED,
+                report_step(report, LOOKUP, CHECK_FAILED,
                         "check the name's spelling (endpoint_url=, region=), the name service "
                         "(/etc/resolv.conf) and, if there is one, the proxy's name",
                         "%s", probe->detail);
@@ -144,13 +144,13 @@ static bool report_lookup(CheckReport *report, const CheckProbe *probe)
         bool is_address = inet_pton(AF_INET, probe->name, &address) == 1 ||
                           inet_pton(AF_INET6, probe->name, &address) == 1;
         if (is_address)
-                tell(report, LOOKUP, CHECK_OK, NULL, "none is needed: %s is an address", probe->name);
+                report_step(report, LOOKUP, CHECK_OK, NULL, "none is needed: %s is an address", probe->name);
         else if (probe->through_tunnel)
-                tell(report, LOOKUP, CHECK_OK, NULL, "%s is left to the proxy", probe->name);
+                report_step(report, LOOKUP, CHECK_OK, NULL, "%s is left to the proxy", probe->name);
         else if (*probe->peer)
-                tell(report, LOOKUP, CHECK_OK, NULL, "%s is %s", probe->name, probe->peer);
+                report_step(report, LOOKUP, CHECK_OK, NULL, "%s is %s", probe->name, probe->peer);
         else
-                tell(report, LOOKUP, CHECK_OK, NULL, "%s", probe->name);
+                report_step(report, LOOKUP, CHECK_OK, NULL, "%s", probe->name);
         return true;
 }
 
@@ -161,13 +161,13 @@ static bool report_connection(CheckReport *report, const CheckProbe *probe)
         case HTTP_E_TIMEOUT:
         case HTTP_E_INVALID:
         case HTTP_E_MEMORY:
-                tell(report, CONNECTION, CHECK_FAILED,
+                report_step(report, CONNECTION, CHECK_FAILED,
                         "check the network, a firewall on the way, the proxy (HTTPS_PROXY, NO_PROXY) and "
                         "endpoint_url=",
                         "%s", probe->detail);
                 return false;
         default:
-                tell(report, CONNECTION, CHECK_OK, NULL, "to %s%s", probe->peer,
+                report_step(report, CONNECTION, CHECK_OK, NULL, "to %s%s", probe->peer,
                         probe->through_tunnel ? ", a proxy" : "");
                 return true;
         }
@@ -206,14 +206,14 @@ static bool report_tls(CheckReport *report, const CheckProbe *probe, const CaBun
                                                : "the system's certificates";
         const char *origin = bundle->path || bundle->directory ? bundle->origin : "no other named";
         if (probe->error == HTTP_E_TLS) {
-                tell(report, TLS, CHECK_FAILED, remedy_of_tls(probe->detail), "%s; trusted is %s (%s)",
+                report_step(report, TLS, CHECK_FAILED, remedy_of_tls(probe->detail), "%s; trusted is %s (%s)",
                         probe->detail, path, origin);
                 return false;
         }
         if (probe->endpoint->is_plain)
-                tell(report, TLS, CHECK_OK, NULL, "none: the endpoint is http://");
+                report_step(report, TLS, CHECK_OK, NULL, "none: the endpoint is http://");
         else
-                tell(report, TLS, CHECK_OK, NULL, "verified with %s (%s)", path, origin);
+                report_step(report, TLS, CHECK_OK, NULL, "verified with %s (%s)", path, origin);
         return true;
 }
 
@@ -224,14 +224,14 @@ static void report_clock(CheckReport *report, const CheckProbe *probe)
         int64_t off_s = ahead_s < 0 ? -ahead_s : ahead_s;
         const char *side = ahead_s < 0 ? "behind" : "ahead of";
         if (probe->server_wall_s == 0)
-                tell(report, CLOCK, CHECK_SKIPPED, NULL, "unknown: the answer has no Date");
+                report_step(report, CLOCK, CHECK_SKIPPED, NULL, "unknown: the answer has no Date");
         else if (off_s <= DATE_GRAIN_S)
-                tell(report, CLOCK, CHECK_OK, NULL, "as the service's");
+                report_step(report, CLOCK, CHECK_OK, NULL, "as the service's");
         else if (off_s < SIGNATURE_TOLERANCE_S)
-                tell(report, CLOCK, CHECK_OK, NULL, "%" PRId64 " s %s the service's, which is tolerated",
-                        off_s, side);
+                report_step(report, CLOCK, CHECK_OK, NULL,
+                        "%" PRId64 " s %s the service's, which is tolerated", off_s, side);
         else
-                tell(report, CLOCK, CHECK_OK, "set this machine's clock (timedatectl set-ntp true)",
+                report_step(report, CLOCK, CHECK_OK, "set this machine's clock (timedatectl set-ntp true)",
                         "%" PRId64 " s %s the service's; signatures are corrected for it", off_s, side);
 }
 

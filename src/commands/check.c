@@ -229,7 +229,7 @@ static void on_credentials(CredentialWait *wait, CredentialsError error, const c
         check->has_answer = true;
 }
 
-static bool tell_credentials(Check *check)
+static bool report_credentials(Check *check)
 {
         CredentialStatus status;
         credential_chain_status(check->credentials, &status);
@@ -296,7 +296,7 @@ static int find_endpoint(Check *check, Buf *error)
         return r == 0 ? 1 : r == -EINVAL ? 0 : r;
 }
 
-static void tell_endpoint(Check *check, bool has_endpoint, const Buf *error)
+static void report_endpoint(Check *check, bool has_endpoint, const Buf *error)
 {
         char text[1024];
         if (has_endpoint) {
@@ -343,8 +343,8 @@ static int check_service(Check *check)
         r = wait_for(check, is_credentials_done, deadline_ns);
         if (r < 0)
                 return r;
-        bool has_credentials = tell_credentials(check);
-        tell_endpoint(check, has_endpoint, &error);
+        bool has_credentials = report_credentials(check);
+        report_endpoint(check, has_endpoint, &error);
         if (has_endpoint)
                 check_persist(check);
         if (!has_endpoint) {
