@@ -36,10 +36,9 @@ int daemonize_start(int *ret_report_fd)
                 return -errno;
         pid_t pid = fork();
         if (pid < 0) {
-                int r = -errno;
-                (void)close(ends[0]);
-                (void)close(ends[1]);
-                return r;
+                cleanup_close(&ends[0]);
+                cleanup_close(&ends[1]);
+                return -errno;
         }
         if (pid > 0) {
                 (void)close(ends[1]);

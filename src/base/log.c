@@ -137,7 +137,7 @@ static bool write_message(LogLevel level, const char *message)
         return use_syslog ? write_to_syslog(level, message) : write_to_stderr(level, message);
 }
 
-static bool tell_lost_lines(void)
+static bool write_lost_lines(void)
 {
         char message[80];
         (void)snprintf(message, sizeof message, "log: nobody took %u lines before this one: they are lost",
@@ -158,42 +158,39 @@ __attribute__((format(printf, 2, 0))) static void format_message(
                         *c = '?';
 }
 
-/* Writes the number of lost lines first, if there are any. */
-static bool deliver(LogLevel level, const char *message)
+/* Writes the number of lost lines first, if there are any. Keeps errno. */
+__attribute__((format(printf, 2, 0))) static bool deliver(LogLevel level, const char *format, va_list args)
 {
-        if (lost_lines > 0 && tell_lost_lines())
+        int saved_errno = errno;
+        char message[MESSAGE_MAX];
+        format_message(message, format, args);
+        if (lost_lines > 0 && write_lost_lines())
                 lost_lines = 0;
-        return lost_lines == 0 && write_message(level, message);
+        bool is_taken = lost_lines == 0 && write_message(level, message);
+        errno = saved_errno;
+        return is_taken;
 }
 
 void log_write(LogLevel level, const char *format, ...)
 {
         if (is_silent || level > current_level)
                 return;
-        int saved_errno = errno;
-        char message[MESSAGE_MAX];
         va_list args;
         va_start(args, format);
-        format_message(message, format, args);
-        va_end(args);
-        if (!deliver(level, message))
+        if (!deliver(level, format, args))
                 lost_lines++;
-        errno = saved_errno;
+        va_end(args);
 }
 
 bool log_try(const char *format, ...)
 {
         if (is_silent)
                 return true;
-        int saved_errno = errno;
-        char message[MESSAGE_MAX];
         va_list args;
         va_start(args, format);
-        format_message(message, format, args);
-        va_end(args);
         is_trying = true;
-        bool is_taken = deliver(LOG_LEVEL_INFO, message);
+        bool is_taken = deliver(LOG_LEVEL_INFO, format, args);
         is_trying = false;
-        errno = saved_errno;
+        va_end(args);
         return is_taken;
 }

@@ -169,10 +169,9 @@ int launcher_start(void)
                 return -errno;
         pid_t pid = fork();
         if (pid < 0) {
-                int r = -errno;
-                (void)close(ends[0]);
-                (void)close(ends[1]);
-                return r;
+                cleanup_close(&ends[0]);
+                cleanup_close(&ends[1]);
+                return -errno;
         }
         if (pid == 0)
                 be_helper(ends[1]);
