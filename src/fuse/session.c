@@ -22,6 +22,7 @@
 
 #include "inflight.h"
 #include "tokenfs/base/buf.h"
+#include "tokenfs/base/parse.h"
 #include "tokenfs/fuse/mounts.h"
 
 #ifndef FUSE_NOTIFY_RESEND
@@ -44,6 +45,7 @@ struct Session {
         bool init_done, init_answered;
         bool wants_parallel_lookups;
         bool may_skip_open;
+        unsigned max_read; /* of the mount option; 0: none */
         void *init_message;
         size_t init_len;
         void *request;
@@ -71,6 +73,8 @@ static void on_init(void *userdata, struct fuse_conn_info *connection)
                 connection->want |= FUSE_CAP_AUTO_INVAL_DATA;
         if (connection->max_write > REQUEST_DATA_MAX)
                 connection->max_write = REQUEST_DATA_MAX;
+        if (session->max_read) /* libfuse refuses INIT if it is told another than the kernel was */
+                connection->max_read = session->max_read;
         /* Otherwise the kernel has one look-up or listing a directory at a time, and waits for the slowest. */
         session->wants_parallel_lookups = connection->capable & FUSE_CAP_PARALLEL_DIROPS;
         session->may_skip_open = connection->capable & FUSE_CAP_NO_OPEN_SUPPORT;
@@ -120,12 +124,24 @@ static bool has_option(const SessionSettings *settings, const char *option)
         return false;
 }
 
+/* As libfuse reads it: the last one counts. */
+static unsigned find_max_read(const SessionSettings *settings)
+{
+        static const char prefix[] = "max_read=";
+        uint64_t found = 0;
+        for (size_t i = 0; i < settings->mount_option_count; i++)
+                if (strncmp(settings->mount_options[i], prefix, sizeof prefix - 1) == 0)
+                        (void)parse_uint(settings->mount_options[i] + sizeof prefix - 1, UINT_MAX, &found);
+        return (unsigned)found;
+}
+
 int session_new(const SessionSettings *settings, Session **ret_session)
 {
         Session *session = calloc(1, sizeof *session);
         if (!session)
                 return -ENOMEM;
         session->mounts_directly = geteuid() == 0 && !has_option(settings, "auto_unmount");
+        session->max_read = find_max_read(settings);
         struct fuse_lowlevel_ops operations = {0};
         if (settings->operations)
                 operations = *settings->operations;
@@ -332,7 +348,8 @@ int session_handshake(Session *session)
         int r = 0;
         while (r == 0 && !session->init_done)
                 r = take_init(session);
-        return r;
+        /* libfuse said why on standard error, and refused INIT: the kernel would refuse every request. */
+        return r == 0 && fuse_session_exited(session->fuse) ? -ECONNREFUSED : r;
 }
 
 void session_serve(Session *session, void *userdata, NodesShared *shared)

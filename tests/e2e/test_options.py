@@ -141,6 +141,13 @@ def test_words_of_mount_are_tolerated(mount, resolver, token):
     assert fs.text(token["id"], "value") == token["value"]
 
 
+@pytest.mark.parametrize("size", [0, 1000, 65536, 131072, 1 << 31])
+def test_max_read(mount, token, size):
+    """What the kernel is told at the mount, libfuse is told as well: else it refuses the connection, and every read fails."""
+    fs = mount(f"max_read=8192,max_read={size}")
+    assert fs.text(token["id"], "value") == token["value"]
+
+
 def test_options_may_repeat(mount, resolver):
     """-o may come several times; a later value wins; scopes add up; an escaped comma is one."""
     ids = sorted(t["id"] for t in resolver.add_tokens(3))

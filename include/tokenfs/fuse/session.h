@@ -29,7 +29,8 @@ CLEANUP_DEFINE(Session *, session_free);
  * link now, or the directory was moved. Negative errno on failure (libfuse has said why on stderr). */
 int session_mount(Session *session, const char *mountpoint);
 /* Reads the kernel's INIT and answers it. 0; -ETIMEDOUT or -EPROTO if there is none, or another request instead: the
- * connection has been served before; or another negative errno. */
+ * connection has been served before; -ECONNREFUSED: libfuse refuses it (and has said why on stderr); or another negative
+ * errno. */
 int session_handshake(Session *session);
 /* The FUSE descriptor, and the INIT message as it was received: another binary needs both to go on. */
 int session_fd(const Session *session);
