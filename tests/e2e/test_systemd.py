@@ -28,10 +28,13 @@ EXPOSURE_MAX = 3.0
 pytestmark = pytest.mark.timeout(400)
 
 
-def unit_text(program=None):
-    """The unit as it is built, with another program."""
-    text = UNIT.read_text()
-    return re.sub(r"(?<=[ =])/\S*sbin/tokenfs", str(program), text) if program else text
+def unit_text(program):
+    """The unit as it is built, with another program, and the script of the build beside it."""
+    script = pathlib.Path(program).parent / "instances"
+    shutil.copy(BUILD / "src/dist/instances", script)
+    script.chmod(0o755)
+    text = re.sub(r"(?<=[ =])/\S*sbin/tokenfs", str(program), UNIT.read_text())
+    return re.sub(r"/\S*libexec/tokenfs/instances", str(script), text)
 
 
 @needs_analyze
@@ -308,6 +311,40 @@ def test_restart_is_no_gap(systemd, token, directory):
     assert "allow_other" not in options and our_mounts(systemd) == 2
     systemd.ctl("stop", systemd.unit)
     assert our_mounts(systemd) == 1                             # the bind's
+
+
+@needs_systemd
+def test_restart_with_another_mount_point(systemd, token, directory):
+    """A reload refuses it and names it; a restart makes the mount there; a restart and a stop leave nothing behind."""
+    config, other = directory / "office.conf", "/run/tokenfs/other"
+    text = config.read_text()
+    systemd.ctl("start", systemd.unit)
+    config.write_text(f"{text}MOUNTPOINT={other}\n")
+    assert systemd.ctl("reload", systemd.unit, check=False).returncode != 0
+    assert "the mount point" in systemd.said()
+    systemd.ctl("restart", systemd.unit)
+    assert systemd.enter("cat", f"{other}/{token['id']}/value").stdout == token["value"]
+    assert our_mounts(systemd) == 1
+    config.write_text(text)
+    systemd.ctl("stop", systemd.unit)
+    assert our_mounts(systemd) == 0
+
+
+@needs_systemd
+@pytest.mark.parametrize("option", ["audit", "newline", "max_read=65536", "fsname=else"])
+def test_restart_with_another_mount(systemd, token, directory, option):
+    """What a mount keeps for its life, and a reload refuses: the restart makes another mount at once, and succeeds."""
+    value = f"{systemd.path}/{token['id']}/value"
+    systemd.ctl("start", systemd.unit)
+    for options in (f"allow_other,ttl=30,{option}", "allow_other,ttl=30"):
+        set_options(directory, options)
+        assert systemd.ctl("reload", systemd.unit, check=False).returncode != 0
+        systemd.ctl("restart", systemd.unit)
+        read = systemd.enter("cat", value).stdout
+        assert read.removesuffix("\n") == token["value"] and read.endswith("\n") == ("newline" in options)
+        assert our_mounts(systemd) == 1 and systemd.said().count("audit: open") == ("audit" in option)
+        shown = systemd.enter("findmnt", "-n", "-o", "SOURCE,OPTIONS", systemd.path).stdout
+        assert ("max_read=" in shown) == ("max_read" in options)
 
 
 @needs_systemd
