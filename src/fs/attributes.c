@@ -48,7 +48,7 @@ void attributes_of_file(const Fs *fs, Node node, const Version *version, struct 
         /* As of a file that rename(2) replaced. The kernel tells watchers (inotify) only if it is 0 when the last descriptor
          * is closed. */
         ret_stat->st_nlink = version->is_superseded ? 0 : 1;
-        ret_stat->st_size = (off_t)version_size(&fs->versions, version, node.field);
+        ret_stat->st_size = (off_t)version_size(version, node.field);
         ret_stat->st_blocks = (ret_stat->st_size + 511) / 512;
 }
 
@@ -58,11 +58,11 @@ int64_t directory_mtime_ns(const Fs *fs, uint32_t index, const TokenItem *item)
 {
         const int64_t second = (int64_t)NS_PER_S;
         const Slot *slot = nodes_get(fs->settings.slots, index);
-        int64_t ns = item                  ? item->updated_wall_ns
-                     : slot->ctime_ns != 0 ? slot->mtime_ns
-                                           : fs->shared->started_wall_ns;
-        if (slot->ctime_ns != 0 && slot->mtime_ns > ns)
-                ns = slot->mtime_ns;
+        int64_t ns = item                          ? item->updated_wall_ns
+                     : slot->content.ctime_ns != 0 ? slot->content.mtime_ns
+                                                   : fs->shared->started_wall_ns;
+        if (slot->content.ctime_ns != 0 && slot->content.mtime_ns > ns)
+                ns = slot->content.mtime_ns;
         return ns - ns % second;
 }
 

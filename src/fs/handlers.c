@@ -96,6 +96,9 @@ static int step_read(Request *request)
         if (!node_is_file(request->node))
                 return EISDIR;
         int r = content_show(request, false, &version, &keep_ns);
+        if (r == 0 && version->is_hollow &&
+                (uint64_t)request->offset < version_size(version, request->node.field))
+                r = ESTALE;
         return r != 0 ? r : reply_bytes(request, version);
 }
 

@@ -14,10 +14,12 @@
  * follows, and at that instant it behaves like a file that is overwritten in place. The kernel ignores attributes if
  * others of the same node came in after it had asked; the next read corrects that, since it asks again.
  *
- * The list of a directory holds its current version, and superseded ones exactly as long as rule 1 lasts. Until when the
- * kernel may use attributes is in the table of nodes, which outlives a worker; so is which nodes follow already. The bytes
- * of rule 1 don't outlive it, since the table holds no secrets. Where they are lost, the node gives ESTALE until rule 2: a
- * reader that began with them is told, and never goes on inside others.
+ * The list of a directory holds its current version, and superseded ones exactly as long as rule 1 lasts. The table of
+ * nodes outlives a worker. It has no secrets, but it has what rule 1 needs besides the bytes: until when the kernel may use
+ * attributes, which nodes follow already, and the attributes of the two newest generations. So under the next worker a
+ * superseded version is hollow: the kernel learns its attributes, finds its end, and goes on using pages that it has. A
+ * read of bytes that are lost gives ESTALE, and so does all of a version that the API refused meanwhile. No reader goes on
+ * inside another version.
  *
  * Times: mtime is the token's updatedAt when the mount sees it first. When the mount sees bytes change, it is the later of
  * updatedAt and that moment, so that "newer than" holds for a name that falls back to an older token as well. ctime is
@@ -210,21 +212,18 @@ static uint64_t settled_ns(const Slot *slot)
         return clock_add_ns(slot->old_valid_until_ns, VERSIONS_GRACE_NS);
 }
 
-/* From now on it is shown by its own nodes alone, until its grace is over. False: there is no memory to hold it so long. */
-static bool version_supersede(Version *version)
+/* From now on it is shown by its own nodes alone, until `end_ns`. False: that is over, or there is no memory; it is freed. */
+static bool version_supersede(Version *version, uint64_t end_ns)
 {
         /* A version that lies in a list has a directory; the analyzer takes the head of the list for one. */
         Versions *versions = version->directory->versions; // NOLINT(clang-analyzer-core.NullDereference)
-        const Slot *slot = nodes_get(versions->nodes, version->directory->slot);
-        uint64_t end_ns = clock_add_ns(slot->valid_until_ns, VERSIONS_GRACE_NS);
-        bool is_over = end_ns <= clock_now_ns();
         version->is_superseded = true;
         versions->superseded_count++;
         versions->text_held += version->text.len;
-        if (!is_over && loop_timer_set(&version->end, end_ns) == 0)
+        if (end_ns > clock_now_ns() && loop_timer_set(&version->end, end_ns) == 0)
                 return true;
         version_free(version);
-        return is_over;
+        return false;
 }
 
 /* The times of new content: `updated_ns`, or `first_ns` where the slot had none before. */
@@ -233,23 +232,27 @@ typedef struct Times {
 } Times;
 
 /* The next generation; the one before ends. */
-static void directory_begin_generation(Directory *directory, uint64_t fingerprint, Times times)
+static void directory_begin_generation(
+        Directory *directory, const Version *version, uint64_t fingerprint, Times times)
 {
         Nodes *nodes = directory->versions->nodes;
         const Slot *slot = nodes_get(nodes, directory->slot);
         Version *before = directory_current(directory);
         int64_t now_ns = clock_wall_ns();
         int64_t mtime_ns = times.first_ns <= now_ns ? times.first_ns : times.updated_ns;
-        if (slot->ctime_ns != 0) {
+        if (slot->content.ctime_ns != 0) {
                 mtime_ns = times.updated_ns > now_ns ? times.updated_ns : now_ns;
-                if (mtime_ns <= slot->mtime_ns)
-                        mtime_ns = slot->mtime_ns + 1;
+                if (mtime_ns <= slot->content.mtime_ns)
+                        mtime_ns = slot->content.mtime_ns + 1;
         }
         uint32_t follow_below = settled_ns(slot) <= clock_now_ns() ? slot->generation : slot->follow_below;
-        bool is_held = before && version_supersede(before);
-        uint32_t generation =
-                nodes_begin_generation(nodes, directory->slot, follow_below, fingerprint, mtime_ns, now_ns);
-        if (!is_held)
+        uint64_t end_ns = clock_add_ns(slot->valid_until_ns, VERSIONS_GRACE_NS);
+        bool is_over = end_ns <= clock_now_ns();
+        bool is_held = before && version_supersede(before, end_ns);
+        SlotContent content = {.fingerprint = fingerprint, .mtime_ns = mtime_ns, .ctime_ns = now_ns};
+        memcpy(content.sizes, version->sizes, sizeof content.sizes);
+        uint32_t generation = nodes_begin_generation(nodes, directory->slot, follow_below, &content);
+        if (!is_held && !is_over)
                 directory->known_from = generation;
 }
 
@@ -265,17 +268,54 @@ static Version *version_new(Directory *directory)
         return version;
 }
 
+static const char *doc_bytes(const Version *version, uint8_t field, size_t *ret_len)
+{
+        if (field == NODE_DOH_URL || version->text.len > 0) {
+                *ret_len = version->text.len;
+                return field == NODE_DOH_URL ? version->text.data : NULL;
+        }
+        if (field == NODE_JSON)
+                return token_doc_json(version->doc, ret_len);
+        return token_doc_field(version->doc, (TokenField)(field - NODE_FIELD), ret_len);
+}
+
+const char *version_bytes(
+        const Versions *versions, const Version *version, uint8_t field, size_t *ret_len, bool *ret_newline)
+{
+        *ret_newline = false;
+        if (!version->doc) {
+                *ret_len = version->text.len;
+                return buf_str(&version->text);
+        }
+        const char *data = doc_bytes(version, field, ret_len);
+        *ret_newline = data && versions->newline && (*ret_len == 0 || data[*ret_len - 1] != '\n');
+        return data;
+}
+
+static uint32_t measure(const Versions *versions, const Version *version, uint8_t field)
+{
+        size_t len;
+        bool newline;
+        bool is_there = version->doc ? field <= NODE_JSON || field == NODE_DOH_URL : field == NODE_TEXT;
+        if (!is_there || !version_bytes(versions, version, field, &len, &newline))
+                return SLOT_NO_FILE;
+        return (uint32_t)(len + newline);
+}
+
 static void version_fill(Version *version, TokenDoc *doc, Buf *text)
 {
-        if (version->doc != doc) {
-                token_doc_unref(version->doc);
-                version->doc = token_doc_ref(doc);
-        }
+        if (version->doc == doc && !text)
+                return;
+        TokenDoc *before = version->doc;
+        version->doc = doc ? token_doc_ref(doc) : NULL;
+        token_doc_unref(before);
         if (text) {
                 buf_deinit(&version->text);
                 version->text = *text;
                 *text = BUF_INIT(0); /* it is the version's now */
         }
+        for (uint8_t i = 0; i < NODE_FILE_COUNT; i++)
+                version->sizes[i] = measure(version->directory->versions, version, NODE_FIELD + i);
 }
 
 /* Makes the version, which has its content, the current one. */
@@ -283,16 +323,18 @@ static void directory_add(Directory *directory, Version *version, uint64_t finge
 {
         Versions *versions = directory->versions;
         const Slot *slot = nodes_get(versions->nodes, directory->slot);
-        bool had_content = slot->ctime_ns != 0;
+        bool had_content = slot->content.ctime_ns != 0;
         /* The same bytes as the kernel may still know (another worker held them, or this one before it dropped them) keep
          * their nodes. */
-        bool is_same = had_content && slot->fingerprint == fingerprint;
+        bool is_same = had_content && slot->content.fingerprint == fingerprint;
         uint32_t old = slot->generation;
-        if (!is_same)
-                directory_begin_generation(directory, fingerprint, times);
+        if (is_same)
+                nodes_set_dropped(versions->nodes, directory->slot, false);
+        else
+                directory_begin_generation(directory, version, fingerprint, times);
         version->generation = slot->generation;
-        version->mtime_ns = slot->mtime_ns;
-        version->ctime_ns = slot->ctime_ns;
+        version->mtime_ns = slot->content.mtime_ns;
+        version->ctime_ns = slot->content.ctime_ns;
         list_append(directory->list.next, &version->link); /* before the first */
         if (had_content && !is_same && slot->fields_looked_up != 0 && versions->on_supersede)
                 versions->on_supersede(directory->slot, old, versions->on_supersede_userdata);
@@ -307,7 +349,7 @@ static int versions_set(Versions *versions, uint32_t index, uint64_t fingerprint
         if (!directory)
                 return -ENOMEM;
         Version *current = directory_current(directory);
-        bool is_held = current && slot->fingerprint == fingerprint;
+        bool is_held = current && slot->content.fingerprint == fingerprint;
         Version *version = is_held ? current : version_new(directory);
         if (!version) {
                 directory_free_if_empty(directory);
@@ -403,8 +445,9 @@ static void versions_take_text(Versions *versions, uint32_t slot)
         Buf text = BUF_INIT(NODES_TEXT_MAX);
         if (kept->generation != 0 && kept->generation == entry->generation && len <= NODES_TEXT_MAX &&
                 buf_append(&text, kept->data, len) == 0 &&
-                fingerprint_of(0, buf_str(&text), len) == entry->fingerprint)
-                (void)versions_set(versions, slot, entry->fingerprint, (Times){0}, NULL, &text, &version);
+                fingerprint_of(0, buf_str(&text), len) == entry->content.fingerprint)
+                (void)versions_set(
+                        versions, slot, entry->content.fingerprint, (Times){0}, NULL, &text, &version);
         buf_deinit(&text);
 }
 
@@ -427,15 +470,39 @@ static bool is_lost(const Slot *slot, const Directory *directory, uint32_t gener
                clock_now_ns() < settled_ns(slot);
 }
 
-int versions_show(const Versions *versions, Node node, Version **ret_version)
+/* The generation before the current one, whose bytes are lost. NULL: there is no memory. */
+static Version *versions_take_hollow(Versions *versions, uint32_t index)
+{
+        const Slot *slot = nodes_get(versions->nodes, index);
+        Directory *directory = versions_take_directory(versions, index);
+        Version *version = directory ? version_new(directory) : NULL;
+        if (!version) {
+                if (directory)
+                        directory_free_if_empty(directory);
+                return NULL;
+        }
+        version->generation = slot->old_generation;
+        version->mtime_ns = slot->old_content.mtime_ns;
+        version->ctime_ns = slot->old_content.ctime_ns;
+        memcpy(version->sizes, slot->old_content.sizes, sizeof version->sizes);
+        version->is_hollow = true;
+        list_append(&directory->list, &version->link);
+        return version_supersede(version, settled_ns(slot)) ? version : NULL;
+}
+
+int versions_show(Versions *versions, Node node, Version **ret_version)
 {
         const Slot *slot = nodes_get(versions->nodes, node.slot);
         const Directory *directory = versions->directories[node.slot];
         if (!slot)
                 return -ESTALE;
         Version *version = directory ? directory_find(directory, node.generation) : NULL;
-        if (!version && is_lost(slot, directory, node.generation))
-                return -ESTALE;
+        if (!version && is_lost(slot, directory, node.generation)) {
+                if (node.generation == slot->old_generation)
+                        version = versions_take_hollow(versions, node.slot);
+                if (!version)
+                        return -ESTALE;
+        }
         if (!version && directory)
                 version = directory_current(directory);
         if (!version)
@@ -457,6 +524,7 @@ uint64_t versions_settled_ns(const Versions *versions, uint32_t slot)
 void versions_drop_current(Versions *versions, uint32_t slot)
 {
         Version *version = versions_current(versions, slot);
+        nodes_set_dropped(versions->nodes, slot, true);
         if (!version)
                 return;
         Directory *directory = version->directory;
@@ -519,43 +587,13 @@ void versions_drop_token(Versions *versions, const char *id)
         }
 }
 
-static const char *doc_bytes(const Version *version, uint8_t field, size_t *ret_len)
-{
-        if (field == NODE_DOH_URL || version->text.len > 0) {
-                *ret_len = version->text.len;
-                return field == NODE_DOH_URL ? version->text.data : NULL;
-        }
-        if (field == NODE_JSON)
-                return token_doc_json(version->doc, ret_len);
-        return token_doc_field(version->doc, (TokenField)(field - NODE_FIELD), ret_len);
-}
-
 bool version_has_field(const Version *version, uint8_t field)
 {
-        size_t len;
-        if (!version->doc)
-                return field == NODE_TEXT;
-        return ((field >= NODE_FIELD && field <= NODE_JSON) || field == NODE_DOH_URL) &&
-               doc_bytes(version, field, &len);
+        return field >= NODE_FIELD && field < NODE_KIND_COUNT &&
+               version->sizes[field - NODE_FIELD] != SLOT_NO_FILE;
 }
 
-const char *version_bytes(
-        const Versions *versions, const Version *version, uint8_t field, size_t *ret_len, bool *ret_newline)
+uint32_t version_size(const Version *version, uint8_t field)
 {
-        *ret_newline = false;
-        if (!version->doc) {
-                *ret_len = version->text.len;
-                return buf_str(&version->text);
-        }
-        const char *data = doc_bytes(version, field, ret_len);
-        *ret_newline = versions->newline && (*ret_len == 0 || data[*ret_len - 1] != '\n');
-        return data;
-}
-
-uint64_t version_size(const Versions *versions, const Version *version, uint8_t field)
-{
-        size_t len;
-        bool newline;
-        (void)version_bytes(versions, version, field, &len, &newline);
-        return len + newline;
+        return version->sizes[field - NODE_FIELD];
 }

@@ -18,9 +18,11 @@ typedef struct Version {
         Directory *directory;
         uint32_t generation;
         bool is_superseded;
+        bool is_hollow; /* superseded, and its bytes are lost: there are its attributes alone */
         TokenDoc *doc; /* of a token or a name; NULL for a service file */
         Buf text; /* of a service file, or the address that is made of `doc`; else empty */
         int64_t mtime_ns, ctime_ns; /* wall clock */
+        uint32_t sizes[NODE_FILE_COUNT]; /* as in the slot */
         LoopTimer end; /* of the grace, once it is superseded */
 } Version;
 
@@ -55,8 +57,8 @@ int versions_set_text(Versions *versions, uint32_t slot, Buf *text, Version **re
 Version *versions_current(const Versions *versions, uint32_t slot);
 
 /* The version that a file node shows now: see versions.c. 0; -EAGAIN: the current one, whose content must be had first;
- * -ESTALE: its own, whose bytes are lost. */
-int versions_show(const Versions *versions, Node node, Version **ret_version);
+ * -ESTALE: its own, of which nothing is known any more. */
+int versions_show(Versions *versions, Node node, Version **ret_version);
 /* Watchers of superseded files get their events, until `until_ns` at most; `fields` has a bit per field - NODE_FIELD. If a
  * look-up of such a file is answered before, the kernel drops the old entry without an event. */
 void versions_be_quiet(Versions *versions, uint32_t slot, uint32_t fields, uint64_t until_ns);
@@ -79,8 +81,8 @@ void versions_drop_token(Versions *versions, const char *id);
 void versions_clear(Versions *versions, uint32_t slot);
 /* True if the version has that file. */
 bool version_has_field(const Version *version, uint8_t field);
-/* The bytes of a file: `data` with `len` bytes, and a newline behind it if `*ret_newline`. Borrowed. */
+/* The bytes of a file: `data` with `len` bytes, and a newline behind it if `*ret_newline`. Borrowed. None of a hollow one. */
 const char *version_bytes(
         const Versions *versions, const Version *version, uint8_t field, size_t *ret_len, bool *ret_newline);
 /* The size of the file. */
-uint64_t version_size(const Versions *versions, const Version *version, uint8_t field);
+uint32_t version_size(const Version *version, uint8_t field);

@@ -19,7 +19,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define NODES_MAGIC UINT64_C(0x39736c6f74736674) /* changes with the layout */
+#define NODES_MAGIC UINT64_C(0x62736c6f74736674) /* changes with the layout */
 #define NODES_CAPACITY (UINT32_C(1) << 18)
 #define NODES_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -66,9 +66,10 @@ static uint32_t slot_check(const Slot *slot)
                 {&slot->fields_looked_up, sizeof slot->fields_looked_up},
                 {&slot->generation, sizeof slot->generation},
                 {&slot->follow_below, sizeof slot->follow_below},
-                {&slot->fingerprint, sizeof slot->fingerprint},
-                {&slot->mtime_ns, sizeof slot->mtime_ns},
-                {&slot->ctime_ns, sizeof slot->ctime_ns},
+                {&slot->old_generation, sizeof slot->old_generation},
+                {&slot->is_dropped, sizeof slot->is_dropped},
+                {&slot->content, sizeof slot->content},
+                {&slot->old_content, sizeof slot->old_content},
         };
         uint32_t check = 2166136261u;
         for (size_t i = 0; i < ARRAY_LEN(parts); i++)
@@ -361,20 +362,30 @@ int nodes_take(Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index
         return 0;
 }
 
-uint32_t nodes_begin_generation(Nodes *nodes, uint32_t index, uint32_t follow_below, uint64_t fingerprint,
-        int64_t mtime_ns, int64_t ctime_ns)
+uint32_t nodes_begin_generation(
+        Nodes *nodes, uint32_t index, uint32_t follow_below, const SlotContent *content)
 {
         Slot *slot = &nodes->slots[index];
         if (slot->valid_until_ns > slot->old_valid_until_ns)
                 slot->old_valid_until_ns = slot->valid_until_ns;
         slot->valid_until_ns = 0;
+        slot->old_generation = slot->content.ctime_ns != 0 && !slot->is_dropped ? slot->generation : 0;
+        slot->is_dropped = 0;
+        slot->old_content = slot->content;
         slot->generation = generation_after(slot->generation);
         slot->follow_below = follow_below;
-        slot->fingerprint = fingerprint;
-        slot->mtime_ns = mtime_ns;
-        slot->ctime_ns = ctime_ns;
+        slot->content = *content;
         slot_seal(slot);
         return slot->generation;
+}
+
+void nodes_set_dropped(Nodes *nodes, uint32_t index, bool is_dropped)
+{
+        Slot *slot = &nodes->slots[index];
+        if (slot->is_dropped == is_dropped)
+                return;
+        slot->is_dropped = is_dropped;
+        slot_seal(slot);
 }
 
 void nodes_extend(Nodes *nodes, uint32_t index, uint64_t until_ns)

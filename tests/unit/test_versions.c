@@ -247,27 +247,70 @@ static void test_drop_current(void **state)
         assert_fails_to_show((Node){slot + 1, 1, NODE_JSON}, -ESTALE); /* no such slot */
 }
 
-/* The bytes went with a worker, or the cache dropped them: no others fit the attributes that the kernel has. */
+/* The node shows the attributes that it had, without bytes. */
+static void assert_hollow(Node node, uint32_t size, int64_t mtime_ns)
+{
+        Version *version;
+        assert_int_equal(versions_show(&versions, node, &version), 0);
+        assert_true(version->is_hollow && version->is_superseded);
+        assert_int_equal(version->generation, node.generation);
+        assert_true(version_has_field(version, NODE_FIELD + TOKEN_VALUE));
+        assert_int_equal(version_size(version, NODE_FIELD + TOKEN_VALUE), size);
+        assert_int_equal(version->mtime_ns, mtime_ns);
+        assert_false(version_has_field(version, NODE_FIELD + TOKEN_CLIENT_TOKEN));
+}
+
+/* The bytes went with a worker: no others fit the attributes that the kernel has. */
 static void test_lost_bytes(void **state)
 {
         (void)state;
-        for (int dropped = 0; dropped < 2; dropped++) {
-                Version *version = set(dropped ? "three" : "one");
-                Node lost = node_of(version), older = {slot, version->generation - 1, NODE_JSON};
+        Version *version = set("one");
+        Node lost = node_of(version), older = {slot, version->generation - 1, NODE_JSON};
+        int64_t mtime_ns = version->mtime_ns;
+        versions_extend(&versions, version, NS_PER_S);
+        replace_worker();
+        assert_fails_to_show(lost, -EAGAIN); /* they may be the same again */
+        Version *next = set("the second");
+        assert_hollow(lost, 3, mtime_ns);
+        /* Older ones follow already, in a new worker as well. */
+        assert_shows(older, next);
+        assert_shows(node_of(next), next);
+        pass(NS_PER_S + GRACE_NS - 1);
+        assert_hollow(lost, 3, mtime_ns);
+        pass(1);
+        assert_shows(lost, next);
+        assert_int_equal(versions.superseded_count, 0);
+}
+
+/* The API refused the content, under this worker or the one before: the kernel must not use pages of it again. */
+static void test_dropped_bytes(void **state)
+{
+        (void)state;
+        for (int replaced = 0; replaced < 3; replaced++) {
+                Version *version = set(replaced ? "three" : "one");
+                Node lost = node_of(version);
                 versions_extend(&versions, version, NS_PER_S);
-                if (dropped)
-                        versions_drop_current(&versions, slot);
-                else
+                if (replaced == 1)
                         replace_worker();
-                assert_fails_to_show(lost, -EAGAIN); /* they may be the same again */
-                Version *next = set(dropped ? "four" : "two");
+                versions_drop_current(&versions, slot);
+                if (replaced == 2)
+                        replace_worker();
+                assert_fails_to_show(lost, -EAGAIN);
+                Version *next = set(replaced ? "four" : "two");
                 assert_fails_to_show(lost, -ESTALE);
-                /* Older ones follow already, in a new worker as well. */
-                assert_shows(older, next);
-                assert_shows(node_of(next), next);
                 pass(NS_PER_S + GRACE_NS);
                 assert_shows(lost, next);
         }
+        /* Unless it is the same when it comes back. */
+        Version *version = set("five");
+        Node node = node_of(version);
+        int64_t mtime_ns = version->mtime_ns;
+        versions_extend(&versions, version, NS_PER_S);
+        versions_drop_current(&versions, slot);
+        assert_shows(node, set("five"));
+        replace_worker();
+        (void)set("six");
+        assert_hollow(node, 4, mtime_ns);
 }
 
 /* A worker that comes during the grace of a version that another one held. */
@@ -276,25 +319,33 @@ static void test_lost_grace(void **state)
         (void)state;
         Version *first = set("one");
         Node node = node_of(first);
+        int64_t mtime_ns = first->mtime_ns;
         versions_extend(&versions, first, NS_PER_S);
-        (void)set("two");
+        (void)set("the second");
         replace_worker();
-        assert_fails_to_show(node, -ESTALE);
-        Version *second = set("two");
-        assert_fails_to_show(node, -ESTALE);
+        assert_hollow(node, 3, mtime_ns); /* whether the next bytes are there or not */
+        Version *second = set("the second");
+        assert_hollow(node, 3, mtime_ns);
         pass(NS_PER_S + GRACE_NS);
         assert_shows(node, second);
         /* It follows from now on, whatever worker serves and however often the content changes. */
         versions_extend(&versions, second, 60 * NS_PER_S);
         Node superseded = node_of(second);
+        mtime_ns = second->mtime_ns;
         Version *third = set("three");
         assert_shows(node, third);
         replace_worker();
         assert_fails_to_show(node, -EAGAIN);
         third = set("three");
         assert_shows(node, third);
-        assert_fails_to_show(superseded, -ESTALE);
+        assert_hollow(superseded, 10, mtime_ns);
         assert_shows(node, set("four"));
+        /* Of generations before the last two nothing is known. */
+        replace_worker();
+        assert_fails_to_show(superseded, -ESTALE);
+        pass(60 * NS_PER_S + GRACE_NS);
+        third = set("four");
+        assert_shows(superseded, third);
 }
 
 static void test_names_of(void **state)
@@ -359,8 +410,8 @@ static void test_text(void **state)
         pass(NS_PER_S);
         Version *second = set_text("");
         assert_true(first != second);
-        assert_int_equal(version_size(&versions, second, NODE_TEXT), 0);
-        assert_int_equal(version_size(&versions, first, NODE_TEXT), 4);
+        assert_int_equal(version_size(second, NODE_TEXT), 0);
+        assert_int_equal(version_size(first, NODE_TEXT), 4);
         assert_int_equal(second->mtime_ns, FAKE_WALL_NS + (int64_t)NS_PER_S);
         assert_int_equal(second->ctime_ns, second->mtime_ns);
 }
@@ -455,7 +506,7 @@ static void test_fields(void **state)
         assert_false(version_has_field(version, NODE_DIRECTORY));
         assert_false(version_has_field(version, 0));
         assert_false(version_has_field(version, UINT8_MAX));
-        assert_int_equal(version_size(&versions, version, NODE_FIELD + TOKEN_VALUE), 3);
+        assert_int_equal(version_size(version, NODE_FIELD + TOKEN_VALUE), 3);
 }
 
 static void test_newline(void **state)
@@ -468,11 +519,11 @@ static void test_newline(void **state)
         assert_int_equal(len, 3);
         assert_memory_equal(bytes, "one", 3);
         assert_true(newline);
-        assert_int_equal(version_size(&versions, version, NODE_FIELD + TOKEN_VALUE), 4);
+        assert_int_equal(version_size(version, NODE_FIELD + TOKEN_VALUE), 4);
         bytes = version_bytes(&versions, version, NODE_JSON, &len, &newline);
         assert_int_equal(bytes[len - 1], '\n'); /* it has one */
         assert_false(newline);
-        assert_int_equal(version_size(&versions, version, NODE_JSON), len);
+        assert_int_equal(version_size(version, NODE_JSON), len);
 }
 
 /* First sight: updatedAt; a change: the later of updatedAt and now, and never back. The same bytes keep their times. */
@@ -562,6 +613,7 @@ int main(void)
                 TEST(test_follows_for_ever),
                 TEST(test_drop_current),
                 TEST(test_lost_bytes),
+                TEST(test_dropped_bytes),
                 TEST(test_lost_grace),
                 TEST(test_names_of),
                 TEST(test_name_rotates),

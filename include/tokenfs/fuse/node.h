@@ -21,6 +21,7 @@ enum {
         NODE_TEXT, /* the content of a service file */
         NODE_DOH_URL, /* in a slot of its own: it depends on more than the token's document */
         NODE_KIND_COUNT,
+        NODE_FILE_COUNT = NODE_KIND_COUNT - NODE_FIELD,
 };
 
 typedef struct Node {

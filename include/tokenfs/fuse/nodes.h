@@ -83,15 +83,24 @@ static inline bool slot_kind_is_name(SlotKind kind)
 /* No attributes are valid for longer. */
 #define NODES_VALID_MAX_NS (86400 * NS_PER_S)
 
+/* What the kernel may know of the files of one generation. The bytes aren't here: they are secret. */
+#define SLOT_NO_FILE UINT32_MAX
+typedef struct SlotContent {
+        uint64_t fingerprint; /* of the bytes */
+        int64_t mtime_ns, ctime_ns; /* wall clock; ctime_ns 0: there is no content yet */
+        uint32_t sizes[NODE_FILE_COUNT]; /* bytes, by field - NODE_FIELD; or SLOT_NO_FILE */
+} SlotContent;
+
 typedef struct Slot {
         char key[TOKEN_ID_MAX + 1]; /* a token's id, or a name as the API has it */
         uint8_t kind;
         uint16_t fields_looked_up; /* bit per field - NODE_FIELD: files that the kernel may hold */
         uint32_t generation; /* of the files */
+        uint32_t old_generation; /* the one before; 0: none */
         uint32_t follow_below; /* files of generations before this one show the current content */
+        uint32_t is_dropped; /* 1: the API refused the current content: none of it may be shown again */
         uint32_t lookups; /* that the kernel hasn't forgotten, of the directory and its files */
-        uint64_t fingerprint; /* of the content that `generation` stands for */
-        int64_t mtime_ns, ctime_ns; /* of that content, wall clock; ctime_ns 0: there is no content yet */
+        SlotContent content, old_content; /* of `generation`, and of `old_generation` */
         uint64_t valid_until_ns; /* the kernel may use attributes of `generation` until then (clock_now_ns) */
         uint64_t old_valid_until_ns; /* the same of all older generations */
         uint32_t check; /* over all members but `lookups` and the two times of validity */
@@ -110,9 +119,11 @@ uint32_t nodes_directory(const Nodes *nodes, uint32_t index);
 /* Finds or adds. When the table is full, a slot that the kernel knows nothing of is taken for the new key (its
  * generation goes on counting). -ENOSPC, -ENOMEM, -ENAMETOOLONG. */
 int nodes_take(Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index);
-/* The files of the slot have new content, with its times. Returns the new generation. */
-uint32_t nodes_begin_generation(Nodes *nodes, uint32_t index, uint32_t follow_below, uint64_t fingerprint,
-        int64_t mtime_ns, int64_t ctime_ns);
+/* The files of the slot have new content (copied). Returns the new generation. */
+uint32_t nodes_begin_generation(
+        Nodes *nodes, uint32_t index, uint32_t follow_below, const SlotContent *content);
+/* The current content may not be shown again, or it is there again. */
+void nodes_set_dropped(Nodes *nodes, uint32_t index, bool is_dropped);
 /* The kernel may use attributes of the current generation until then. */
 void nodes_extend(Nodes *nodes, uint32_t index, uint64_t until_ns);
 /* The kernel was given an entry of the slot (field NODE_DIRECTORY or a file), or forgot some. */
