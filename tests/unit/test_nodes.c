@@ -392,7 +392,8 @@ static void test_damage_of_each_byte(void **state)
                         table[index] = good;
                         ((unsigned char *)&table[index])[i] ^= (unsigned char)(1u << bit);
                         unsigned dropped = nodes_repair(nodes);
-                        bool is_lookups = i >= offsetof(Slot, lookups) && i < offsetof(Slot, content.fingerprint);
+                        bool is_lookups =
+                                i >= offsetof(Slot, lookups) && i < offsetof(Slot, content.fingerprint);
                         bool is_validity = i >= offsetof(Slot, valid_until_ns) && i < offsetof(Slot, check);
                         bool is_padding = i >= offsetof(Slot, check) + 4;
                         assert_at(SLOT_TOKEN, "at-2", other);
