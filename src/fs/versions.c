@@ -7,7 +7,7 @@
  * A node whose version was superseded shows
  *
  *   1. its own version, while the kernel may use attributes that it was given as those of the current version, and
- *      VERSIONS_GRACE_NS longer, so that a read that has begun ends with the bytes that it began with;
+ *      NODES_GRACE_NS longer, so that a read that has begun ends with the bytes that it began with;
  *   2. from then on the current version. Its attributes have a time-out of 0 for ever: the kernel asks at each read.
  *
  * So a path, or a bind mount of a directory, gives one whole version. A bind mount of a single file stays on its node: it
@@ -200,18 +200,6 @@ static void on_end(LoopTimer *timer, void *userdata)
         directory_free_if_empty(directory);
 }
 
-/* Generations are serial numbers: after the greatest comes 1 again. */
-static bool is_before(uint32_t generation, uint32_t other)
-{
-        return (int32_t)(generation - other) < 0;
-}
-
-/* From when on all superseded nodes follow. */
-static uint64_t settled_ns(const Slot *slot)
-{
-        return clock_add_ns(slot->old_valid_until_ns, VERSIONS_GRACE_NS);
-}
-
 /* From now on it is shown by its own nodes alone, until `end_ns`. False: that is over, or there is no memory; it is freed. */
 static bool version_supersede(Version *version, uint64_t end_ns)
 {
@@ -245,13 +233,12 @@ static void directory_begin_generation(
                 if (mtime_ns <= slot->content.mtime_ns)
                         mtime_ns = slot->content.mtime_ns + 1;
         }
-        uint32_t follow_below = settled_ns(slot) <= clock_now_ns() ? slot->generation : slot->follow_below;
-        uint64_t end_ns = clock_add_ns(slot->valid_until_ns, VERSIONS_GRACE_NS);
+        uint64_t end_ns = clock_add_ns(slot->valid_until_ns, NODES_GRACE_NS);
         bool is_over = end_ns <= clock_now_ns();
         bool is_held = before && version_supersede(before, end_ns);
         SlotContent content = {.fingerprint = fingerprint, .mtime_ns = mtime_ns, .ctime_ns = now_ns};
         memcpy(content.sizes, version->sizes, sizeof content.sizes);
-        uint32_t generation = nodes_begin_generation(nodes, directory->slot, follow_below, &content);
+        uint32_t generation = nodes_begin_generation(nodes, directory->slot, &content);
         if (!is_held && !is_over)
                 directory->known_from = generation;
 }
@@ -465,9 +452,8 @@ int versions_init(Versions *versions, Loop *loop, Nodes *nodes, bool newline)
 /* True if it was superseded, and its bytes aren't here though its nodes must not show others yet. */
 static bool is_lost(const Slot *slot, const Directory *directory, uint32_t generation)
 {
-        return generation != slot->generation && !is_before(generation, slot->follow_below) &&
-               (!directory || is_before(generation, directory->known_from)) &&
-               clock_now_ns() < settled_ns(slot);
+        bool was_held = directory && !generation_is_before(generation, directory->known_from);
+        return generation != slot->generation && !was_held && !slot_follows(slot, generation);
 }
 
 /* The generation before the current one, whose bytes are lost. NULL: there is no memory. */
@@ -487,7 +473,7 @@ static Version *versions_take_hollow(Versions *versions, uint32_t index)
         memcpy(version->sizes, slot->old_content.sizes, sizeof version->sizes);
         version->is_hollow = true;
         list_append(&directory->list, &version->link);
-        return version_supersede(version, settled_ns(slot)) ? version : NULL;
+        return version_supersede(version, slot_settled_ns(slot)) ? version : NULL;
 }
 
 int versions_show(Versions *versions, Node node, Version **ret_version)
@@ -518,7 +504,7 @@ void versions_extend(Versions *versions, const Version *version, uint64_t keep_n
 
 uint64_t versions_settled_ns(const Versions *versions, uint32_t slot)
 {
-        return settled_ns(nodes_get(versions->nodes, slot));
+        return slot_settled_ns(nodes_get(versions->nodes, slot));
 }
 
 void versions_drop_current(Versions *versions, uint32_t slot)

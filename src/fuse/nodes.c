@@ -19,7 +19,7 @@
 #include "tokenfs/base/clock.h"
 #include "tokenfs/base/parse.h"
 
-#define NODES_MAGIC UINT64_C(0x62736c6f74736674) /* changes with the layout */
+#define NODES_MAGIC UINT64_C(0x63736c6f74736674) /* changes with the layout */
 #define NODES_CAPACITY (UINT32_C(1) << 18)
 #define NODES_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -66,6 +66,7 @@ static uint32_t slot_check(const Slot *slot)
                 {&slot->fields_looked_up, sizeof slot->fields_looked_up},
                 {&slot->generation, sizeof slot->generation},
                 {&slot->follow_below, sizeof slot->follow_below},
+                {&slot->follow_next, sizeof slot->follow_next},
                 {&slot->old_generation, sizeof slot->old_generation},
                 {&slot->is_dropped, sizeof slot->is_dropped},
                 {&slot->content, sizeof slot->content},
@@ -220,6 +221,8 @@ void nodes_index(Nodes *nodes)
 static void slot_bound_times(Slot *slot)
 {
         uint64_t most = clock_add_ns(clock_now_ns(), NODES_VALID_MAX_NS);
+        if (slot->follow_next_ns > most)
+                slot->follow_next_ns = most;
         if (slot->valid_until_ns > most)
                 slot->valid_until_ns = most;
         if (slot->old_valid_until_ns > most)
@@ -362,18 +365,37 @@ int nodes_take(Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index
         return 0;
 }
 
-uint32_t nodes_begin_generation(
-        Nodes *nodes, uint32_t index, uint32_t follow_below, const SlotContent *content)
+uint64_t slot_settled_ns(const Slot *slot)
+{
+        return clock_add_ns(slot->old_valid_until_ns, NODES_GRACE_NS);
+}
+
+/* Where content changes faster than a grace ends, slot_settled_ns is always ahead. So generations follow by groups: one group
+ * waits for its end, and all that are superseded meanwhile are the next. */
+bool slot_follows(const Slot *slot, uint32_t generation)
+{
+        uint64_t now_ns = clock_now_ns();
+        return generation_is_before(generation, slot->follow_below) || now_ns >= slot_settled_ns(slot) ||
+               (generation_is_before(generation, slot->follow_next) && now_ns >= slot->follow_next_ns);
+}
+
+uint32_t nodes_begin_generation(Nodes *nodes, uint32_t index, const SlotContent *content)
 {
         Slot *slot = &nodes->slots[index];
+        uint64_t now_ns = clock_now_ns();
+        bool is_settled = now_ns >= slot_settled_ns(slot);
         if (slot->valid_until_ns > slot->old_valid_until_ns)
                 slot->old_valid_until_ns = slot->valid_until_ns;
         slot->valid_until_ns = 0;
+        if (is_settled || now_ns >= slot->follow_next_ns) {
+                slot->follow_below = is_settled ? slot->generation : slot->follow_next;
+                slot->follow_next = generation_after(slot->generation);
+                slot->follow_next_ns = slot_settled_ns(slot);
+        }
         slot->old_generation = slot->content.ctime_ns != 0 && !slot->is_dropped ? slot->generation : 0;
         slot->is_dropped = 0;
         slot->old_content = slot->content;
         slot->generation = generation_after(slot->generation);
-        slot->follow_below = follow_below;
         slot->content = *content;
         slot_seal(slot);
         return slot->generation;

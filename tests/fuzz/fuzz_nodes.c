@@ -81,7 +81,7 @@ static void check_table(const uint8_t *noise, size_t size, bool with_header)
                 require(nodes_take(slots, i % 2 ? SLOT_NAME : SLOT_TOKEN, keys[i], &index) == 0);
                 nodes_add_lookup(slots, index, NODE_FIELD + 1);
                 (void)nodes_begin_generation(
-                        slots, index, 0, &(SlotContent){.fingerprint = i + 1, .ctime_ns = 1});
+                        slots, index, &(SlotContent){.fingerprint = i + 1, .ctime_ns = 1});
         }
         for (size_t i = 0; i + 3 <= size; i += 3) /* where (2 bytes), and what */
                 bytes[(size_t)(noise[i] | noise[i + 1] << 8) % 2048 + (with_header ? 0 : HEADER_BYTES)] ^=

@@ -111,13 +111,13 @@ static void test_generations(void **state)
         uint32_t index = take(SLOT_TOKEN, "at-1");
         assert_int_equal(nodes_get(nodes, index)->generation, 0);
         assert_int_equal(
-                nodes_begin_generation(nodes, index, 0, &(SlotContent){.fingerprint = 7, .ctime_ns = 1}), 1);
+                nodes_begin_generation(nodes, index, &(SlotContent){.fingerprint = 7, .ctime_ns = 1}), 1);
         assert_int_equal(
-                nodes_begin_generation(nodes, index, 0, &(SlotContent){.fingerprint = 8, .ctime_ns = 1}), 2);
+                nodes_begin_generation(nodes, index, &(SlotContent){.fingerprint = 8, .ctime_ns = 1}), 2);
         assert_int_equal(nodes_get(nodes, index)->content.fingerprint, 8);
         table[index].generation = UINT32_MAX;
         assert_int_equal(
-                nodes_begin_generation(nodes, index, 0, &(SlotContent){.fingerprint = 9, .ctime_ns = 1}),
+                nodes_begin_generation(nodes, index, &(SlotContent){.fingerprint = 9, .ctime_ns = 1}),
                 1); /* 0 is a directory's */
 }
 
@@ -128,15 +128,15 @@ static void test_validity(void **state)
         uint32_t index = take(SLOT_TOKEN, "at-1");
         const Slot *slot = nodes_get(nodes, index);
         uint64_t now = clock_now_ns();
-        (void)nodes_begin_generation(nodes, index, 0, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
+        (void)nodes_begin_generation(nodes, index, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
         nodes_extend(nodes, index, now + 7);
         nodes_extend(nodes, index, now + 5);
         assert_int_equal(slot->valid_until_ns, now + 7);
-        (void)nodes_begin_generation(nodes, index, 0, &(SlotContent){.fingerprint = 2, .ctime_ns = 1});
+        (void)nodes_begin_generation(nodes, index, &(SlotContent){.fingerprint = 2, .ctime_ns = 1});
         assert_int_equal(slot->valid_until_ns, 0);
         assert_int_equal(slot->old_valid_until_ns, now + 7);
         nodes_extend(nodes, index, now + 3);
-        (void)nodes_begin_generation(nodes, index, 0, &(SlotContent){.fingerprint = 3, .ctime_ns = 1});
+        (void)nodes_begin_generation(nodes, index, &(SlotContent){.fingerprint = 3, .ctime_ns = 1});
         assert_int_equal(slot->old_valid_until_ns, now + 7);
         /* Whatever another worker left there. */
         table[index].valid_until_ns = table[index].old_valid_until_ns = UINT64_MAX;
@@ -215,7 +215,7 @@ static void test_invalidate(void **state)
         assert_int_equal(visited_files, 0);
         uint32_t index = take(SLOT_TOKEN, "at-1");
         (void)take(SLOT_TOKEN, "at-2");
-        (void)nodes_begin_generation(nodes, index, 0, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
+        (void)nodes_begin_generation(nodes, index, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
         nodes_add_lookup(nodes, index, NODE_DIRECTORY);
         visit();
         assert_int_equal(visited_directories, 3);
@@ -227,7 +227,7 @@ static void test_invalidate(void **state)
         assert_int_equal(last_directory, index);
         /* Older files, as long as the kernel may use their attributes; that ends with the visit. */
         nodes_extend(nodes, index, clock_now_ns() + 60 * NS_PER_S);
-        (void)nodes_begin_generation(nodes, index, 0, &(SlotContent){.fingerprint = 2, .ctime_ns = 1});
+        (void)nodes_begin_generation(nodes, index, &(SlotContent){.fingerprint = 2, .ctime_ns = 1});
         nodes_extend(nodes, index, clock_now_ns() + 60 * NS_PER_S);
         visit();
         assert_int_equal(visited_files, 3);
@@ -250,7 +250,7 @@ static void test_given_meanwhile(void **state)
 {
         (void)state;
         uint32_t index = take(SLOT_TOKEN, "at-1");
-        (void)nodes_begin_generation(nodes, index, 0, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
+        (void)nodes_begin_generation(nodes, index, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
         nodes_add_lookup(nodes, index, NODE_JSON);
         nodes_extend(nodes, index, clock_now_ns() + 50 * NS_PER_S);
         nodes_invalidate(nodes, extend_in_visit, NULL);
@@ -272,17 +272,17 @@ static void test_invalidate_name(void **state)
                 take(SLOT_NAME, "webs"), take(SLOT_TOKEN, "web"), take(SLOT_TOKEN_URL, "web")};
         for (size_t i = 0; i < ARRAY_LEN(others); i++) {
                 (void)nodes_begin_generation(
-                        nodes, others[i], 0, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
+                        nodes, others[i], &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
                 nodes_add_lookup(nodes, others[i], NODE_JSON);
         }
         visit_name("web");
         assert_int_equal(visited_files, 0);
-        (void)nodes_begin_generation(nodes, name, 0, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
+        (void)nodes_begin_generation(nodes, name, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
         nodes_add_lookup(nodes, name, NODE_JSON);
         nodes_add_lookup(nodes, name, NODE_FIELD + TOKEN_VALUE);
         visit_name("web");
         assert_int_equal(visited_files, 2);
-        (void)nodes_begin_generation(nodes, url, 0, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
+        (void)nodes_begin_generation(nodes, url, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
         nodes_add_lookup(nodes, url, NODE_DOH_URL);
         visit_name("web");
         assert_int_equal(visited_files, 3);
@@ -291,7 +291,7 @@ static void test_invalidate_name(void **state)
         for (uint64_t i = 0; i < 100; i++) {
                 nodes_extend(nodes, name, clock_now_ns() + 60 * NS_PER_S);
                 (void)nodes_begin_generation(
-                        nodes, name, 0, &(SlotContent){.fingerprint = 3 + i, .ctime_ns = 1});
+                        nodes, name, &(SlotContent){.fingerprint = 3 + i, .ctime_ns = 1});
         }
         visit_name("web");
         assert_int_equal(visited_files, 8 * 2 + 1);
@@ -313,7 +313,7 @@ static void test_adopt(void **state)
 {
         (void)state;
         uint32_t a = take(SLOT_TOKEN, "at-1"), b = take(SLOT_NAME, "web");
-        (void)nodes_begin_generation(nodes, a, 0, &(SlotContent){.fingerprint = 5, .ctime_ns = 1});
+        (void)nodes_begin_generation(nodes, a, &(SlotContent){.fingerprint = 5, .ctime_ns = 1});
         nodes_shared(nodes)->restarts = 3;
         int fd = fcntl(nodes_fd(nodes), F_DUPFD_CLOEXEC, 3);
         Nodes *adopted = NULL;
@@ -325,8 +325,7 @@ static void test_adopt(void **state)
         assert_int_equal(index, a);
         assert_int_equal(nodes_find(adopted, SLOT_NAME, "web", &index), 0);
         assert_int_equal(index, b);
-        assert_int_equal(
-                nodes_begin_generation(adopted, a, 0, &(SlotContent){.fingerprint = 6, .ctime_ns = 1}),
+        assert_int_equal(nodes_begin_generation(adopted, a, &(SlotContent){.fingerprint = 6, .ctime_ns = 1}),
                 2); /* goes on counting */
         assert_int_equal(nodes_shared(adopted)->restarts, 3);
         adopted = nodes_free(adopted);
@@ -383,7 +382,7 @@ static void test_damage_of_each_byte(void **state)
         (void)state;
         uint32_t index = take(SLOT_TOKEN, "at-1"), other = take(SLOT_TOKEN, "at-2");
         (void)nodes_begin_generation(
-                nodes, index, 0, &(SlotContent){.fingerprint = UINT64_C(0x1122334455667788), .ctime_ns = 1});
+                nodes, index, &(SlotContent){.fingerprint = UINT64_C(0x1122334455667788), .ctime_ns = 1});
         nodes_add_lookup(nodes, index, NODE_JSON);
         unsigned unnoticed = 0;
         Slot good = table[index];
@@ -394,7 +393,7 @@ static void test_damage_of_each_byte(void **state)
                         unsigned dropped = nodes_repair(nodes);
                         bool is_lookups =
                                 i >= offsetof(Slot, lookups) && i < offsetof(Slot, content.fingerprint);
-                        bool is_validity = i >= offsetof(Slot, valid_until_ns) && i < offsetof(Slot, check);
+                        bool is_validity = i >= offsetof(Slot, follow_next_ns) && i < offsetof(Slot, check);
                         bool is_padding = i >= offsetof(Slot, check) + 4;
                         assert_at(SLOT_TOKEN, "at-2", other);
                         if (is_lookups || is_validity || is_padding) {
@@ -410,7 +409,7 @@ static void test_damage_of_each_byte(void **state)
                         assert_int_equal(nodes_used(nodes), 1);
                 }
         }
-        assert_in_range(unnoticed, 8 * (4 + 16), 8 * (4 + 16 + 8));
+        assert_in_range(unnoticed, 8 * (4 + 24), 8 * (4 + 24 + 8));
         table[index] = good;
         assert_int_equal(nodes_repair(nodes), 0);
         assert_at(SLOT_TOKEN, "at-1", index);
@@ -490,7 +489,7 @@ static void test_random_damage(void **state)
                         nodes_add_lookup(
                                 nodes, index, (uint8_t)(NODE_DIRECTORY + next_number() % (NODE_TEXT)));
                         if (i % 4 == 0)
-                                (void)nodes_begin_generation(nodes, index, 0,
+                                (void)nodes_begin_generation(nodes, index,
                                         &(SlotContent){
                                                 .fingerprint = (uint64_t)next_number(), .ctime_ns = 1});
                         if (i % 5 == 0)
@@ -540,7 +539,7 @@ static void test_full_table(void **state)
         for (int i = 0; i < 100000; i++)
                 assert_int_equal(nodes_take(nodes, SLOT_TOKEN, "new", &index), -ENOSPC);
         assert_int_equal(take(SLOT_TOKEN, "at-4"), 4);
-        nodes_begin_generation(nodes, 1000, 0, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
+        nodes_begin_generation(nodes, 1000, &(SlotContent){.fingerprint = 1, .ctime_ns = 1});
         nodes_drop_lookups(nodes, 1000, 1);
         nodes_drop_lookups(nodes, 2000, 1);
         uint32_t generation = nodes_get(nodes, 1000)->generation;

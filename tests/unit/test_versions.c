@@ -10,7 +10,7 @@
 #include "fs/fs-private.h"
 #include "fs/versions.h"
 
-#define GRACE_NS VERSIONS_GRACE_NS
+#define GRACE_NS NODES_GRACE_NS
 
 static Loop *loop;
 static Nodes *nodes;
@@ -348,6 +348,29 @@ static void test_lost_grace(void **state)
         assert_shows(superseded, third);
 }
 
+/* Content that changes faster than the grace ends, as that of service files does: an old node doesn't wait for ever. */
+static void test_follows_among_fast_changes(void **state)
+{
+        (void)state;
+        char value[32];
+        Node node = {0};
+        for (int second = 0; second < 100; second++) {
+                (void)snprintf(value, sizeof value, "value-%d", second);
+                Version *version = set(value);
+                versions_extend(&versions, version, 15 * NS_PER_S);
+                if (second == 20)
+                        node = node_of(version);
+                if (second == 25) /* its bytes are lost */
+                        replace_worker();
+                if (second > 60) {
+                        replace_worker();
+                        version = set(value);
+                        assert_shows(node, version);
+                }
+                pass(NS_PER_S);
+        }
+}
+
 static void test_names_of(void **state)
 {
         (void)state;
@@ -614,6 +637,7 @@ int main(void)
                 TEST(test_drop_current),
                 TEST(test_lost_bytes),
                 TEST(test_dropped_bytes),
+                TEST(test_follows_among_fast_changes),
                 TEST(test_lost_grace),
                 TEST(test_names_of),
                 TEST(test_name_rotates),

@@ -44,9 +44,6 @@ Fs *fs_free(Fs *fs, bool answer_waiting);
 /* Takes no more requests, and calls loop_quit with `status` once those that wait are answered: within `timeout_ns`. */
 void fs_drain(Fs *fs, int status);
 
-/* How long a single-file bind mount or an open file may show a superseded version, counted from the moment when the kernel
- * may no longer use its attributes. */
-#define VERSIONS_GRACE_NS (5 * NS_PER_S)
 /* A name means another token: its files are those of `doc` from now on. Returns from when on (clock_now_ns) they are so for
  * each node that the kernel may hold. Nothing changes where the kernel holds none. */
 uint64_t fs_set_name(Fs *fs, const char *name, TokenDoc *doc);

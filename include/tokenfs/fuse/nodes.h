@@ -83,6 +83,10 @@ static inline bool slot_kind_is_name(SlotKind kind)
 /* No attributes are valid for longer. */
 #define NODES_VALID_MAX_NS (86400 * NS_PER_S)
 
+/* How long a single-file bind mount or an open file may show superseded content, counted from the moment when the kernel
+ * may no longer use its attributes. */
+#define NODES_GRACE_NS (5 * NS_PER_S)
+
 /* What the kernel may know of the files of one generation. The bytes aren't here: they are secret. */
 #define SLOT_NO_FILE UINT32_MAX
 typedef struct SlotContent {
@@ -98,12 +102,14 @@ typedef struct Slot {
         uint32_t generation; /* of the files */
         uint32_t old_generation; /* the one before; 0: none */
         uint32_t follow_below; /* files of generations before this one show the current content */
+        uint32_t follow_next; /* those of generations before this one do from `follow_next_ns` on */
         uint32_t is_dropped; /* 1: the API refused the current content: none of it may be shown again */
         uint32_t lookups; /* that the kernel hasn't forgotten, of the directory and its files */
         SlotContent content, old_content; /* of `generation`, and of `old_generation` */
+        uint64_t follow_next_ns; /* CLOCK_BOOTTIME, as the next two */
         uint64_t valid_until_ns; /* the kernel may use attributes of `generation` until then (clock_now_ns) */
         uint64_t old_valid_until_ns; /* the same of all older generations */
-        uint32_t check; /* over all members but `lookups` and the two times of validity */
+        uint32_t check; /* over all members but `lookups` and the times before it */
 } Slot;
 
 uint32_t nodes_capacity(const Nodes *nodes);
@@ -120,8 +126,16 @@ uint32_t nodes_directory(const Nodes *nodes, uint32_t index);
  * generation goes on counting). -ENOSPC, -ENOMEM, -ENAMETOOLONG. */
 int nodes_take(Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index);
 /* The files of the slot have new content (copied). Returns the new generation. */
-uint32_t nodes_begin_generation(
-        Nodes *nodes, uint32_t index, uint32_t follow_below, const SlotContent *content);
+uint32_t nodes_begin_generation(Nodes *nodes, uint32_t index, const SlotContent *content);
+/* Generations are serial numbers: after the greatest comes 1 again. */
+static inline bool generation_is_before(uint32_t generation, uint32_t other)
+{
+        return (int32_t)(generation - other) < 0;
+}
+/* True if files of that superseded generation show the current content. */
+bool slot_follows(const Slot *slot, uint32_t generation);
+/* From when on those of all superseded generations do. */
+uint64_t slot_settled_ns(const Slot *slot);
 /* The current content may not be shown again, or it is there again. */
 void nodes_set_dropped(Nodes *nodes, uint32_t index, bool is_dropped);
 /* The kernel may use attributes of the current generation until then. */
