@@ -301,8 +301,8 @@ static void version_fill(Version *version, TokenDoc *doc, Buf *text)
                 version->text = *text;
                 *text = BUF_INIT(0); /* it is the version's now */
         }
-        for (uint8_t i = 0; i < NODE_FILE_COUNT; i++)
-                version->sizes[i] = measure(version->directory->versions, version, NODE_FIELD + i);
+        for (unsigned i = 0; i < NODE_FILE_COUNT; i++)
+                version->sizes[i] = measure(version->directory->versions, version, (uint8_t)(NODE_FIELD + i));
 }
 
 /* Makes the version, which has its content, the current one. */

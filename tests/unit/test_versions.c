@@ -1,101 +1,11 @@
 /* Versions: which one a node shows, at any time. */
 
-#include "fake_source.h"
-
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "fs/fs-private.h"
-#include "fs/versions.h"
-
-#define GRACE_NS NODES_GRACE_NS
-
-static Loop *loop;
-static Nodes *nodes;
-static Versions versions;
-static uint32_t slot;
-
-static int set_up_with(bool newline)
-{
-        clock_set_fake(FAKE_NOW_NS, FAKE_WALL_NS);
-        assert_int_equal(loop_new(&loop), 0);
-        assert_int_equal(nodes_new(&nodes), 0);
-        (void)nodes_repair(nodes);
-        assert_int_equal(versions_init(&versions, loop, nodes, newline), 0);
-        assert_int_equal(nodes_take(nodes, SLOT_TOKEN, "at-1", &slot), 0);
-        return 0;
-}
-
-static int set_up(void **state)
-{
-        (void)state;
-        return set_up_with(false);
-}
+#include "versions_fixture.h"
 
 static int set_up_newline(void **state)
 {
         (void)state;
         return set_up_with(true);
-}
-
-static int tear_down(void **state)
-{
-        (void)state;
-        versions_deinit(&versions);
-        nodes = nodes_free(nodes);
-        loop = loop_free(loop);
-        clock_unset_fake();
-        return 0;
-}
-
-static void pass(uint64_t ns)
-{
-        clock_advance_fake(ns);
-        assert_int_equal(loop_turn(loop, 0), 0);
-}
-
-/* The slot's content becomes a document with that value. */
-static Version *set_in(uint32_t index, const char *id, const char *value)
-{
-        TokenDoc *doc = fake_doc(&(FakeToken){.id = id, .value = value});
-        Version *version = NULL;
-        assert_int_equal(versions_set_doc(&versions, index, doc, &version), 0);
-        token_doc_unref(doc);
-        assert_ptr_equal(versions_current(&versions, index), version);
-        return version;
-}
-
-static Version *set(const char *value)
-{
-        return set_in(slot, "at-1", value);
-}
-
-static Node node_of(const Version *version)
-{
-        return (Node){slot, version->generation, NODE_FIELD + TOKEN_VALUE};
-}
-
-static void assert_shows(Node node, const Version *expected)
-{
-        Version *version = NULL;
-        assert_int_equal(versions_show(&versions, node, &version), 0);
-        assert_ptr_equal(version, expected);
-}
-
-static void assert_fails_to_show(Node node, int expected)
-{
-        Version *version;
-        assert_int_equal(versions_show(&versions, node, &version), expected);
-}
-
-/* What another worker has of these versions: none, and the table. */
-static void replace_worker(void)
-{
-        versions_deinit(&versions);
-        assert_int_equal(nodes_repair(nodes), 0);
-        assert_int_equal(versions_init(&versions, loop, nodes, false), 0);
 }
 
 static void assert_value(const Version *version, const char *value)
@@ -245,130 +155,6 @@ static void test_drop_current(void **state)
         versions_drop_current(&versions, slot); /* twice is no harm */
         assert_fails_to_show(node, -EAGAIN);
         assert_fails_to_show((Node){slot + 1, 1, NODE_JSON}, -ESTALE); /* no such slot */
-}
-
-/* The node shows the attributes that it had, without bytes. */
-static void assert_hollow(Node node, uint32_t size, int64_t mtime_ns)
-{
-        Version *version;
-        assert_int_equal(versions_show(&versions, node, &version), 0);
-        assert_true(version->is_hollow && version->is_superseded);
-        assert_int_equal(version->generation, node.generation);
-        assert_true(version_has_field(version, NODE_FIELD + TOKEN_VALUE));
-        assert_int_equal(version_size(version, NODE_FIELD + TOKEN_VALUE), size);
-        assert_int_equal(version->mtime_ns, mtime_ns);
-        assert_false(version_has_field(version, NODE_FIELD + TOKEN_CLIENT_TOKEN));
-}
-
-/* The bytes went with a worker: no others fit the attributes that the kernel has. */
-static void test_lost_bytes(void **state)
-{
-        (void)state;
-        Version *version = set("one");
-        Node lost = node_of(version), older = {slot, version->generation - 1, NODE_JSON};
-        int64_t mtime_ns = version->mtime_ns;
-        versions_extend(&versions, version, NS_PER_S);
-        replace_worker();
-        assert_fails_to_show(lost, -EAGAIN); /* they may be the same again */
-        Version *next = set("the second");
-        assert_hollow(lost, 3, mtime_ns);
-        /* Older ones follow already, in a new worker as well. */
-        assert_shows(older, next);
-        assert_shows(node_of(next), next);
-        pass(NS_PER_S + GRACE_NS - 1);
-        assert_hollow(lost, 3, mtime_ns);
-        pass(1);
-        assert_shows(lost, next);
-        assert_int_equal(versions.superseded_count, 0);
-}
-
-/* The API refused the content, under this worker or the one before: the kernel must not use pages of it again. */
-static void test_dropped_bytes(void **state)
-{
-        (void)state;
-        for (int replaced = 0; replaced < 3; replaced++) {
-                Version *version = set(replaced ? "three" : "one");
-                Node lost = node_of(version);
-                versions_extend(&versions, version, NS_PER_S);
-                if (replaced == 1)
-                        replace_worker();
-                versions_drop_current(&versions, slot);
-                if (replaced == 2)
-                        replace_worker();
-                assert_fails_to_show(lost, -EAGAIN);
-                Version *next = set(replaced ? "four" : "two");
-                assert_fails_to_show(lost, -ESTALE);
-                pass(NS_PER_S + GRACE_NS);
-                assert_shows(lost, next);
-        }
-        /* Unless it is the same when it comes back. */
-        Version *version = set("five");
-        Node node = node_of(version);
-        int64_t mtime_ns = version->mtime_ns;
-        versions_extend(&versions, version, NS_PER_S);
-        versions_drop_current(&versions, slot);
-        assert_shows(node, set("five"));
-        replace_worker();
-        (void)set("six");
-        assert_hollow(node, 4, mtime_ns);
-}
-
-/* A worker that comes during the grace of a version that another one held. */
-static void test_lost_grace(void **state)
-{
-        (void)state;
-        Version *first = set("one");
-        Node node = node_of(first);
-        int64_t mtime_ns = first->mtime_ns;
-        versions_extend(&versions, first, NS_PER_S);
-        (void)set("the second");
-        replace_worker();
-        assert_hollow(node, 3, mtime_ns); /* whether the next bytes are there or not */
-        Version *second = set("the second");
-        assert_hollow(node, 3, mtime_ns);
-        pass(NS_PER_S + GRACE_NS);
-        assert_shows(node, second);
-        /* It follows from now on, whatever worker serves and however often the content changes. */
-        versions_extend(&versions, second, 60 * NS_PER_S);
-        Node superseded = node_of(second);
-        mtime_ns = second->mtime_ns;
-        Version *third = set("three");
-        assert_shows(node, third);
-        replace_worker();
-        assert_fails_to_show(node, -EAGAIN);
-        third = set("three");
-        assert_shows(node, third);
-        assert_hollow(superseded, 10, mtime_ns);
-        assert_shows(node, set("four"));
-        /* Of generations before the last two nothing is known. */
-        replace_worker();
-        assert_fails_to_show(superseded, -ESTALE);
-        pass(60 * NS_PER_S + GRACE_NS);
-        third = set("four");
-        assert_shows(superseded, third);
-}
-
-/* Content that changes faster than the grace ends, as that of service files does: an old node doesn't wait for ever. */
-static void test_follows_among_fast_changes(void **state)
-{
-        (void)state;
-        char value[32];
-        Node node = {0};
-        for (int second = 0; second < 100; second++) {
-                (void)snprintf(value, sizeof value, "value-%d", second);
-                Version *version = set(value);
-                versions_extend(&versions, version, 15 * NS_PER_S);
-                if (second == 20)
-                        node = node_of(version);
-                if (second == 25) /* its bytes are lost */
-                        replace_worker();
-                if (second > 60) {
-                        replace_worker();
-                        version = set(value);
-                        assert_shows(node, version);
-                }
-                pass(NS_PER_S);
-        }
 }
 
 static void test_names_of(void **state)
@@ -635,10 +421,6 @@ int main(void)
                 TEST(test_fast_changes),
                 TEST(test_follows_for_ever),
                 TEST(test_drop_current),
-                TEST(test_lost_bytes),
-                TEST(test_dropped_bytes),
-                TEST(test_follows_among_fast_changes),
-                TEST(test_lost_grace),
                 TEST(test_names_of),
                 TEST(test_name_rotates),
                 TEST(test_text),
