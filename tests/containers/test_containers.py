@@ -2,13 +2,17 @@
 upgrade, and neither gives anything away nor takes anything."""
 
 import os
+import pathlib
 import signal
 import stat
+import subprocess
 import time
 
 import pytest
 from engines import ENGINES, MAPPED_ROOT, ROOT, USER
-from mounting import bounded, children_of, is_alive, until
+from inside import Inside
+from mounting import HANG, bounded, children_of, is_alive, until
+from tools import need
 
 FILES = ("/t/all/{id}/value", "/t/all/.by_name/web/value", "/t/id/value", "/t/name/value", "/t/value")
 
@@ -104,6 +108,28 @@ def test_life(engine, who, mount, resolver, old):
             box.run("cat /tmp/errors")
 
 
+@pytest.fixture(scope="session")
+def watcher(rootfs):
+    """A program in the root directory that watches a file."""
+    need("cc")
+    source = pathlib.Path(__file__).with_name("watcher.c")
+    subprocess.run(["cc", "-static", "-o", rootfs / "bin/watcher", source], check=True, timeout=HANG)
+
+
+@pytest.mark.parametrize("engine", [e for e in ENGINES if ROOT in e.who], indirect=True, ids=lambda e: e.name)
+def test_inotify(watcher, engine, mount, resolver, old):       # pylint: disable=unused-argument
+    """A program in the container that watches a file of the name's directory hears of each rotation."""
+    fs = made_for(mount, engine.outside(ROOT), watch="web", on_change="/bin/true")
+    with engine.run(ROOT, {"/t/name": fs.at(".by_name", "web")}) as box:
+        for number in range(2):
+            value = f"value {number}"
+            box.ask("rm -f /tmp/said; (watcher /t/name/value >/tmp/said 2>&1 && echo deleted >>/tmp/said) &")
+            until(lambda: "watching" in box.run("cat /tmp/said")[1], "the watch", pause=0.1)
+            resolver.rotate_token(old["id"], value=value)
+            until(lambda: "deleted" in box.run("cat /tmp/said")[1], "the event", pause=0.1)
+            assert box.ask("cat /t/name/value") == value
+
+
 WRITES = ("echo x >/t/value", "echo x >>/t/name/value", "touch /t/name/new", "touch /t/name/value", "rm -f /t/name/value",
           "rm -rf /t/id/value", "mkdir /t/all/new", "mv /t/name/value /t/name/other", "ln -s /x /t/name/link",
           "ln /t/name/value /t/name/link", "chmod 0644 /t/name/value", "chown 1:1 /t/name/value", "mkdir /t/all/.by_name/x")
@@ -170,8 +196,6 @@ def test_mount_made_later(mount, resolver, old, rootfs, directory):
     """A directory bound with rslave before the mount is there shows it once it is made (mountPropagation in Kubernetes)."""
     engine = [e for e in ENGINES if e.name == "bubblewrap"][0](rootfs)
     engine.close()
-    import subprocess                                   # pylint: disable=import-outside-toplevel
-    from inside import Inside                           # pylint: disable=import-outside-toplevel
     shared = directory / "m0"
     one = mount(start=False)
     assert one.directory == shared
