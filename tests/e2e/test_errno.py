@@ -4,7 +4,7 @@ import datetime
 import os
 
 import pytest
-from mounting import error_of, until
+from mounting import SLOWNESS, error_of, until
 from resolver import SECRET_KEY, Resolver
 
 pytestmark = pytest.mark.core
@@ -58,7 +58,7 @@ def test_fault(mount, resolver, token, what):
     """The read fails with the errno of the table, says why in the log without the secret, and recovers."""
     effect, parameters, expected = FAULTS[what]
     expected = {expected} if isinstance(expected, str) else expected
-    fs = mount(timeout=2, negative_ttl=0, log_level="debug")
+    fs = mount(timeout=2 * SLOWNESS, negative_ttl=0, log_level="debug")
     if effect is None:
         assert fs.read_error("at-unknown", "value") == "ENOENT"
         return

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from mounting import HANG, SANITIZED, background, error_of, read_file, until
+from mounting import HANG, SANITIZED, SLOWNESS, background, error_of, read_file, until
 from readers import Readers, errors_in
 
 pytestmark = pytest.mark.core
@@ -58,7 +58,7 @@ def test_many_readers_of_bad_answers(mount, resolver, effect):
     """Sixteen calls at once get the worst of it: memory is bounded, the others are served meanwhile, then all is well."""
     bad = resolver.add_tokens(16, prefix="bad-")
     good = resolver.add_token(name="good")
-    fs = mount(ttl=0.2, timeout=2, negative_ttl=0)
+    fs = mount(ttl=0.2, timeout=2 * SLOWNESS, negative_ttl=0)
     assert fs.text(good["id"], "value") == good["value"]
     with bounded_memory(fs, 64 * 1024):
         fault = resolver.add_fault(effect, operation="GetAccessToken", token=[one["id"] for one in bad], **BIG[effect])
@@ -85,7 +85,7 @@ LISTS = {
 def test_lists(mount, resolver, effect):
     """Every list is as bad as that: `ls` ends, memory is bounded, tokens are reached by their ids; then all is well."""
     tokens = resolver.add_tokens(5)
-    fs = mount(ttl=0.2, timeout=2, negative_ttl=0)
+    fs = mount(ttl=0.2, timeout=2 * SLOWNESS, negative_ttl=0)
     with bounded_memory(fs, 48 * 1024):
         operations = ["ListAccessTokens", "ListDNSViews", "ListGlobalResolvers"]
         fault = resolver.add_fault(effect.split(",")[0], operation=operations, **LISTS[effect])

@@ -15,7 +15,7 @@ packages_demo=(
 packages_e2e=(
         "${packages_demo[@]}"
         python3-pytest python3-pytest-timeout python3-pytest-xdist python3-botocore python3-prometheus-client python3-watchdog
-        attr acl rsync tar findutils git gettext-base inotify-tools iproute2
+        python3-cryptography attr acl rsync tar findutils git gettext-base inotify-tools iproute2
         systemd man-db mandoc build-essential debhelper lintian dnsdist
 )
 # To test it by all means.

@@ -4,6 +4,7 @@ Hand-written because http.server costs more than the calls it would carry in the
 because faults need the socket itself. Knows nothing of the API: a handler is given each request.
 """
 
+import os
 import random
 import select
 import socket
@@ -16,7 +17,7 @@ from http import HTTPStatus
 MAX_HEAD = 65536
 MAX_BODY = 64 << 20
 HANDSHAKE_SECONDS = 10
-JOIN_SECONDS = 10
+JOIN_SECONDS = 10 * int(os.environ.get("TOKENFS_SLOWNESS", "1"))
 _REASONS = {s.value: s.phrase for s in HTTPStatus}
 
 
