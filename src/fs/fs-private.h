@@ -80,6 +80,7 @@ struct Request {
         bool is_parked;
         CacheWait wait;
         LoopTimer deadline, later;
+        LoopTimer interruption; /* set once its reader got a signal */
 
         Node node;
         char name[FS_NAME_MAX + 1]; /* lookup */

@@ -3,7 +3,12 @@
  * Why: a request that needs the API must not hold up the others, must end when its reader is interrupted or has waited
  * long enough, and must be answered exactly once. How: its step runs when it comes. A step either answers, or
  * returns -EINPROGRESS: then the request is parked, with its wait, its deadline and its interrupt handler armed. The wait or
- * the deadline, if that is earlier, runs the step again, from the beginning: the answer that it waited for is then there. */
+ * the deadline, if that is earlier, runs the step again, from the beginning: the answer that it waited for is then there.
+ *
+ * The kernel reports any signal of the reader as an interruption, and doesn't say whether it is fatal: a stop, a debugger
+ * or a timer interrupts like SIGKILL. Few programs expect EINTR of stat() or open(), as local filesystems never return it,
+ * and the kernel doesn't restart such a call. So an interrupted request still has INTERRUPT_GRACE_NS for its answer: most
+ * answers take less, and a reader that is killed is gone soon. */
 
 #include "fs-private.h"
 
@@ -12,6 +17,8 @@
 #include <string.h>
 
 #include "tokenfs/base/clock.h"
+
+#define INTERRUPT_GRACE_NS NS_PER_S
 
 static void request_free(Request *request)
 {
@@ -22,6 +29,7 @@ static void request_free(Request *request)
         cache_wait_cancel(&request->wait);
         loop_timer_cancel(&request->deadline);
         loop_timer_cancel(&request->later);
+        loop_timer_cancel(&request->interruption);
         free(request);
 }
 
@@ -73,12 +81,21 @@ static void on_later(LoopTimer *timer, void *userdata)
         request_run(userdata);
 }
 
+static void on_interrupt_grace(LoopTimer *timer, void *userdata)
+{
+        (void)timer;
+        Request *request = userdata;
+        request->fs->counters.interrupted++;
+        request_end(request, EINTR);
+}
+
+/* libfuse calls it while it uses the request, so the request isn't answered here. */
 static void on_interrupt(fuse_req_t fuse, void *userdata)
 {
         (void)fuse;
         Request *request = userdata;
-        request->fs->counters.interrupted++;
-        request_end(request, EINTR);
+        /* If there is no room for the timer, the deadline ends the request. */
+        (void)loop_timer_set(&request->interruption, clock_add_ns(clock_now_ns(), INTERRUPT_GRACE_NS));
 }
 
 Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step)
@@ -100,6 +117,7 @@ Request *request_new(fuse_req_t fuse, uint64_t id, RequestStep *step)
         request->wait.uid = fuse_req_ctx(fuse)->uid;
         loop_timer_init(&request->deadline, fs->settings.loop, on_deadline, request);
         loop_timer_init(&request->later, fs->settings.loop, on_later, request);
+        loop_timer_init(&request->interruption, fs->settings.loop, on_interrupt_grace, request);
         if (!nodes_get(fs->settings.slots, request->node.slot)) {
                 free(request);
                 (void)fuse_reply_err(fuse, ESTALE);
@@ -123,11 +141,6 @@ int request_wait_until(Request *request, uint64_t at_ns)
 static void request_park(Request *request)
 {
         Fs *fs = request->fs;
-        /* libfuse would call the handler while it holds the request, which the answer frees. */
-        if (fuse_req_interrupted(request->fuse)) {
-                on_interrupt(request->fuse, request);
-                return;
-        }
         if (loop_timer_set(&request->deadline, clock_add_ns(request->came_ns, fs->settings.timeout_ns)) < 0) {
                 request_end(request, ENOMEM);
                 return;

@@ -94,8 +94,8 @@ static void write_requests(const Exposition *out, const StatusSources *sources)
                         other += fs->requests[i];
         }
         exposition_add(out, "requests_total", "", LABELS({"operation", "other"}), (double)other);
-        exposition_counter(out, "requests_interrupted_total", "Waiting requests whose reader gave up.",
-                (double)fs->interrupted);
+        exposition_counter(out, "requests_interrupted_total",
+                "Waiting requests whose reader got a signal, and EINTR.", (double)fs->interrupted);
         exposition_counter(out, "requests_timed_out_total", "Waiting requests that met their deadline.",
                 (double)fs->deadlines);
         exposition_counter(out, "audit_refused_total",
