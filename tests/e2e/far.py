@@ -8,7 +8,7 @@ from mounting import Mount, until
 from netns import Network
 from resolver import Resolver
 
-HOST = "service.example"
+HOST = "named.test"       # a name of the stand-in's certificate
 GOOD, GOOD_V6 = "10.9.8.7", "fd00:98::7"
 DEAD, DEAD_V6 = "10.9.8.6", "fd00:98::6"
 # The program's mount namespace differs by /etc/hosts alone: "/" is private there, the mount's own place isn't.
@@ -18,8 +18,9 @@ SETUP = 'mount --make-private / && mount --bind "$1" /etc/hosts && shift && exec
 class FarHost:
     """Stand-ins at GOOD and GOOD_V6, one port for both; mounts reach them as HOST. In `with`."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, tls=None):
         self.directory = directory
+        self.tls = tls
         self.network = Network()
         self.mounts = []
         self.services = []
@@ -36,7 +37,7 @@ class FarHost:
             self.ip("address", "add", "fd00:98::1/128", "dev", "hole", "nodad")
             for address in (GOOD, GOOD_V6):
                 self._add(address)
-            first = Resolver(host=GOOD)
+            first = Resolver(host=GOOD, tls=self.tls)
             self.network.inside(first.start)
             self.services.append(first)
             subprocess.run(["mount", "--bind", self.directory, self.directory], check=True, timeout=60)
@@ -104,7 +105,7 @@ class FarHost:
 
     def also_at(self, address):
         """Has the stand-in's state be served at another address, too, at the same port."""
-        other = Resolver(host=address, port=self.service.port, key=None)
+        other = Resolver(host=address, port=self.service.port, key=None, tls=self.tls)
         for name in ("model", "verifier", "log", "faults"):
             setattr(other, name, getattr(self.service, name))
         other.__dict__["_api"] = type(self.service.__dict__["_api"])(other)
@@ -112,10 +113,10 @@ class FarHost:
         self.services.append(other)
 
     def mount(self, environ=None, **options):
-        """A mount that reaches HOST over plain http."""
+        """A mount that reaches HOST."""
         place = self.directory / f"far{len(self.mounts)}"
         place.mkdir(mode=0o755)
-        url = f"http://{HOST}:{self.service.port}"
+        url = f"{'https' if self.tls else 'http'}://{HOST}:{self.service.port}"
         fs = Mount(place, self.service, {"AWS_ENDPOINT_URL_ROUTE53GLOBALRESOLVER": url, **(environ or {})})
         command = fs.command
         fs.command = lambda *words: [*self.prefix, *command(*words)]

@@ -51,9 +51,16 @@ def test_address_that_moved(host, how):
     assert fs.text(tokens[1]["id"], "value") == tokens[1]["value"]
 
 
-def test_connections_that_died_silently(host):
+@pytest.mark.parametrize("tls", [None, "good"], ids=["plain", "TLS"])
+def test_connections_that_died_silently(directory, tls):
     """Idle connections whose packets vanish (a firewall that lost its state) cost a reader a quarter of its time-out, not
     its value; and so, however many there are."""
+    with far.FarHost(directory, tls) as host:
+        read_over_dead_connections(host)
+
+
+def read_over_dead_connections(host):
+    """See above."""
     host.name(far.GOOD)
     tokens = [host.service.add_token() for _ in range(12)]
     late = host.service.add_token()
