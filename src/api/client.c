@@ -33,8 +33,6 @@
 #include "tokenfs/base/log.h"
 
 #define SKEW_STEP_MIN_S 10 /* no signature is refused for less */
-#define GUESSES_PART                                                                                         \
-        4 /* a part of the calls in flight may be for ids that are neither held nor listed: 1 in so many */
 
 const double api_latency_bounds_s[API_LATENCY_BUCKETS] = {
         0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, __builtin_inf()};
@@ -187,11 +185,12 @@ static void note_attempt(
 static ApiCall *client_next_call(ApiClient *client, uint64_t *ret_ready_ns)
 {
         bool is_throttled = client->pace.since_ns || client->retry.error == API_E_THROTTLED;
-        unsigned guesses_max = client->pace.in_flight_max / GUESSES_PART;
         ApiTicket *ticket = api_queue_next(
-                &client->queue, is_throttled, client->guesses < (guesses_max > 0 ? guesses_max : 1));
+                &client->queue, is_throttled, client->guesses < pace_guesses_max(&client->pace));
         uint64_t now_ns = clock_now_ns();
         *ret_ready_ns = ticket ? retry_ready_ns(&client->retry, now_ns) : CLOCK_NEVER;
+        if (ticket && ticket->purpose == API_FOR_GUESS && *ret_ready_ns < client->pace.guess_at_ns)
+                *ret_ready_ns = client->pace.guess_at_ns;
         return *ret_ready_ns <= now_ns ? CONTAINER_OF(ticket, ApiCall, ticket) : NULL;
 }
 
@@ -354,6 +353,7 @@ static void on_outcome(ApiCall *call, ApiOutcome *outcome)
                 &(PaceAttempt){.error = outcome->error,
                         .took_ns = outcome->took_ns,
                         .is_refresh = call->ticket.purpose == API_FOR_REFRESH,
+                        .is_guess = call->ticket.purpose == API_FOR_GUESS,
                         .is_current = is_current,
                         .is_full = call->is_full},
                 clock_now_ns());
@@ -389,6 +389,8 @@ static void client_send_call(ApiClient *client, ApiCall *call, const AwsKeys *ke
         };
         const char *detail = "";
         call->pass = retry_send(&client->retry, clock_now_ns());
+        if (call->ticket.purpose == API_FOR_GUESS)
+                pace_note_guess(&client->pace, clock_now_ns());
         api_queue_take(&client->queue, &call->ticket);
         call_move(call, &client->under_way);
         ApiError error = api_call_send(call, &target, on_outcome, &detail);

@@ -7,7 +7,12 @@
  * 2 * step / sqrt(share), stays below 5 % from a share of 1 down to 1/60, and hosts with a large share give way to hosts
  * with a small one (with steps proportional to the share none would).
  * The number of calls in flight follows in the same way: it halves with a throttled call, and grows by one with each
- * success, beyond its first value only while calls wait and latencies hold. */
+ * success, beyond its first value only while calls wait and latencies hold.
+ *
+ * Guesses are calls for ids that are neither held nor listed. One user who makes ids up could use all that the API allows,
+ * and refreshes would be stretched for everybody. So a throttled guess doubles the gap between guesses, and successes
+ * shorten it slowly: less than 1 % of guesses are throttled in the long run, and of the calls beside them. A single
+ * guess after a pause waits for nothing. */
 
 #include "pace.h"
 
@@ -70,8 +75,34 @@ static void in_flight_follow(Pace *pace, const PaceAttempt *attempt)
                 pace->in_flight_max++;
 }
 
+static void guesses_follow(Pace *pace, const PaceAttempt *attempt)
+{
+        uint64_t gap_ns = pace->guess_gap_ns;
+        if (attempt->error != API_E_THROTTLED)
+                gap_ns -= gap_ns / PACE_GUESS_GAP_PART;
+        else if (attempt->is_current)
+                gap_ns = gap_ns ? 2 * gap_ns : PACE_GUESS_GAP_FIRST_NS;
+        if (gap_ns < PACE_GUESS_GAP_MIN_NS)
+                gap_ns = 0;
+        pace->guess_gap_ns = gap_ns < PACE_GUESS_GAP_MAX_NS ? gap_ns : PACE_GUESS_GAP_MAX_NS;
+}
+
+unsigned pace_guesses_max(const Pace *pace)
+{
+        unsigned max = pace->in_flight_max / PACE_GUESSES_PART;
+        return max > 0 ? max : 1;
+}
+
+void pace_note_guess(Pace *pace, uint64_t now_ns)
+{
+        pace->guess_at_ns = now_ns + pace->guess_gap_ns;
+}
+
 void pace_report(Pace *pace, const PaceAttempt *attempt, uint64_t now_ns)
 {
+        if (attempt->is_guess &&
+                (attempt->error == API_E_THROTTLED || !api_error_is_transient(attempt->error)))
+                guesses_follow(pace, attempt);
         if (attempt->error == API_E_THROTTLED) {
                 if (attempt->is_current)
                         pace->in_flight_max = pace->in_flight_max > 1 ? pace->in_flight_max / 2 : 1;

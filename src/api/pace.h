@@ -17,6 +17,11 @@
 #define PACE_IN_FLIGHT_MAX 64
 #define PACE_LATENCY_GROWTH                                                                                  \
         2 /* calls in flight increase while no answer takes longer than this times the quickest */
+#define PACE_GUESSES_PART 4 /* of the calls in flight, one in so many may be a guess */
+#define PACE_GUESS_GAP_FIRST_NS (100 * NS_PER_MS)
+#define PACE_GUESS_GAP_MIN_NS NS_PER_MS /* less is none */
+#define PACE_GUESS_GAP_MAX_NS (5 * NS_PER_S)
+#define PACE_GUESS_GAP_PART 256 /* a success takes one in so many off the gap */
 
 typedef struct Pace {
         double share; /* of the refreshes that `ttl` asks for: 1 while the API doesn't throttle */
@@ -27,6 +32,8 @@ typedef struct Pace {
         uint64_t since_ns; /* throttled since; 0: it isn't */
         unsigned in_flight_max;
         uint64_t latency_ns; /* of the quickest answer, rising slowly */
+        uint64_t guess_gap_ns; /* between two guesses; 0: none */
+        uint64_t guess_at_ns; /* when the next guess may go out */
 } Pace;
 
 /* A ttl is stretched at most so far that copies are still within `stale_ns`. */
@@ -36,10 +43,15 @@ typedef struct PaceAttempt {
         ApiError error;
         uint64_t took_ns;
         bool is_refresh; /* of a copy; else a reader waited without one */
+        bool is_guess; /* for an id that is neither held nor listed */
         bool is_current; /* sent after the last throttled call was known: of calls that go out together one counts */
         bool is_full; /* calls waited since as many as allowed were in flight */
 } PaceAttempt;
 void pace_report(Pace *pace, const PaceAttempt *attempt, uint64_t now_ns);
+/* So many guesses may be in flight. */
+unsigned pace_guesses_max(const Pace *pace);
+/* A guess goes out. */
+void pace_note_guess(Pace *pace, uint64_t now_ns);
 /* A copy is refreshed when it is `ttl` times this old. 1 while the API doesn't throttle. */
 double pace_stretch(const Pace *pace);
 /* `ttl` times this would do for this host's tokens; 1 while the API doesn't throttle. */

@@ -77,6 +77,21 @@ def test_users_take_turns(mount, resolver):
         assert resolver.count("GetAccessToken") - before <= 5 * 3 * 4
 
 
+def test_made_up_ids_leave_the_limit_to_others(mount, resolver):
+    """An API that throttles: made-up ids adapt to what it leaves, so that known tokens are refreshed as ttl= says."""
+    tokens = resolver.add_tokens(5)
+    fs = mount(allow_other=True, ttl=1)
+    assert len(fs.tokens()) == 5
+    resolver.rate_limit = 50
+    with Flood(fs, threads=50):
+        while resolver.count("GetAccessToken") < 300:
+            for token in tokens:
+                assert fs.text(token["id"], "value") == token["value"]
+            time.sleep(0.1)
+        assert fs.metric("tokenfs_effective_ttl_seconds") <= 2
+    assert resolver.count(result="ThrottlingException") < 30
+
+
 def wait_for_calls(resolver, count):
     """The flood is under way."""
     end = time.monotonic() + 60

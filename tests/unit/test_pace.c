@@ -158,10 +158,46 @@ static void test_calls_in_flight(void **state)
         assert_int_equal(pace.in_flight_max, PACE_IN_FLIGHT_FIRST);
 }
 
+static void guess(ApiError error, bool is_current)
+{
+        pace_note_guess(&pace, now_ns);
+        pace_report(&pace,
+                &(PaceAttempt){
+                        .error = error, .took_ns = TOOK_NS, .is_guess = true, .is_current = is_current},
+                now_ns);
+}
+
+static void test_throttled_guesses_come_more_slowly(void **state)
+{
+        (void)state;
+        guess(API_E_NOT_FOUND, true);
+        assert_int_equal(pace.guess_at_ns, now_ns);
+        guess(API_E_THROTTLED, true);
+        guess(API_E_THROTTLED, false); /* it went out with that one */
+        assert_int_equal(pace.guess_gap_ns, PACE_GUESS_GAP_FIRST_NS);
+        pace_note_guess(&pace, now_ns);
+        assert_int_equal(pace.guess_at_ns, now_ns + PACE_GUESS_GAP_FIRST_NS);
+        for (int i = 0; i < 20; i++)
+                guess(API_E_THROTTLED, true);
+        assert_int_equal(pace.guess_gap_ns, PACE_GUESS_GAP_MAX_NS);
+        assert_true(pace_stretch(&pace) <= 1); /* refreshes are not stretched for guesses */
+        /* neither other calls nor an outage shorten the gap */
+        report(API_OK, true, false);
+        guess(API_E_UNREACHABLE, true);
+        assert_int_equal(pace.guess_gap_ns, PACE_GUESS_GAP_MAX_NS);
+        guess(API_E_NOT_FOUND, true);
+        assert_true(pace.guess_gap_ns < PACE_GUESS_GAP_MAX_NS);
+        for (int i = 0; i < 3000; i++)
+                guess(API_OK, true);
+        assert_int_equal(pace.guess_gap_ns, 0);
+        assert_int_equal(pace_guesses_max(&pace), PACE_IN_FLIGHT_FIRST / PACE_GUESSES_PART);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup(test_nothing_changes_without_throttling, setup),
+                cmocka_unit_test_setup(test_throttled_guesses_come_more_slowly, setup),
                 cmocka_unit_test_setup(test_a_throttled_refresh_doubles_the_ttl, setup),
                 cmocka_unit_test_setup(test_it_stays_within_stale, setup),
                 cmocka_unit_test_setup(test_reads_without_a_copy_stretch_nothing, setup),
