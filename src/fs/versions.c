@@ -336,6 +336,10 @@ static int versions_set(Versions *versions, uint32_t index, uint64_t fingerprint
         if (!directory)
                 return -ENOMEM;
         Version *current = directory_current(directory);
+        if (current && current->generation != slot->generation) { /* another worker serves beside this one */
+                (void)version_supersede(current, slot_settled_ns(slot));
+                current = NULL;
+        }
         bool is_held = current && slot->content.fingerprint == fingerprint;
         Version *version = is_held ? current : version_new(directory);
         if (!version) {
@@ -354,6 +358,8 @@ static int versions_set_token(Versions *versions, uint32_t slot, uint64_t finger
 {
         const int64_t second = (int64_t)NS_PER_S;
         int64_t updated_ns = token_doc_updated_wall_ns(doc);
+        if (versions->newline) /* other bytes than under a worker without */
+                fingerprint = fingerprint_of(fingerprint, "\n", 1);
         const Times times = {
                 /* In its nanoseconds it differs when the bytes do. */
                 .first_ns = updated_ns - updated_ns % second + (int64_t)(fingerprint % NS_PER_S),

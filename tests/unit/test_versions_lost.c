@@ -126,6 +126,39 @@ static void test_follows_among_fast_changes(void **state)
         }
 }
 
+/* On kernels without RESEND a leaving worker answers its last requests while the next one serves already. */
+static void test_two_workers_at_once(void **state)
+{
+        (void)state;
+        Version *first = set("one");
+        Node node = node_of(first);
+        versions_extend(&versions, first, NS_PER_S);
+        TokenDoc *doc = fake_doc(&(FakeToken){.id = "at-1", .value = "the second"});
+        const SlotContent content = {.fingerprint = token_doc_fingerprint(doc), .mtime_ns = 7, .ctime_ns = 7};
+        uint32_t generation = nodes_begin_generation(nodes, slot, &content); /* by the next one */
+        token_doc_unref(doc);
+        Version *second = set("the second");
+        assert_int_equal(second->generation, generation);
+        assert_int_equal(second->mtime_ns, 7);
+        assert_shows(node, first);
+        assert_true(first->is_superseded);
+        assert_shows(node_of(second), second);
+        pass(NS_PER_S + GRACE_NS);
+        assert_shows(node, second);
+}
+
+/* A worker with newline= shows other bytes than one without. */
+static void test_newline_changes_the_bytes(void **state)
+{
+        (void)state;
+        Node node = node_of(set("one"));
+        versions.newline = true;
+        Version *with = set("one");
+        assert_true(with->generation != node.generation);
+        assert_int_equal(version_size(with, NODE_FIELD + TOKEN_VALUE), 4);
+        assert_ptr_equal(set("one"), with);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
@@ -134,6 +167,8 @@ int main(void)
                 TEST(test_dropped_bytes),
                 TEST(test_lost_grace),
                 TEST(test_follows_among_fast_changes),
+                TEST(test_two_workers_at_once),
+                TEST(test_newline_changes_the_bytes),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
