@@ -1,19 +1,20 @@
 /* The signed calls of the API: which of them go out, and when.
  *
  * Why: the cache wants answers, and knows nothing of signatures, credentials, clocks that are off, or of how often an
- * endpoint that fails may be asked. How: a call is always in one list of the client: waiting (goes out when the queue has it
- * next), resting (waits out its own backoff), under way, or refused (never goes out). One function, the pump, sends calls
- * that wait, as credentials, the circuit (retry.h) and the number of calls in flight (pace.h) allow. It runs from a timer,
- * after every answer, and when credentials have come; never from inside api_start, so no handler is called there.
+ * endpoint that fails may be asked. How: a call is always in one list of the client: waiting (goes out when the queue
+ * has it next), resting (waits out its own backoff), under way, or refused (never goes out). One function, the pump,
+ * sends calls that wait, as credentials, the circuit (retry.h) and the number of calls in flight (pace.h) allow. It
+ * runs from a timer, after every answer, and when credentials have come; never from inside api_start, so no handler is
+ * called there.
  *
- * A call ends with its answer, be it good or final, and goes on after a transient failure: by its own backoff, or with the
- * others if the endpoint fails for all. It also takes two second chances, each once and at once: with the server's time
- * when the signature's time was refused, and with other credentials when these were.
+ * A call ends with its answer, be it good or final, and goes on after a transient failure: by its own backoff, or with
+ * the others if the endpoint fails for all. It also takes two second chances, each once and at once: with the server's
+ * time when the signature's time was refused, and with other credentials when these were.
  *
- * While the circuit is open the owners of calls that wait hear of it, each once: an owner with an old copy can serve it
- * without waiting for an attempt of its own. When it is open for a reason that isn't transient, the calls end.
- * Handlers may cancel any call and start others: a handler is always the last thing that is done with a call, and loops
- * over calls begin again at the head of a list. */
+ * While the circuit is open, each owner of a waiting call gets its error, once: an owner with an old copy can serve it
+ * without an attempt of its own. When it is open for a reason that isn't transient, the calls end. Handlers may cancel
+ * any call and start others: a handler is always the last thing that is done with a call, and loops over calls begin
+ * again at the head of a list. */
 
 #include "tokenfs/api/client.h"
 

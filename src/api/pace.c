@@ -1,11 +1,12 @@
 /* Adapting to the API's limits.
  *
- * Why: a fleet whose `ttl` asks for more calls than the API allows would be throttled for ever, each host spending most of
- * its calls on refusals. How: additive increase, multiplicative decrease, as congestion control has it. Each host
- * refreshes only a share of what `ttl` asks for: a throttled call halves the share (the effective ttl doubles), a success
- * adds a little. The step shrinks with the share's root: so the part of calls that are throttled in the long run,
- * 2 * step / sqrt(share), stays below 5 % from a share of 1 down to 1/60, and hosts with a large share give way to hosts
- * with a small one (with steps proportional to the share none would).
+ * Why: the `ttl` of a fleet may ask for more calls than the API allows. Each host would then spend most of its calls on
+ * refusals, for ever. How: additive increase, multiplicative decrease, as in congestion control. Each host makes only a
+ * share of the refreshes that `ttl` asks for. A throttled call halves the share (the effective ttl doubles), a success
+ * adds a little. The step shrinks with the share's root: in the long run 2 * step / sqrt(share) of all calls are
+ * throttled. That is below 5 % for shares from 1 down to 1/60. Large shares give way to small ones; with steps
+ * proportional to the share none would.
+ *
  * The number of calls in flight follows in the same way: it halves with a throttled call, and grows by one with each
  * success, beyond its first value only while calls wait and latencies hold.
  *

@@ -1,11 +1,11 @@
 /* Which call is sent next.
  *
- * Why: on a mount with allow_other each stat of a made-up id is a call, so one user could have the calls of all others wait
- * for thousands of its own. How: each user has a lane, and lanes take turns, so that a call waits for at most one call of
- * each other user. Calls for ids that are neither held nor listed (guesses) wait apart, and go out when nothing else
- * waits. Reads without a copy and refreshes take turns; while the API throttles, reads go first, since a refresh has a copy
- * to be served meanwhile.
- * A lane lives as long as a call belongs to it, waiting or not: so only joining needs memory. */
+ * Why: on a mount with allow_other each stat of a made-up id is a call. So the calls of all users could wait for
+ * thousands of one user's. How: each user has a lane, and lanes take turns, so that a call waits for at most one call
+ * of each other user. Calls for ids that are neither held nor listed (guesses) wait apart, and go out when nothing else
+ * waits. Reads without a copy and refreshes take turns; while the API throttles, reads go first, since a refresh has a
+ * copy to be served meanwhile. A lane lives as long as a call belongs to it, waiting or not: so only joining needs
+ * memory. */
 
 #include "queue.h"
 

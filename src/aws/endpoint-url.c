@@ -1,9 +1,9 @@
 /* An endpoint's URL.
  *
  * The signature covers host and path, and must match the request that libcurl sends. So a URL has one spelling from
- * here on: scheme and host in lower case, addresses as libcurl writes them, escapes of the path in upper case (as
- * libcurl sends them since 8.23), no default port, no slash at the end. User names, queries and fragments have no
- * place in an endpoint and are refused. Messages don't quote the URL: it may hold a password. */
+ * here on. Scheme and host are in lower case, the path's escapes in upper case (as libcurl sends them since 8.23), and
+ * addresses as libcurl writes them. There is no default port and no slash at the end. User names, queries and fragments
+ * have no place in an endpoint and are refused. Messages don't quote the URL: it may hold a password. */
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,9 +1,10 @@
 /* JSON from outside.
  *
- * Why: cJSON limits neither depth nor memory (one byte of text becomes forty), cuts strings at U+0000, accepts invalid
- * UTF-8, numbers and white space that JSON doesn't have, returns the first of several members with one name, and leaves
- * secrets in the C library's heap. How: one pass over the bytes checks depth, number of values, encoding, NULs and
- * numbers before cJSON parses them. The hooks put every node in the secret heap. A look-up counts the members. */
+ * Why: cJSON limits neither depth nor memory: one byte of text becomes forty. It cuts strings at U+0000, and accepts
+ * invalid UTF-8 and numbers and white space that JSON doesn't have. Of several members with one name it returns the
+ * first. It leaves secrets in the C library's heap. How: one pass over the bytes checks depth, number of values,
+ * encoding, NULs and numbers before cJSON parses them. The hooks put every node in the secret heap. A look-up counts
+ * the members. */
 
 #include "tokenfs/base/json.h"
 

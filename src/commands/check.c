@@ -1,12 +1,11 @@
 /* --check: why doesn't it work?
  *
- * A mount gives its reader one errno, and its log one line. Here all that a mount needs is gone through beforehand, in
- * the order in which it is needed, with the same parts as the daemon's: what works here works there. Steps that don't
- * depend on a failed one are taken all the same, so that one run shows all that is to be mended. Like the daemon's
- * worker, the check gives up its privileges once it has looked at FUSE, and locks itself into the same sandbox before it
- * meets the world: files that neither lets the worker read don't count as readable.
+ * A mount gives its reader one errno, and its log one line. The check goes through all that a mount needs, in that
+ * order and with the daemon's own code. A failed step ends only the steps that depend on it, so one run shows all
+ * faults. The check gives up its privileges after the look at FUSE, and enters the worker's sandbox before it opens
+ * files or connections. So a file counts as readable only if the worker can read it.
  *
- * Nothing is changed, nothing is mounted, no secret is printed: of a key its id is shown, shortened, of a token its id,
+ * It changes nothing, mounts nothing and prints no secret. Of a key it shows the shortened id; of a token the id,
  * status and end. */
 
 #include "tokenfs/commands/check.h"

@@ -1,15 +1,14 @@
 /* Waiting for a file to change.
  *
- * Why: inotify doesn't see what changes behind a network filesystem, and in a container there is nothing of us but the
- * mount. So this works with what everybody has, a path: by id, by name, a file that is bound by itself, or any other
- * file. How: the content is read at the start, and stat is asked every second; the kernel answers that itself as long as
- * the daemon's last answer is fresh. The file is read again when stat shows another one, and now and then anyway: stat
- * of a file that is bound by itself shows what is known and asks for nothing. That a file can't be read for a while, or
- * isn't there, is no change of its content.
+ * Why: inotify's event needs a token that the daemon refreshes, and comes late for a file that is bound by itself
+ * (fuse/notify.c). This works with any path, in a container too. How: it reads the content at the start, and calls stat
+ * every second; the kernel answers that itself while the daemon's last answer is fresh. It reads the file again when
+ * stat shows another one. It also does so every few seconds, since stat of a bound file makes no call. A file that is
+ * missing or can't be read for a while has not changed.
  *
- * A filesystem that hangs mustn't make the time-out hang: so a child looks at the file, and no process waits for its end. A
- * thread wouldn't do: a process doesn't end while one of its threads is in a call that can't be interrupted. The child
- * keeps nothing open whose end others may wait for; it sends the parent each change of the error. */
+ * A filesystem that hangs must not make the time-out hang: so a child looks at the file, and no process waits for its
+ * end. A thread wouldn't do: a process doesn't end while one of its threads is in an uninterruptible call. The child
+ * keeps no descriptor whose end others may wait for; it sends the parent each change of the error. */
 
 #include "tokenfs/commands/wait.h"
 
@@ -113,7 +112,7 @@ static bool has_changed(Wait *wait)
         return differs;
 }
 
-/* The content to compare with. What fails for now is tried again. */
+/* The content to compare with. After a transient error it tries again. */
 static int read_first(Wait *wait)
 {
         for (;;) {

@@ -2,7 +2,7 @@
  *
  * Those come from another profile (source_profile), which may hold keys or take a role itself, or from one of three
  * providers (credential_source). Both are nested walks. A profile with keys may name itself as its source; any other
- * return to a profile is a loop. A role that requires a code of an MFA device is refused: nobody is there to type it.
+ * return to a profile is a loop. A role that requires a code of an MFA device is refused: there is no user to type it.
  * A profile with web_identity_token_file belongs to another provider. */
 
 #include "provider.h"

@@ -22,8 +22,8 @@ typedef struct SsoToken {
 void sso_token_deinit(SsoToken *token);
 
 /* Reads the sign-in of an sso-session (its name) or, in the legacy form, of a start URL. `ret_path` gets the file's
- * path, also on failure. Returns 0, -ENOENT (no file, or an empty accessToken: nobody has signed in), -EINVAL (the AWS
- * CLI writes no such file), -ENOMEM, or the errors of provider_read_file. */
+ * path, also on failure. Returns 0, -ENOENT (no file, or an empty accessToken: no sign-in), -EINVAL (the AWS CLI writes
+ * no such file), -ENOMEM, or the errors of provider_read_file. */
 int sso_token_load(const char *session_or_url, Buf *ret_path, SsoToken *ret_token);
 /* Writes the sign-in back, as sign_in_file_save does. */
 int sso_token_save(const SsoToken *token);

@@ -45,15 +45,15 @@ void attributes_of_file(const Fs *fs, Node node, const Version *version, struct 
                       : field_is_secret(node.field) ? fs->settings.secret_mode
                                                     : fs->settings.mode;
         ret_stat->st_mode = S_IFREG | mode;
-        /* As of a file that rename(2) replaced. The kernel tells watchers (inotify) only if it is 0 when the last descriptor
-         * is closed. */
+        /* As of a file that rename(2) replaced. The kernel sends inotify's event only if it is 0 when the last
+         * descriptor is closed. */
         ret_stat->st_nlink = version->is_superseded ? 0 : 1;
         ret_stat->st_size = (off_t)version_size(version, node.field);
         ret_stat->st_blocks = (ret_stat->st_size + 511) / 512;
 }
 
-/* In whole seconds, whether the document or the listing gives updatedAt, so that a tool that looks before and after it
- * reads (tar, rsync) sees the same. */
+/* In whole seconds, whether the document or the listing gives updatedAt: tar and rsync compare the times before and
+ * after they read. */
 int64_t directory_mtime_ns(const Fs *fs, uint32_t index, const TokenItem *item)
 {
         const int64_t second = (int64_t)NS_PER_S;

@@ -2,9 +2,9 @@
  *
  * A token's slot means an id; a name's means the id that the listing chooses now. Both end in one document of the
  * cache, so that all files of a directory come from one fetch. The exception is .doh_url, which needs the resolver's
- * name as well. It has a slot of its own, with its own versions and generations, so that a resolver that is renamed or
- * denied changes nothing about the files beside it. Each function starts from the beginning, and returns -EINPROGRESS
- * where the request must wait: its step runs again when the answer may be there. */
+ * name as well. It has a slot of its own, with its own versions and generations. So a resolver that is renamed or
+ * denied changes no other file. Each function starts from the beginning, and returns -EINPROGRESS where the request
+ * must wait: its step runs again when the answer may be there. */
 
 #include "fs-private.h"
 
@@ -163,8 +163,9 @@ int content_take_slot(Fs *fs, SlotKind kind, const char *key, uint32_t *ret_slot
         int r = nodes_take(nodes, kind, key, ret_slot);
         if (r < 0)
                 return r;
-        /* A slot that is taken over from another key holds nothing of that one's. The directory that showed it is marked
-         * again for its next reader. A marking that runs goes on: its own slots replace those of the marking before. */
+        /* A slot that is taken over from another key holds nothing of that one's. The directory that showed it is
+         * marked again for its next reader. A marking that runs goes on: its own slots replace those of the marking
+         * before. */
         uint32_t *mark = &fs->marks[*ret_slot];
         versions_clear(&fs->versions, *ret_slot);
         if (*mark != 0 && *mark == fs->root_mark)

@@ -1,4 +1,4 @@
-/* The filesystem on the loop: messages of the kernel come in here, and go to the handlers in ops.c. */
+/* The filesystem on the loop: messages of the kernel come in here, and go to the handlers in handlers.c. */
 
 #include "fs-private.h"
 
@@ -12,8 +12,8 @@
 #include "tokenfs/base/log.h"
 #include "tokenfs/fuse/notify.h"
 
-/* How long requests are taken in a turn of the loop, so that a flood of them doesn't keep it from answers of the API, and
- * from the supervisor's question whether it lives. */
+/* How long a turn of the loop takes requests. A flood of them must not hold up the API's answers and the supervisor's
+ * watchdog. */
 #define FS_TURN_NS (10 * NS_PER_MS)
 
 static void on_message(int fd, short revents, void *userdata)
@@ -53,7 +53,7 @@ static void on_supersede(uint32_t slot, uint32_t generation, void *userdata)
                         &fs->versions, slot, change.fields, clock_add_ns(clock_now_ns(), FS_QUIET_NS));
 }
 
-static void on_watchers_told(int fd, short revents, void *userdata)
+static void on_watchers_notified(int fd, short revents, void *userdata)
 {
         (void)revents;
         Fs *fs = userdata;
@@ -63,7 +63,7 @@ static void on_watchers_told(int fd, short revents, void *userdata)
                 versions_be_quiet(&fs->versions, change.slot, 0, 0);
         if (r == 0 || r == -EAGAIN)
                 return;
-        log_warning("the process that tells inotify's watchers is gone: they hear of no change any more");
+        log_warning("the notifier has ended: inotify's watchers get no event any more");
         fs->watchers = loop_fd_free(fs->watchers);
         fs->versions.on_supersede = NULL;
 }
@@ -75,7 +75,7 @@ static int watchers_init(Fs *fs)
         fs->versions.on_supersede = on_supersede;
         fs->versions.on_supersede_userdata = fs;
         return loop_fd_new(
-                fs->settings.loop, fs->settings.watchers, POLLIN, on_watchers_told, fs, &fs->watchers);
+                fs->settings.loop, fs->settings.watchers, POLLIN, on_watchers_notified, fs, &fs->watchers);
 }
 
 int fs_new(const FsSettings *settings, Fs **ret_fs)

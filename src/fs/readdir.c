@@ -1,8 +1,8 @@
 /* Directory entries.
  *
- * An entry's offset is its slot's index, which stays while the token stays: so a reader that goes on after the set has
- * changed sees nothing twice and misses nothing that stays, two readers don't disturb each other, seekdir works, and
- * a new worker goes on where the old one was, all without a directory handle. Nodes are given out in the order of ids
+ * An entry's offset is its slot's index, which stays while the token stays. So a reader that goes on after the set has
+ * changed sees no entry twice and misses none that stays. Readers don't disturb each other, seekdir works, and a new
+ * worker goes on where the old one was. None of that needs a directory handle. Nodes are given out in the order of ids
  * when a listing is first seen, so entries come about in listing order. */
 
 #include "fs-private.h"
@@ -158,8 +158,8 @@ static bool root_shows(Fs *fs, uint32_t index, const Slot *slot)
         return mark != 0 && (mark == fs->root_mark || mark == fs->marking.mark);
 }
 
-/* Where list calls fail, what is known is shown, and the log says why. A listing that takes too long, or is too long, is an
- * error. */
+/* Where list calls fail, ls shows the known tokens, and the log says why. A listing that takes too long, or is too
+ * long, is an error. */
 static int check_listing(ApiError error)
 {
         return error == API_E_TIMEOUT || error == API_E_TOO_MANY ? fs_errno(error) : 0;

@@ -1,12 +1,13 @@
 /* A request that the kernel waits for.
  *
- * Why: a request that needs the API must not hold up the others, must end when its reader is interrupted or has waited
- * long enough, and must be answered exactly once. How: its step runs when it comes. A step either answers, or
- * returns -EINPROGRESS: then the request is parked, with its wait, its deadline and its interrupt handler armed. The wait or
- * the deadline, if that is earlier, runs the step again, from the beginning: the answer that it waited for is then there.
+ * Why: a request that needs the API must not hold up the others. It must end when its reader is interrupted or has
+ * waited long enough, and must get exactly one answer. How: its step runs when it comes. A step either answers, or
+ * returns -EINPROGRESS: then the request is parked, with its wait, its deadline and its interrupt handler armed. The
+ * wait or the deadline, if that is earlier, runs the step again, from the beginning: the answer that it waited for is
+ * then there.
  *
  * The kernel reports any signal of the reader as an interruption, and doesn't say whether it is fatal: a stop, a debugger
- * or a timer interrupts like SIGKILL. Few programs expect EINTR of stat() or open(), as local filesystems never return it,
+ * or a timer interrupts like SIGKILL. Few programs expect EINTR of stat() or open(): local filesystems never return it,
  * and the kernel doesn't restart such a call. So an interrupted request still has INTERRUPT_GRACE_NS for its answer: most
  * answers take less, and a reader that is killed is gone soon. */
 

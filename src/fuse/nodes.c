@@ -1,10 +1,11 @@
 /* The table of directory nodes, in memory that outlives a worker.
  *
  * Why: the kernel, and a container's bind mount, hold node ids without a limit of time; a new worker must know their
- * meaning. How: a memfd holds a header and an array of fixed-size nodes, each with a checksum. A worker may have
- * died in the middle of a change, or have been taken over by an attacker, so the next one checks every slot and drops
- * damaged ones: such a node is answered with ESTALE, and the kernel looks its path up again. The size is sealed: if a worker
- * could truncate the memory, the supervisor's next access would raise SIGBUS. The index by key is private to each process. */
+ * meaning. How: a memfd holds a header and an array of fixed-size nodes, each with a checksum. A worker may have died
+ * in the middle of a change, or an attacker may have taken it over. So the next one checks every slot and drops damaged
+ * ones: such a node is answered with ESTALE, and the kernel looks its path up again. The size is sealed: if a worker
+ * could truncate the memory, the supervisor's next access would raise SIGBUS. The index by key is private to each
+ * process. */
 
 #include "tokenfs/fuse/nodes.h"
 
@@ -54,7 +55,7 @@ static int compare_slots(const void *a, const void *b)
         return strcmp(left->key, right->key);
 }
 
-/* FNV-1a: it is to find damage, not to keep anybody out. */
+/* FNV-1a: finds damage, not forgeries. */
 static uint32_t slot_check(const Slot *slot)
 {
         const struct {

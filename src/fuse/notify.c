@@ -54,7 +54,7 @@ int notify_start(Session *session, Nodes *nodes, const char *name, pid_t *ret_pi
         return 0;
 }
 
-static void tell_watchers(Session *session, const NotifyChange *change)
+static void notify_watchers(Session *session, const NotifyChange *change)
 {
         const struct timespec settle = {.tv_nsec = SETTLE_NS};
         (void)nanosleep(&settle, NULL);
@@ -77,7 +77,7 @@ static _Noreturn void serve_watchers(Session *session, int fd)
                         under_way--;
                 pid_t pid = fork();
                 if (pid == 0) {
-                        tell_watchers(session, &change);
+                        notify_watchers(session, &change);
                         (void)send(fd, &change, sizeof change, MSG_NOSIGNAL | MSG_DONTWAIT);
                         _exit(0);
                 }

@@ -1,10 +1,10 @@
 /* The command line.
  *
- * Why by hand, not by libfuse's parser: that one takes what it doesn't know for the kernel's, so that a mistyped
- * option fails with a word from the kernel, after the mount was tried; and it refuses words that mount(8) passes.
- * How: getopt for the switches; the texts of all -o are cut at commas, with libfuse's escapes undone (`\,` is a comma,
- * `\040` a byte), and each word is looked up in the table. Called as mount.<something>, the switches are mount(8)'s:
- * there -f means a dry run, and -n, -s, -v and -t, which mean nothing to us, are known. */
+ * Why not libfuse's parser: it passes unknown options on to the kernel. So a mistyped option fails after the mount was
+ * tried, with a message of the kernel's. It also refuses words that mount(8) passes. How: getopt reads the switches.
+ * The texts of all -o are cut at commas, and libfuse's escapes undone (`\,` is a comma, `\040` a byte). Each word is
+ * looked up in the table. Called as mount.<something>, the program has mount(8)'s switches: -f is a dry run, and -n,
+ * -s, -v and -t have no effect. */
 
 #include "tokenfs/options/options.h"
 
@@ -172,8 +172,8 @@ static const OptionSpec *option_of_switch(const char *passed)
 
 static int bad_switch(int argc, char **argv, int given, Buf *error)
 {
-        /* getopt names a short switch in optopt; it has just passed a long one. A long switch that it knows and refuses
-         * has a value that it mustn't have. */
+        /* getopt names a short switch in optopt; it has just passed a long one. getopt refuses a known long switch if
+         * it has a value but takes none. */
         const char *passed = optind > 0 && optind <= argc ? argv[optind - 1] : "";
         if (given == ':' && optopt == 'o')
                 return (void)buf_append_str(error, "-o needs options behind it (-o ttl=30)"), -EINVAL;
@@ -237,7 +237,7 @@ static int parse_pid(const char *text, pid_t *ret_pid, Buf *error)
         return -EINVAL;
 }
 
-/* All switches and options; what stands without one begins at argv[optind] afterwards. */
+/* All switches and options; the other words begin at argv[optind] afterwards. */
 static int parse_switches(int argc, char **argv, Options *options, Buf *error)
 {
         bool helper = argc > 0 && is_mount_helper(argv[0]);

@@ -1,8 +1,8 @@
 /* The table of options, and what is made from it: look-ups and the help text.
  *
- * Why one table: a parser, a help text and a completion that are written apart drift apart. The words
- * of mount(8) stand in it as well: mount passes many of them to its helpers, and none of them changes anything here,
- * as the mount is read-only, nosuid, nodev and noexec in any case. */
+ * Why one table: a parser, a help text and a completion that are written apart drift apart. The table has the words of
+ * mount(8) as well, since mount passes many of them to its helpers. They have no effect: the mount is read-only,
+ * nosuid, nodev and noexec in any case. */
 
 #include "table.h"
 

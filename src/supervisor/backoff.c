@@ -1,12 +1,11 @@
 /* The restart policy.
  *
- * A worker that dies once is replaced at once: readers don't notice. A worker that dies at every start must not keep the
- * machine busy. So the wait is nothing at first, then 0.1 s, doubling up to 5 s; and a
- * worker that lived ten times as long as it would have to wait now (a second at least) has earned an immediate
- * restart, so that restarts never take more than a tenth of the time: 5 s are forgotten after 50 s of life.
+ * A worker that dies once is replaced at once: readers don't notice. A worker that dies at every start must not keep
+ * the machine busy. So the first restart has no delay, the next 0.1 s, doubling up to 5 s. A worker that lived ten
+ * times the delay, and at least a second, is replaced at once: restarts take at most a tenth of the time.
  *
- * Three deaths in a row are called a crash loop. One request may be what kills each worker, as the kernel sends
- * it to the next; so when no worker has served for a reader's whole time-out, the supervisor refuses what waits. */
+ * Three deaths in a row are called a crash loop. One request may kill each worker, as the kernel sends it to the next.
+ * So when no worker has served for a reader's whole time-out, the supervisor refuses the waiting requests. */
 
 #include "backoff.h"
 

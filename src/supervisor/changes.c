@@ -1,12 +1,11 @@
 /* The changes of names.
  *
- * Why: a command is to be run once for each change, neither lost nor repeated while workers die and binaries are
- * replaced, and however often a name changes while the command runs. How: no process reports changes. A worker
- * reports, again and again, which token a name means; the supervisor remembers which one the command got last. Where they
- * differ, the command has to run. A new worker that reports the same changes nothing, and ten changes in between are one.
+ * Why: the command must run once for each change, though workers die, binaries are replaced, and a name may change
+ * while it runs. How: no process reports changes. A worker reports, again and again, which token a name means; the
+ * supervisor remembers which one the command got last. Where they differ, the command has to run. A new worker that
+ * reports the same changes nothing, and ten changes in between are one.
  *
- * The worker is the exposed part: what it says is taken in only if it has the form of names and ids, and for names that
- * are watched. */
+ * The worker is the exposed part. The supervisor takes only reports of watched names, in the form of names and ids. */
 
 #include "changes.h"
 

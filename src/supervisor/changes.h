@@ -23,8 +23,8 @@ typedef struct Changes {
 void changes_init(Changes *changes, const Options *options);
 void changes_deinit(Changes *changes);
 
-/* Takes in what a worker said. The first time that a name is heard of is where its changes begin. -EINVAL for what a
- * sound worker wouldn't say, -ENOMEM. */
+/* Takes in a worker's report. A name's first report is where its changes begin. -EINVAL: a sound worker doesn't send
+ * this; -ENOMEM. */
 int changes_report(Changes *changes, const ChangeReport *report);
 /* A name that means another token than the command got last, each in turn; NULL: none. */
 const Change *changes_pending(Changes *changes);

@@ -1,14 +1,14 @@
 /* The service manager's file descriptor store.
  *
- * Why: mounting takes a privilege, and must happen where all can see it; serving takes none, and is best done in a
- * sandbox whose mounts no other process sees. So a service mounts in one step (tokenfs --mount-only, with all privileges)
- * and serves in the next (tokenfs -f, without any): the manager hands the connection from one to the other. It goes on
- * keeping the connection: when the supervisor is killed, the one that the manager starts next goes on with the same
- * mount, and readers notice nothing but a pause.
+ * Why: mounting takes a privilege, and must happen in the namespace of all processes. Serving takes none, and a sandbox
+ * for it has mounts that no other process sees. So a service mounts in one step (tokenfs --mount-only, with all
+ * privileges) and serves in the next (tokenfs -f, without any). The manager passes the connection from one to the
+ * other, and keeps it. When the supervisor is killed, its successor goes on with the same mount, and readers notice a
+ * pause alone.
  *
- * How: the manager keeps the connection until a supervisor begins to serve it, and, once a worker serves, the
- * connection, the table of slots and the state: the three that a hot upgrade passes on. A start that fails in between
- * leaves nothing kept: the mount is dead then, and the next start makes it again. */
+ * How: the manager keeps the connection until a supervisor begins to serve it. Once a worker serves, it keeps the
+ * connection, the table of slots and the state: the three that a hot upgrade passes on. If a start fails in between,
+ * the manager keeps nothing: the mount is dead, and the next start makes it again. */
 
 #include "fdstore.h"
 

@@ -4,10 +4,10 @@
  * in its own process, and passes it the descriptors that matter.
  *
  * While the new binary is loaded, the kernel lets any process of the same user look into it (execve(2) makes a process
- * dumpable again): by /proc/PID/environ and pidfd_getfd(2). So execve passes neither secrets nor descriptors of the mount.
- * A child of the old image, the courier, has them. The new binary makes itself undumpable in its first line, and
- * sends the courier one end of a socket pair that no other process can have seen. The courier believes only the pid
- * that the kernel attests (SCM_CREDENTIALS): the inherited socket, over which it is asked, may have been stolen. */
+ * dumpable again): by /proc/PID/environ and pidfd_getfd(2). So execve passes neither secrets nor descriptors of the
+ * mount. A child of the old image, the courier, has them. The new binary first makes itself undumpable. Then it sends
+ * the courier one end of a socket pair that no other process can have seen. The courier believes only the pid that the
+ * kernel attests (SCM_CREDENTIALS): the inherited socket, over which it is asked, may have been stolen. */
 
 #include "handover.h"
 

@@ -1,5 +1,5 @@
 #pragma once
-/* What one binary of the supervisor passes to the next one that takes its place; the process stays the same. */
+/* The descriptors that a binary of the supervisor passes to the next one; the process stays the same. */
 
 #include <stdbool.h>
 
@@ -21,8 +21,8 @@ void handover_deinit(Handover *handover);
 /* True if another binary executed this one, and handover_receive wasn't called yet. */
 bool handover_is_offered(void);
 /* Takes the hand-over, and replaces the environment with the one that the binary before had. The process must be
- * undumpable already. 0, -ENOENT (a user or a service manager started the program), -EPROTONOSUPPORT (another version
- * of tokenfs offers it), -EPROTO (it broke off), or another negative errno. */
+ * undumpable already. 0; -ENOENT: a user or a service manager started the program; -EPROTONOSUPPORT: another version of
+ * tokenfs offers it; -EPROTO: it broke off; or another negative errno. */
 int handover_receive(Handover *ret_handover);
 /* Executes `program` with it. `environment` is what the next binary shall have. Returns only on failure, with a negative
  * errno and nothing changed. */

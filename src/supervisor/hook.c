@@ -2,9 +2,9 @@
  *
  * Why: a program that uses a token (a DNS proxy) must read it again, without a shell loop that watches the file. How:
  * the supervisor runs it, since the worker may start nothing. It runs in a helper that is forked for it: that makes the
- * kernel forget what it holds of the name, so that the command reads the new token, and becomes the command. No
- * shell, an environment of its own, nothing secret, no descriptors. One command at a time; what changes meanwhile
- * is one more run for each name (changes.c). One that takes too long is killed with its process group. */
+ * kernel forget what it holds of the name, so that the command reads the new token, and becomes the command. No shell,
+ * an environment of its own, nothing secret, no descriptors. One command runs at a time; changes meanwhile are one more
+ * run for each name (changes.c). One that takes too long is killed with its process group. */
 
 #include "hook.h"
 

@@ -1,8 +1,8 @@
 /* Making a mount, or going on with one.
  *
- * A mount is a connection to the kernel (libfuse's session), the INIT message that the kernel opened it with, and the
- * table that says what each node id means. Whether a user, the service manager or another binary brought it about,
- * the supervisor serves it in the same way. */
+ * A mount has three parts: the connection to the kernel (libfuse's session), the kernel's INIT message, and the table
+ * of what each node id means. Whether a user, the service manager or another binary brought it about, the supervisor
+ * serves it in the same way. */
 
 #include "mount.h"
 

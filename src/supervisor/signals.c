@@ -1,6 +1,6 @@
 /* The supervisor's signals.
  *
- * Until there is a mount, signals end the program as they end any other: what a configuration needs may lie on a
+ * Until there is a mount, signals end the program as they end any other: files of the configuration may lie on a
  * filesystem that hangs. From the mount on they wait until the loop takes them. */
 
 #include "signals.h"

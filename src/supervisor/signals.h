@@ -1,9 +1,9 @@
 #pragma once
 /* The signals that the supervisor handles: SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD. */
 
-/* Blocks those that mean something to a serving supervisor alone (SIGHUP, SIGUSR1, SIGUSR2): the start isn't ended by them. */
+/* Blocks those that only a serving supervisor handles (SIGHUP, SIGUSR1, SIGUSR2): they don't end the start. */
 void signals_block_requests(void);
-/* Blocks all: from now on there is something to undo. What comes waits for signals_open. */
+/* Blocks all: from now on there is something to undo. Signals wait for signals_open. */
 void signals_block(void);
 /* A descriptor that they are read from, nonblocking. 0 or a negative errno. */
 int signals_open(int *ret_fd);

@@ -1,8 +1,8 @@
 /* The supervisor's state.
  *
  * One memfd holds all that a successor can't find out by itself. It is written before each upgrade, and, where the
- * service manager keeps it, after each change. A supervisor may be killed in the middle of a write: what the mount
- * needs never changes and lies in front, so that only the end, the changes, can be cut off. */
+ * service manager keeps it, after each change. A supervisor may be killed in the middle of a write. The part that the
+ * mount needs never changes and lies in front, so only the end, the changes, can be cut off. */
 
 #include "state.h"
 

@@ -1,11 +1,11 @@
 /* The supervisor.
  *
  * Why: a mount whose daemon dies is a broken directory in every container that binds it, until each is restarted. So
- * the process that owns the mount does next to nothing: it has no network, parses nothing from outside, and can hardly
- * die; all that can is in the worker, which it replaces.
+ * the process that owns the mount does little: it has no network and parses nothing from outside. The worker does that,
+ * and the supervisor replaces a worker that dies.
  *
- * How: one loop that waits for signals and for the worker's lines, and a table of timers. Each event ends up in one
- * of the functions below, each of which leaves a state that is right. */
+ * How: one loop waits for signals and for the worker's lines; timers are a table. Each event calls one of the functions
+ * below, and each function leaves a valid state. */
 
 #include "tokenfs/supervisor/supervisor.h"
 

@@ -1,10 +1,10 @@
 /* The watchdog's judgement.
  *
- * Why so: at rest nothing is to wake up for it but the supervisor, twice in the limit; the worker is asked only when
- * a request waits for it, and any answer is good enough, as a slow API is no hanging worker. Half of the limit passes
- * until it is asked, the other half until it is given up, so that a hanging worker is replaced within the limit.
- * A supervisor that looks much later than planned was itself not running (suspended, frozen, starved): then the worker wasn't
- * either, and gets its time again. */
+ * At rest it wakes up the supervisor alone, twice in the limit. The supervisor asks the worker only when a request
+ * waits for it. Any answer is good enough: a slow API is no hanging worker. It asks after half of the limit, and gives
+ * the worker up after the other half, so a hanging worker is replaced within the limit. A supervisor that looks much
+ * later than planned was itself not running (suspended, frozen, starved): then the worker wasn't either, and gets its
+ * time again. */
 
 #include "watchdog.h"
 

@@ -54,13 +54,13 @@ typedef struct Worker {
         Sandbox *sandbox;
         SandboxWatch *sandbox_watch;
         StatusSources sources;
-        int watchers; /* the line to the process that tells them; -1: none */
+        int watchers; /* the line to the notifier; -1: none */
         bool is_orphan, is_leaving;
         bool answer_waiting; /* when leaving */
 } Worker;
 
-/* Where the kernel can't send the next worker what this one leaves unanswered, this one takes no more requests and
- * answers what waits, while the next one serves. */
+/* The kernel may be unable to send a worker's unanswered requests to the next one. Then this one takes no more requests
+ * and answers those that wait, while the next one serves. */
 static void worker_leave(Worker *worker, bool answer_waiting)
 {
         worker->answer_waiting = answer_waiting || worker->is_orphan;
@@ -373,7 +373,7 @@ int worker_run(const WorkerSettings *settings)
 
         r = notify_start_watchers(settings->session, &worker.watchers);
         if (r < 0)
-                log_warning("inotify's watchers hear of no change: no process for it: %s", strerror(-r));
+                log_warning("inotify's watchers get no event: no process for it: %s", strerror(-r));
         r = worker_build(&worker);
         if (r == 0) {
                 worker_lock_in(&worker);

@@ -134,7 +134,7 @@ def test_notifier_has_nothing(mount, token):
     until(lambda: not os.path.exists(f"/proc/{notifier}/fd") or not os.listdir(f"/proc/{notifier}/fd"), "its end")
     assert fs.text(token["id"], "value") == token["value"]
     os.kill(child_of(fs.worker, "tokenfs-notify"), signal.SIGKILL)
-    until(lambda: "hear of no change any more" in fs.log(), "the warning")
+    until(lambda: "get no event any more" in fs.log(), "the warning")
     assert fs.text(token["id"], "value") == token["value"]
 
 

@@ -1,6 +1,6 @@
 #pragma once
-/* The signed calls of the API, with retries, one backoff for the whole endpoint, and a number of calls in flight that follows
- * the API's answers. */
+/* The signed calls of the API, with retries and one backoff for the whole endpoint. The number of calls in flight
+ * follows the API's answers. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -104,8 +104,8 @@ typedef struct ApiHealth {
                 retry_at_ns; /* when the next probe may go out; 0 if healthy. A probe is one of the calls that were
                                   * started: with none, this passes, and the next call to start is the probe */
         unsigned in_flight, queued, in_flight_max;
-        /* API_E_CREDENTIALS_REJECTED or _EXPIRED: the API refused the signature of the last call that it judged; API_OK:
-         * it took it, whatever it said of the request. */
+        /* API_E_CREDENTIALS_REJECTED or _EXPIRED: the API refused the signature of the last call that it judged;
+         * API_OK: it took it, whatever it said of the request. */
         ApiError refusal;
         uint64_t recovered_ns,
                 failed_ns; /* when the endpoint last answered again, after failing for so long; 0: never */

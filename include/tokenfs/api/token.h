@@ -52,9 +52,9 @@ TokenDoc *token_doc_ref(TokenDoc *doc);
 TokenDoc *token_doc_unref(TokenDoc *doc);
 CLEANUP_DEFINE(TokenDoc *, token_doc_unref);
 
-/* Parses a body of GetAccessToken. Returns API_OK, API_E_MALFORMED (`detail` names the fault and quotes no content),
- * or API_E_MEMORY. Requires an object of at most 16 levels and 64 KiB, UTF-8, known keys once, strings within the
- * API's limits and without NUL, the id equal to `id`, readable times. Unknown keys stay in .json. */
+/* Parses a body of GetAccessToken. Returns API_OK, API_E_MALFORMED (`detail` names the fault and quotes no content), or
+ * API_E_MEMORY. Requires an object of at most 16 levels and 64 KiB, in UTF-8. Known keys stand once; strings have no
+ * NUL and keep the API's limits; times are readable; the id equals `id`. Unknown keys stay in .json. */
 ApiError token_doc_parse(
         const char *id, const char *body, size_t len, char detail[static 128], TokenDoc **ret_doc);
 

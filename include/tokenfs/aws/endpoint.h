@@ -37,8 +37,8 @@ typedef struct AwsEndpointOptions {
 } AwsEndpointOptions;
 
 /* The endpoint of route53globalresolver. `config` NULL: none. Returns 0, -ENOMEM, or -EINVAL, and `error` names the
- * fault and the remedy: a malformed URL (which is not quoted), a custom endpoint with FIPS, plain http to a host that
- * isn't loopback, a bad region, a flag that is neither true nor false, a missing services section. */
+ * fault and the remedy. Faults: a malformed URL (which is not quoted), a custom endpoint with FIPS, plain http beyond
+ * loopback, a bad region. Also a flag that is neither true nor false, and a missing services section. */
 int aws_endpoint_resolver(
         const AwsEndpointOptions *options, const AwsConfig *config, Buf *error, AwsEndpoint *ret_endpoint);
 /* The endpoint of another service ("sts", "sso", "sso-oidc", "signin") in `region`: of AWS_ENDPOINT_URL_STS and its

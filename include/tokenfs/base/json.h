@@ -13,8 +13,8 @@ void json_init(void);
 
 #define JSON_VALUES_MAX 100000 /* in a document, which limits its memory */
 
-/* Parses a whole document. Returns 0, -EINVAL (no JSON, bytes behind it, invalid UTF-8, a string with U+0000, which
- * a C string can't hold), -E2BIG (nested deeper than `depth_max`, or more than JSON_VALUES_MAX values), -ENOMEM. */
+/* Parses a whole document. Returns 0; -EINVAL: no JSON, bytes behind it, invalid UTF-8, or U+0000, which a C string
+ * can't hold; -E2BIG: nested deeper than `depth_max`, or more than JSON_VALUES_MAX values; -ENOMEM. */
 int json_parse(const char *data, size_t len, unsigned depth_max, cJSON **ret);
 /* Wipes and frees. NULL does nothing. Returns NULL. */
 cJSON *json_free(cJSON *json);

@@ -83,8 +83,8 @@ static inline bool slot_kind_is_name(SlotKind kind)
 /* No attributes are valid for longer. */
 #define NODES_VALID_MAX_NS (86400 * NS_PER_S)
 
-/* How long a single-file bind mount or an open file may show superseded content, counted from the moment when the kernel
- * may no longer use its attributes. */
+/* How long a single-file bind mount or an open file may show superseded content. The time begins when the kernel may no
+ * longer use its attributes. */
 #define NODES_GRACE_NS (5 * NS_PER_S)
 
 /* What the kernel may know of the files of one generation. The bytes aren't here: they are secret. */

@@ -58,7 +58,7 @@ int backend_new_credentials(Loop *loop, Http *http, const Options *options, Cred
 int backend_new_client(Loop *loop, Http *http, CredentialChain *credentials, const AwsEndpoint *endpoint,
         const Options *options, ApiClient **ret_client);
 
-/* What tells endpoints and accounts apart: as far as the configuration says, without a call. */
+/* The identity of endpoint and account, as far as the configuration has it: no call is made. */
 int backend_write_identity(const AwsConfig *config, const AwsEndpoint *endpoint, Buf *out);
 
 /* The trusted certificates; those of the system if neither is given. Borrowed from the options, the environment or the

@@ -1,6 +1,5 @@
 #pragma once
-/* The service files: what the daemon knows and how it fares, for people and for Prometheus. Neither tells a secret, and
- * neither makes a call. */
+/* The service files: the daemon's state, for people and for Prometheus. Neither shows a secret, and neither makes a call. */
 
 #include "tokenfs/worker/backend.h"
 #include "tokenfs/base/buf.h"
