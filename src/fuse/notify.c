@@ -112,8 +112,8 @@ int notify_start_watchers(Session *session, int *ret_fd)
                 static const int ignored[] = {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
                 for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
                         (void)signal(ignored[i], SIG_IGN); /* it ends with its worker */
-                (void)prctl(PR_SET_NAME, "tokenfs-notify", 0, 0, 0);
                 close_others(ends[1], session_fd(session));
+                (void)prctl(PR_SET_NAME, "tokenfs-notify", 0, 0, 0);
                 serve_watchers(session, ends[1]);
         }
         int r = pid < 0 ? -errno : 0;

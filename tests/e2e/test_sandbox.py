@@ -118,13 +118,19 @@ def child_of(pid, name):
     return found[0] if found else None
 
 
+def wait_for_child(fs, name):
+    """The worker's child of this name, which it takes once it has closed what it doesn't need: that may be after the worker
+    serves."""
+    return until(lambda: child_of(fs.worker, name), name)
+
+
 def test_notifier_has_nothing(mount, token):
     """The process that tells watchers has no descriptor but its line, the mount's and the standard streams, and ends with
     its worker; a mount without it goes on."""
     fs = mount(ttl=0.2)
     fs.may_restart = True
     assert fs.text(token["id"], "value") == token["value"]
-    notifier = child_of(fs.worker, "tokenfs-notify")
+    notifier = wait_for_child(fs, "tokenfs-notify")
     links = {fd: os.readlink(f"/proc/{notifier}/fd/{fd}") for fd in os.listdir(f"/proc/{notifier}/fd")}
     assert [links.pop(fd) for fd in "012"] == ["/dev/null"] * 3
     assert sorted(link.split(":")[0] for link in links.values()) == ["/dev/fuse", "socket"]
@@ -133,7 +139,7 @@ def test_notifier_has_nothing(mount, token):
     os.kill(fs.worker, signal.SIGKILL)
     until(lambda: not os.path.exists(f"/proc/{notifier}/fd") or not os.listdir(f"/proc/{notifier}/fd"), "its end")
     assert fs.text(token["id"], "value") == token["value"]
-    os.kill(child_of(fs.worker, "tokenfs-notify"), signal.SIGKILL)
+    os.kill(wait_for_child(fs, "tokenfs-notify"), signal.SIGKILL)
     until(lambda: "get no event any more" in fs.log(), "the warning")
     assert fs.text(token["id"], "value") == token["value"]
 
@@ -143,7 +149,7 @@ def test_helper_has_nothing(mount, token):
     fs = mount()
     fs.may_restart = True
     assert fs.text(token["id"], "value") == token["value"]
-    helper = child_of(fs.worker, "tokenfs-helper")
+    helper = wait_for_child(fs, "tokenfs-helper")
     links = {fd: os.readlink(f"/proc/{helper}/fd/{fd}") for fd in os.listdir(f"/proc/{helper}/fd")}
     assert [links[fd] for fd in "012"] == ["/dev/null"] * 3
     assert set(links) == {"0", "1", "2", "3"} and links["3"].startswith("socket:"), links
@@ -157,7 +163,7 @@ def test_helper_outlives_signals(mount, resolver, token):
     program = configure_process(fs, f"grep SigIgn /proc/$$/status >>{fs.directory}/ignored\n" + prints())
     fs.start({"ttl": 0})
     assert fs.text(token["id"], "value") == token["value"]
-    helper = child_of(fs.worker, "tokenfs-helper")
+    helper = wait_for_child(fs, "tokenfs-helper")
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         os.kill(helper, number)
     rotate(resolver, program)
@@ -175,7 +181,7 @@ def test_helper_is_killed(mount, resolver, token):
     fs.start({"ttl": 0})
     fs.may_restart = True
     assert fs.text(token["id"], "value") == token["value"]
-    helper = child_of(fs.worker, "tokenfs-helper")
+    helper = wait_for_child(fs, "tokenfs-helper")
     os.kill(helper, signal.SIGKILL)
     until(lambda: not is_alive(helper), "its end")
     rotate(resolver, program)
