@@ -18,7 +18,6 @@
 
 #include "tokenfs/base/shellwords.h"
 #include "tokenfs/base/cleanup.h"
-#include "tokenfs/base/log.h"
 #include "tokenfs/base/secret.h"
 
 #define FILE_MAX ((size_t)1024 * 1024)
@@ -214,7 +213,7 @@ static int read_text(const char *path, bool is_named, ConfigFile *file, Buf *tex
         file->exists = stat(path, &file->state) == 0;
         int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0 && errno == EACCES && !is_named) {
-                log_warning("%s may not be read by this user; going on without it", path);
+                file->is_denied = true;
                 return 0;
         }
         if (fd < 0)
@@ -245,6 +244,7 @@ int config_file_read(char *path, bool is_named, ConfigDialect dialect, Buf *erro
                 return r;
         parsed.path = path;
         parsed.exists = file.exists;
+        parsed.is_denied = file.is_denied;
         parsed.state = file.state;
         *ret_file = parsed;
         return 0;

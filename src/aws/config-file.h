@@ -23,14 +23,15 @@ typedef enum ConfigDialect { CONFIG_DIALECT_CONFIG, CONFIG_DIALECT_CREDENTIALS }
 typedef struct ConfigFile {
         char *path;
         bool exists; /* it existed when it was read */
+        bool is_denied; /* this user may not read it */
         struct stat state; /* of the file, when it was read */
         Ini ini;
         ConfigName *names; /* sorted by kind and name, without repeats */
         size_t name_count;
 } ConfigFile;
 
-/* Reads a file. A missing file, and one that isn't regular, is empty. So is, with a warning, a file that this user may
- * not read, unless `is_named`: the user gave its path. Takes over `path` (malloc'd) on success. Returns 0, -ENOMEM,
+/* Reads a file. A missing file, and one that isn't regular, is empty. So is a file that this user may not
+ * read, unless `is_named`: the user gave its path. Takes over `path` (malloc'd) on success. Returns 0, -ENOMEM,
  * -EINVAL, -EFBIG (over 1 MiB), or the error of open or read, and `error` names the file and the fault. */
 int config_file_read(char *path, bool is_named, ConfigDialect dialect, Buf *error, ConfigFile *ret_file);
 /* The same for a text in memory, which it takes over. `error` names no file then. */

@@ -157,6 +157,18 @@ bool aws_value_has_comment(const char *value)
 
 /* --- Advice ------------------------------------------------------------------------------------------------- */
 
+static void append_denied_files(const AwsConfig *config, Buf *out)
+{
+        bool is_both = config->config.is_denied && config->credentials.is_denied;
+        if (!config->config.is_denied && !config->credentials.is_denied)
+                return;
+        (void)buf_appendf(out, "%s%.300s%s%.300s may not be read by uid %u, the user that serves: chown %s",
+                out->len ? "; " : "",
+                config->config.is_denied ? config->config.path : config->credentials.path,
+                is_both ? " and " : "", is_both ? config->credentials.path : "", (unsigned)geteuid(),
+                is_both ? "them" : "it");
+}
+
 int aws_config_check_profile(const AwsConfig *config, Buf *error)
 {
         const char *profile = config->profile;
@@ -166,6 +178,10 @@ int aws_config_check_profile(const AwsConfig *config, Buf *error)
         (void)buf_appendf(&with_word, "profile %s", profile);
         (void)buf_appendf(error, "profile \"%.100s\" is neither in %.300s nor in %.300s", profile,
                 config->config.path, config->credentials.path);
+        size_t len = error->len;
+        append_denied_files(config, error);
+        if (error->len > len)
+                return -ENOENT;
         /* A section is right in one of the files only. */
         if (config_file_has_section(&config->config, profile))
                 (void)buf_appendf(error, "; the section [%.100s] of %.300s must read [profile %.100s]",
@@ -221,7 +237,7 @@ void aws_config_append_unknown_keys(const AwsConfig *config, const char *profile
 static void append_foreign(const AwsConfig *config, const ConfigFile *file, Buf *out)
 {
         const struct stat *state = &file->state;
-        if (!file->exists)
+        if (!file->exists || file->is_denied)
                 return;
         bool is_of_other = state->st_uid != 0 && state->st_uid != geteuid();
         bool is_writable = state->st_mode & S_IWOTH;
@@ -240,8 +256,9 @@ static void append_foreign(const AwsConfig *config, const ConfigFile *file, Buf 
                 is_of_other ? "chown or replace" : "chmod go-w");
 }
 
-void aws_config_append_foreign_files(const AwsConfig *config, Buf *out)
+void aws_config_append_file_faults(const AwsConfig *config, Buf *out)
 {
+        append_denied_files(config, out);
         append_foreign(config, &config->config, out);
         append_foreign(config, &config->credentials, out);
 }

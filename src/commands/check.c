@@ -183,7 +183,7 @@ static bool check_configuration(Check *check)
         bool is_there = aws_config_has_profile(config, profile);
         bool is_missing = aws_config_check_profile(config, &error) < 0;
         if (!is_missing)
-                aws_config_append_foreign_files(config, &error);
+                aws_config_append_file_faults(config, &error);
         (void)snprintf(error_text, sizeof error_text, "%s", buf_str(&error));
         if (*error_text)
                 remedy = is_missing ? check_cut_remedy(error_text, NULL) : error_text;

@@ -46,7 +46,7 @@ struct CredentialChain {
 
         CredentialsError error; /* of the last walk */
         Buf detail;
-        Buf warning, foreign_files; /* the last warnings; "": none */
+        Buf warning, file_faults; /* the last warnings; "": none */
         unsigned failures; /* failed walks in a row */
         bool is_serving_on; /* the last walk failed, while there were valid credentials */
         uint64_t patience_until_ns; /* for callers with valid credentials */
@@ -130,8 +130,8 @@ static void chain_warn_of_profile(CredentialChain *chain, const Provider *provid
 static void chain_warn_of_files(CredentialChain *chain)
 {
         CLEANUP(buf_deinit) Buf text = BUF_INIT(PROVIDER_DETAIL_MAX * 2);
-        aws_config_append_foreign_files(chain->config, &text);
-        chain_warn(&chain->foreign_files, &text);
+        aws_config_append_file_faults(chain->config, &text);
+        chain_warn(&chain->file_faults, &text);
 }
 
 /* Takes the outcome of the walk over, and logs a change. */
@@ -342,7 +342,7 @@ int credential_chain_new(const CredentialSettings *settings, CredentialChain **r
         loop_timer_init(&chain->retire, settings->loop, chain_on_retire, chain);
         chain->error = CREDENTIALS_E_NONE;
         chain->detail = BUF_INIT(PROVIDER_DETAIL_MAX * 3);
-        chain->warning = chain->foreign_files = BUF_INIT(PROVIDER_DETAIL_MAX * 2);
+        chain->warning = chain->file_faults = BUF_INIT(PROVIDER_DETAIL_MAX * 2);
         if (settings->profile && !(chain->profile = strdup(settings->profile)))
                 return -ENOMEM;
         *ret_chain = TAKE(chain);
@@ -360,7 +360,7 @@ CredentialChain *credential_chain_free(CredentialChain *chain)
         aws_credentials_deinit(&chain->retired);
         buf_deinit(&chain->detail);
         buf_deinit(&chain->warning);
-        buf_deinit(&chain->foreign_files);
+        buf_deinit(&chain->file_faults);
         aws_config_free(chain->config);
         free(chain->profile);
         free(chain);

@@ -267,10 +267,13 @@ def test_files_that_are_there(check):
 
 @needs_root
 def test_files_that_may_not_be_read(nobody):
-    """At the usual place they are passed over, and that is told; one that was named is an error."""
+    """At the usual place they are passed over, and the report says what to do; one that was named is an error."""
     path = nobody.write(".aws/credentials", "[default]\n" + KEYS)
     prefix = namespace(OPEN_DEV) + NOBODY
-    nobody(prefix=prefix).ok("configuration", f"{path} (may not be read)")
+    says = f"{path} may not be read by uid 65534, the user that serves: chown it"
+    assert nobody(prefix=prefix).ok("configuration", f"{path} (may not be read)") == says
+    outcome = nobody("-o", "profile=web", prefix=prefix)
+    assert outcome.failed("configuration", "in neither") == outcome.failed("credentials", "web") == says
     outcome = nobody(prefix=prefix, AWS_SHARED_CREDENTIALS_FILE=path)
     assert outcome.failed("configuration", path, "Permission denied")
     outcome.skipped("credentials", "endpoint", "lookup", "call", "listing")

@@ -18,8 +18,8 @@ typedef struct AwsConfigPaths {
 
 /* Reads both files; a missing file is empty. Returns 0; -ENOMEM; -EINVAL: broken grammar, and `error` names file, line
  * and fault, and quotes nothing of the file; -EFBIG: over 1 MiB; -ENAMETOOLONG; or the error of open or read, and
- * `error` names the file. A file at its default path that this user may not read counts as missing, with a warning in
- * the log. aws_path_expand expands the paths. An empty variable counts as unset. A profile that is in neither file is
+ * `error` names the file. A file at its default path that this user may not read counts as missing: see
+ * aws_config_append_file_faults. aws_path_expand expands the paths. An empty variable counts as unset. A profile that is in neither file is
  * no error here: see aws_config_check_profile. */
 int aws_config_load(const AwsConfigPaths *paths, Buf *error, AwsConfig **ret_config);
 AwsConfig *aws_config_free(AwsConfig *config);
@@ -41,9 +41,9 @@ bool aws_config_has_profile(const AwsConfig *config, const char *profile);
 int aws_config_check_profile(const AwsConfig *config, Buf *error);
 /* Appends the keys of a profile that this program does not know, separated by ", ". */
 void aws_config_append_unknown_keys(const AwsConfig *config, const char *profile, Buf *out);
-/* Appends the fault of each file that another user may write or owns, and the remedy; nothing if there is none. The
- * process's user and root are trusted. */
-void aws_config_append_foreign_files(const AwsConfig *config, Buf *out);
+/* Appends the fault of each file that this user may not read, or that another user may write or owns, and the remedy;
+ * nothing if there is none. The process's user and root are trusted. */
+void aws_config_append_file_faults(const AwsConfig *config, Buf *out);
 
 /* The value of a key (any case) of a profile. The credentials file precedes the config file. NULL: no such key, or its
  * value is nested. Borrowed until the config is freed. */
