@@ -27,7 +27,7 @@ void pace_init(Pace *pace, uint64_t ttl_ns, uint64_t stale_ns)
                 .share = 1,
                 .share_min = 1 / (1 + PACE_STALE_PART * (double)stale_ns / (double)ttl_ns),
                 .ttl_ns = ttl_ns,
-                .mean = 1,
+                .mean_stretch = 1,
                 .in_flight_max = PACE_IN_FLIGHT_FIRST,
         };
 }
@@ -42,7 +42,7 @@ static void share_decrease(Pace *pace, uint64_t now_ns)
 {
         if (!pace->since_ns) {
                 pace->since_ns = pace->increased_ns = now_ns;
-                pace->mean = pace->share;
+                pace->mean_stretch = 1 / pace->share;
         } else if (rounds_since(pace, pace->decreased_ns, now_ns) < 0.5) {
                 return;
         }
@@ -58,7 +58,7 @@ static void share_increase(Pace *pace, uint64_t now_ns)
         double limit = pace->share * rounds_since(pace, pace->increased_ns, now_ns);
         pace->increased_ns = now_ns;
         pace->share = fmin(pace->share + fmin(step, limit), 1);
-        pace->mean += (pace->share - pace->mean) * PACE_MEAN_WEIGHT;
+        pace->mean_stretch += (1 / pace->share - pace->mean_stretch) * PACE_MEAN_WEIGHT;
         if (pace->share >= 1)
                 pace->since_ns = 0;
 }
@@ -123,5 +123,5 @@ double pace_stretch(const Pace *pace)
 
 double pace_stretch_that_would_do(const Pace *pace)
 {
-        return pace->since_ns ? fmax(1 / (pace->mean * PACE_LOAD_MAX), 1) : 1;
+        return pace->since_ns ? fmax(pace->mean_stretch / PACE_LOAD_MAX, 1) : 1;
 }

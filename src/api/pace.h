@@ -10,7 +10,7 @@
 
 #define PACE_STEP 0.008 /* what a success adds to `share`, times share^PACE_STEP_POWER */
 #define PACE_STEP_POWER 0.25
-#define PACE_MEAN_WEIGHT (1.0 / 32) /* of a new value in `mean` */
+#define PACE_MEAN_WEIGHT (1.0 / 32) /* of a new value in `mean_stretch` */
 #define PACE_LOAD_MAX 0.8 /* the ttl that is recommended leaves this much of the limit unused, as 1 - load */
 #define PACE_STALE_PART 0.75 /* of `stale` that stretching may use: a copy has time left for its refresh */
 #define PACE_IN_FLIGHT_FIRST 16
@@ -28,7 +28,9 @@ typedef struct Pace {
         double share_min;
         uint64_t ttl_ns; /* at least a second */
         uint64_t decreased_ns, increased_ns; /* when `share` was changed last */
-        double mean; /* of `share` while it is below 1, smoothed */
+        /* Of 1 / `share` while that is below 1, over the last successes. Those come as often as the share is large, so that
+         * this is the inverse of the share's mean over time; a mean of `share` itself would be too large. */
+        double mean_stretch;
         uint64_t since_ns; /* throttled since; 0: it isn't */
         unsigned in_flight_max;
         uint64_t latency_ns; /* of the quickest answer, rising slowly */
