@@ -7,7 +7,7 @@ import subprocess
 import boxed
 import mounting
 import pytest
-from dns_fake import Dns
+from dns_fake import Dns, Nscd
 from mounting import HANG, children_of, kill, until
 from netns import Network
 from resolver import ACCESS_KEY, SECRET_KEY, Resolver
@@ -163,6 +163,16 @@ def test_link_before_its_target(host):
         host.sh(f"mkdir /run/manager; echo nameserver {NEW_DNS} >/run/manager/resolv.conf")
         host.wait_for_worker_after(worker)
         assert host.read(token := host.new_token()) == token["value"], host.log()
+
+
+def test_name_service_daemon(host):
+    """Names that only a daemon of this machine knows, which is asked by a UNIX socket, as nscd, systemd-resolved and Avahi are."""
+    host.sh("mkdir /run/nscd; ln -s /run /var/run; echo 'hosts: files' >/etc/nsswitch.conf")
+    path = f"/proc/{host.box.process.pid}/root/run/nscd/socket"
+    with Nscd(path, SERVICE) as nscd:
+        host.start("allow_plain_http")
+        assert host.read(token := host.new_token()) == token["value"], host.log()
+        assert nscd.asked == [NAME]
 
 
 def test_no_new_worker_without_need(host):
