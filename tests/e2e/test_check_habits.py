@@ -116,7 +116,8 @@ def test_watched_names(check, resolver):
 @needs_root
 @pytest.mark.parametrize("name", ["config", "credentials"])
 @pytest.mark.parametrize("change, words", [
-    (lambda path: os.chown(path, STRANGER, 0), ["another user", str(STRANGER)]),
+    (lambda path: (os.chown(path, STRANGER, 0), os.chmod(path, 0o644)), ["another user", str(STRANGER)]),
+    (lambda path: os.chown(path, STRANGER, 0), ["may not be read", "chown it"]),
     (lambda path: os.chmod(path, 0o646), ["every user", "chmod go-w"]),
     (lambda path: (os.chown(path, 0, STRANGER), os.chmod(path, 0o660)), ["another group"]),
     (lambda path: os.chmod(path, 0o644), None),
