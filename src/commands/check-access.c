@@ -4,8 +4,10 @@
  * first shows whether the service accepts the signature: it does so before it looks at any permission, so that a
  * refusal of access says that the signature was right. Then each reports its own scope. If the first came to nothing,
  * the others say nothing more.
- * Where neither a token nor a scope is named, everything is listed; if that is denied, nothing here shows whether a
- * token could be read, so the check fails and asks for a token. */
+ * Where neither a token nor a scope is named, the first calls are about the whole account. A list call that finds something
+ * is followed by the next call down, about the first that it found, until one token is read: each of these calls takes a
+ * permission of its own. Where one is denied, nothing here shows whether a token could be read, so the check fails and asks
+ * for a token. */
 
 #include "check-access.h"
 
@@ -19,10 +21,13 @@
 
 #define DETAIL_MAX 800
 
+typedef struct Questions Questions;
 typedef struct Question {
+        Questions *all;
         ApiOperation operation;
         const char *scope; /* "token", "dns_view", "resolver"; NULL: one of the list calls over everything */
-        const char *id; /* borrowed from the options */
+        const char *id; /* borrowed from the options, or `sample` */
+        char sample[TOKEN_ID_MAX + 1]; /* the first that another call found; "": the user gave `id` */
         const Scopes *scopes; /* borrowed */
         ApiCall *call;
         ApiError error; /* so far */
@@ -30,11 +35,15 @@ typedef struct Question {
         char detail[DETAIL_MAX + TOKEN_ID_MAX + 8], remedy[DETAIL_MAX];
 } Question;
 
-typedef struct Questions {
-        Question *items;
+#define SAMPLES_MAX 3 /* a view, a list of tokens, a token */
+
+struct Questions {
+        Question *items; /* with room for the samples */
         size_t count;
         Scopes *scopes;
-} Questions;
+        ApiClient *client;
+        int error; /* a sample that couldn't be asked for */
+};
 
 static void questions_deinit(Questions *questions)
 {
@@ -69,7 +78,8 @@ static void add(Questions *questions, ApiOperation operation, const char *scope,
                 if (other->operation == operation && id && other->id && strcmp(other->id, id) == 0)
                         return;
         }
-        questions->items[questions->count++] = (Question){.operation = operation,
+        questions->items[questions->count++] = (Question){.all = questions,
+                .operation = operation,
                 .scope = scope,
                 .id = id,
                 .scopes = questions->scopes,
@@ -82,26 +92,26 @@ static void add_all(Questions *questions, ApiOperation operation, const char *sc
                 add(questions, operation, scope, ids->items[i]);
 }
 
-static int collect(const Options *options, Questions *ret_questions)
+/* `questions` stays where it is from now on. */
+static int collect(const Options *options, Questions *questions)
 {
         const ScopeIds ids = options_scopes(options);
         size_t count = ids.token_id_count + ids.dns_view_id_count + ids.resolver_id_count;
-        Questions questions = {.items = calloc(count + 2, sizeof *questions.items)};
-        int r = questions.items ? scopes_new(&ids, &questions.scopes) : -ENOMEM;
+        *questions = (Questions){.items = calloc(count + 2 + SAMPLES_MAX, sizeof *questions->items)};
+        int r = questions->items ? scopes_new(&ids, &questions->scopes) : -ENOMEM;
         if (r < 0) {
-                questions_deinit(&questions);
+                questions_deinit(questions);
                 return r;
         }
         if (options->check_token_id)
-                add(&questions, API_GET_ACCESS_TOKEN, "token", options->check_token_id);
-        add_all(&questions, API_GET_ACCESS_TOKEN, "token", &options->token_ids);
-        add_all(&questions, API_LIST_ACCESS_TOKENS, "dns_view", &options->dns_view_ids);
-        add_all(&questions, API_LIST_DNS_VIEWS, "resolver", &options->resolver_ids);
-        if (questions.count == 0) {
-                add(&questions, API_LIST_GLOBAL_RESOLVERS, NULL, NULL);
-                add(&questions, API_LIST_SHARED_DNS_VIEWS, NULL, NULL);
+                add(questions, API_GET_ACCESS_TOKEN, "token", options->check_token_id);
+        add_all(questions, API_GET_ACCESS_TOKEN, "token", &options->token_ids);
+        add_all(questions, API_LIST_ACCESS_TOKENS, "dns_view", &options->dns_view_ids);
+        add_all(questions, API_LIST_DNS_VIEWS, "resolver", &options->resolver_ids);
+        if (questions->count == 0) {
+                add(questions, API_LIST_GLOBAL_RESOLVERS, NULL, NULL);
+                add(questions, API_LIST_SHARED_DNS_VIEWS, NULL, NULL);
         }
-        *ret_questions = questions;
         return 0;
 }
 
@@ -179,6 +189,38 @@ static void read_failure(Question *question, const ApiResult *result)
         }
 }
 
+static ApiHandler on_result;
+
+static bool has_operation(const Questions *questions, ApiOperation operation)
+{
+        for (size_t i = 0; i < questions->count; i++)
+                if (questions->items[i].operation == operation)
+                        return true;
+        return false;
+}
+
+/* Once for each operation: so there is room, and no account is too large. */
+static void ask_sample(Questions *questions, ApiOperation operation, const char *scope, const char *id)
+{
+        if (questions->error < 0 || has_operation(questions, operation))
+                return;
+        Question *question = &questions->items[questions->count];
+        add(questions, operation, scope, question->sample);
+        (void)snprintf(question->sample, sizeof question->sample, "%s", id);
+        const ApiQuery query = {.operation = operation, .id = question->id, .uid = API_UID_NONE};
+        questions->error = api_start(questions->client, &query, on_result, question, &question->call);
+}
+
+static void follow(const Question *question, const ApiPage *page)
+{
+        if (question->operation == API_LIST_GLOBAL_RESOLVERS && page->id_count > 0)
+                ask_sample(question->all, API_LIST_DNS_VIEWS, "resolver", page->ids[0]);
+        else if (question->operation == API_LIST_DNS_VIEWS && page->id_count > 0)
+                ask_sample(question->all, API_LIST_ACCESS_TOKENS, "dns_view", page->ids[0]);
+        else if (question->operation == API_LIST_ACCESS_TOKENS && page->item_count > 0)
+                ask_sample(question->all, API_GET_ACCESS_TOKEN, "token", page->items[0].id);
+}
+
 static void on_result(const ApiResult *result, void *userdata)
 {
         Question *question = userdata;
@@ -188,8 +230,10 @@ static void on_result(const ApiResult *result, void *userdata)
                 read_failure(question, result);
         else if (result->doc)
                 read_doc(question, result->doc);
-        else if (result->page)
+        else if (result->page) {
                 read_page(question, result->page);
+                follow(question, result->page);
+        }
         if (result->retry_at_ns == 0)
                 question->call = NULL;
 }
@@ -232,7 +276,7 @@ static int ask(Questions *questions, Loop *loop, ApiClient *client, uint64_t dea
                         note_silence(question);
                 question->call = api_cancel(question->call);
         }
-        return r;
+        return r < 0 ? r : questions->error;
 }
 
 /* --- Telling ------------------------------------------------------------------------------------------------ */
@@ -284,7 +328,9 @@ static void report_questions(CheckReport *report, const Questions *questions)
                                 report, question, CHECK_SKIPPED, NULL, "skipped: no call was accepted");
                         continue;
                 }
-                if (!question->scope && question->error == API_E_ACCESS_DENIED) {
+                bool is_list = question->operation != API_GET_ACCESS_TOKEN;
+                if (is_list && (!question->scope || *question->sample) &&
+                        question->error == API_E_ACCESS_DENIED) {
                         size_t len = strlen(question->remedy);
                         (void)snprintf(question->remedy + len, sizeof question->remedy - len,
                                 "; tokens can be read by their id without it: name one to check that");
@@ -300,6 +346,7 @@ int check_access(
         int r = collect(options, &questions);
         if (r < 0)
                 return r;
+        questions.client = client;
         r = ask(&questions, loop, client, deadline_ns);
         if (r == 0)
                 report_questions(report, &questions);

@@ -172,6 +172,40 @@ def test_denied_listing(check, resolver, token):
     assert check(token["id"]).status == 0
 
 
+def test_each_permission(check, resolver, token):
+    """Without a token each call that a mount makes is made once, down to one token; a denied one is named."""
+    view, resolver_id = token["dnsViewId"], token["globalResolverId"]
+    way = {"ListDNSViews": f"resolver={resolver_id}", "ListAccessTokens": f"dns_view={view}",
+           "GetAccessToken": f"token={token['id']}"}
+    resolver.add_token()
+    outcome = check()
+    assert outcome.status == 0, outcome.output
+    outcome.ok(way["ListDNSViews"], "1 DNS view")
+    outcome.ok(way["ListAccessTokens"], "2 tokens")
+    assert resolver.count("GetAccessToken") == 1 and token["value"] not in outcome.output
+    gets = [name for name in outcome.names if name.startswith("token=")]
+    assert len(gets) == 1 and outcome.ok(gets[0], "OPERATIONAL") is None
+    for operation, step in way.items():
+        resolver.deny(operation=operation)
+        outcome = check()
+        failed = outcome.all_failed
+        assert len(failed) == 1 and failed[0].split("=")[0] == step.split("=")[0]
+        remedy = outcome.failed(failed[0], "AccessDenied")
+        assert f"route53globalresolver:{operation}" in remedy
+        assert ("name one" in remedy) == (operation != "GetAccessToken")
+        resolver.allow_all()
+
+
+def test_scopes_go_down_to_a_token(check, resolver, token):
+    """A scope's list call is followed as well."""
+    outcome = check("-o", f"dns_view={token['dnsViewId']}")
+    assert outcome.names[-2:] == [f"dns_view={token['dnsViewId']}", f"token={token['id']}"]
+    outcome = check("-o", f"resolver={token['globalResolverId']}")
+    assert outcome.names[-3:] == [f"resolver={token['globalResolverId']}", f"dns_view={token['dnsViewId']}",
+                                  f"token={token['id']}"]
+    assert outcome.status == 0 and resolver.count("ListGlobalResolvers") == 0
+
+
 def test_refused_listing(check, resolver):
     """A request that the service refuses as invalid: the reason and the member are told, and what to look at."""
     resolver.add_fault("body", operation="ListGlobalResolvers", status=400,

@@ -148,6 +148,20 @@ def test_page_has_the_rest():
         assert name in text, name
 
 
+def test_page_has_a_true_sample(resolver, token):
+    """The sample of --check has the steps, the marks and the remedy that the program prints."""
+    resolver.deny(operation="GetAccessToken")
+    done = run(BINARY, "--check", "-o", "ttl=30", token["id"], check=False, env={**os.environ, **resolver.environ()})
+    text = re.search(r"(?s)# tokenfs --check -o ttl=30.*?1 step failed", page())[0]
+
+    def steps(output):
+        return re.findall(r"(?m)^([✓✗–] \S.{14})", output)
+
+    assert steps(text) == steps(done.stdout) and len(steps(text)) > 8
+    remedy = re.search(r"(?s)→ (.*?)\n\n", text)[1]
+    assert " ".join(remedy.split()) in done.stdout and text.endswith(done.stdout.strip().split("\n")[-1][:-1])
+
+
 SECTIONS = ["Try it, test it", "What you need", "Install", "The first mount", "Which way of mounting", "Names and rotation",
             "Monitoring", "Operating", "When it doesn't work", "Fleets", "Security", "Figures", "Building from source"]
 
