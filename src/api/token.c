@@ -297,11 +297,6 @@ TokenStatus token_doc_status(const TokenDoc *doc)
         return doc->status;
 }
 
-int64_t token_doc_created_wall_ns(const TokenDoc *doc)
-{
-        return doc->created_wall_ns;
-}
-
 int64_t token_doc_updated_wall_ns(const TokenDoc *doc)
 {
         return doc->updated_wall_ns;

@@ -300,15 +300,3 @@ void secret_deinit(Secret *secret)
         secret_free(secret->data);
         *secret = SECRET_INIT;
 }
-
-bool secret_equal(const Secret *a, const Secret *b)
-{
-        if (!a->data || !b->data)
-                return a->data == b->data;
-        if (a->len != b->len)
-                return false;
-        unsigned char difference = 0;
-        for (size_t i = 0; i < a->len; i++)
-                difference |= (unsigned char)(a->data[i] ^ b->data[i]);
-        return difference == 0;
-}

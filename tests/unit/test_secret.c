@@ -254,25 +254,16 @@ static void test_wiping(void **state)
 static void test_secrets(void **state)
 {
         (void)state;
-        Secret a = SECRET_INIT, b = SECRET_INIT;
-        assert_true(secret_equal(&a, &b));
+        Secret a = SECRET_INIT;
         assert_int_equal(secret_set(&a, "", 0), 0);
-        assert_non_null(a.data);
-        assert_false(secret_equal(&a, &b)); /* empty isn't unset */
+        assert_non_null(a.data); /* empty isn't unset */
         assert_int_equal(secret_set(&a, "ab\0c", 4), 0);
         assert_int_equal(a.len, 4);
         assert_memory_equal(a.data, "ab\0c", 5);
-        assert_int_equal(secret_set(&b, "ab\0d", 4), 0);
-        assert_false(secret_equal(&a, &b));
-        assert_int_equal(secret_set(&b, "ab", 2), 0);
-        assert_false(secret_equal(&a, &b));
-        assert_int_equal(secret_set(&b, a.data, a.len), 0);
-        assert_true(secret_equal(&a, &b));
         /* out of itself */
         assert_int_equal(secret_set(&a, a.data + 1, 3), 0);
         assert_memory_equal(a.data, "b\0c", 4);
         secret_deinit(&a);
-        secret_deinit(&b);
         assert_null(a.data);
         assert_int_equal(a.len, 0);
         secret_deinit(&a);

@@ -274,25 +274,6 @@ static void test_limits(void **state)
         assert_int_equal(sign_with(&request), -EMSGSIZE);
 }
 
-static void test_keys_copy_is_deep(void **state)
-{
-        (void)state;
-        AwsKeys keys = plain_keys(), copy;
-        assert_int_equal(aws_keys_copy(&keys, &copy), 0);
-        assert_null(copy.session_token.data);
-        aws_keys_deinit(&copy);
-
-        assert_int_equal(secret_set(&keys.session_token, "token", 5), 0);
-        assert_int_equal(aws_keys_copy(&keys, &copy), 0);
-        aws_keys_deinit(&keys);
-        assert_null(keys.secret_access_key.data);
-        assert_string_equal(keys.access_key_id, "");
-        assert_string_equal(copy.access_key_id, "AKIDEXAMPLE");
-        assert_string_equal(copy.secret_access_key.data, "secret");
-        assert_string_equal(copy.session_token.data, "token");
-        aws_keys_deinit(&copy);
-}
-
 static void test_sha256(void **state)
 {
         (void)state;
@@ -310,7 +291,6 @@ int main(void)
                 cmocka_unit_test(test_keys_with_line_breaks_refused),
                 cmocka_unit_test(test_path_and_time_refused),
                 cmocka_unit_test(test_limits),
-                cmocka_unit_test(test_keys_copy_is_deep),
                 cmocka_unit_test(test_sha256),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,7 +64,6 @@ const char *token_doc_field(const TokenDoc *doc, TokenField field, size_t *ret_l
 /* The whole document as JSON, with the API's members as they were received, and a line feed. Borrowed. */
 const char *token_doc_json(const TokenDoc *doc, size_t *ret_len);
 TokenStatus token_doc_status(const TokenDoc *doc);
-int64_t token_doc_created_wall_ns(const TokenDoc *doc);
 int64_t token_doc_updated_wall_ns(const TokenDoc *doc);
 int64_t token_doc_expires_wall_ns(const TokenDoc *doc);
 /* The first 8 bytes of the SHA-256 of .json. All fields come from .json: equal fingerprints mean equal files. If the

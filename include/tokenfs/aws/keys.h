@@ -12,8 +12,6 @@ typedef struct AwsKeys {
 } AwsKeys;
 /* Wipes and frees the members. */
 void aws_keys_deinit(AwsKeys *keys);
-/* A deep copy; the previous content of *ret_keys is not freed. 0, or -ENOMEM and *ret_keys is unchanged. */
-int aws_keys_copy(const AwsKeys *keys, AwsKeys *ret_keys);
 
 typedef struct AwsCredentials {
         AwsKeys keys;

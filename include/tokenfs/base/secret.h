@@ -36,8 +36,6 @@ typedef struct Secret {
 int secret_set(Secret *secret, const void *data, size_t len);
 /* Wipes and frees; the secret is unset afterwards. */
 void secret_deinit(Secret *secret);
-/* Compares in a time that depends on the lengths alone. */
-bool secret_equal(const Secret *a, const Secret *b);
 
 /* Wipes memory; the compiler can't remove it. */
 void secret_wipe(void *memory, size_t size);
