@@ -3,9 +3,10 @@
  * A check by hand runs as another user, with another environment and a view of other files than the service has: it may
  * fail where the service works, and the other way round. So the settings of the unit are read as systemd reads them
  * (EnvironmentFile= in systemd.exec(5)), and what the unit's own lines say is done here: its user, its environment, no
- * home directories and a /tmp of its own. Drop-ins of the unit aren't looked at. */
+ * home directories and a /tmp of its own. Drop-ins count where they say something of these: see check-dropins.c. */
 
 #include "check-unit.h"
+#include "check-dropins.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -168,6 +169,37 @@ static int parse_options(const Options *check, Buf *error, Options *ret_options)
         return 0;
 }
 
+/* As systemd does: first what Environment= says, then the files. A failure names the file. */
+static int set_environment(const char *settings, const DropIns *dropins, Buf *error)
+{
+        int r = reset_environment();
+        for (size_t at = 0; r == 0 && at < dropins->environment.len;
+                at += strlen(dropins->environment.data + at) + 1) {
+                CLEANUP(cleanup_free) char *word = strdup(dropins->environment.data + at);
+                char *value = word ? strchr(word, '=') : NULL;
+                if (!value)
+                        return -ENOMEM;
+                *value++ = '\0';
+                if (setenv(word, value, 1) < 0)
+                        r = -ENOMEM;
+        }
+        if (r == 0 && !dropins->drops_settings)
+                r = set_variables(settings);
+        for (size_t at = 0; r == 0 && at < dropins->files.len; at += strlen(dropins->files.data + at) + 1) {
+                CLEANUP(buf_deinit) Buf text = BUF_INIT(SETTINGS_MAX);
+                const char *path = dropins->files.data + at;
+                bool is_optional = *path == '-';
+                r = read_settings(path + is_optional, &text);
+                if (r == -ENOENT && is_optional)
+                        r = 0;
+                if (r < 0)
+                        (void)buf_appendf(error, "%s: %s", path, strerrordesc_np(-r));
+                else
+                        r = set_variables(buf_str(&text));
+        }
+        return r;
+}
+
 static int fail(CheckReport *report, const char *remedy, const char *detail)
 {
         check_report_step(report, "unit", "unit", CHECK_FAILED, remedy, "%s", detail);
@@ -175,15 +207,17 @@ static int fail(CheckReport *report, const char *remedy, const char *detail)
 }
 
 /* As root the check becomes the unit's user, which is given here as user= would be. */
-static int set_user(CheckReport *report, Options *options)
+static int set_user(CheckReport *report, const char *name, Options *options)
 {
         User user;
+        char detail[128];
         if (geteuid() != 0 || options->user)
                 return 0;
-        if (users_find(UNIT_USER, &user) < 0)
-                return fail(report, "systemd-sysusers makes it; or install the package",
-                        "there is no user " UNIT_USER ", which the unit runs as");
-        options->user = strdup(UNIT_USER);
+        if (users_find(name, &user) < 0) {
+                (void)snprintf(detail, sizeof detail, "there is no user %s, which the unit runs as", name);
+                return fail(report, "systemd-sysusers makes it; or install the package", detail);
+        }
+        options->user = strdup(name);
         return options->user ? 0 : -ENOMEM;
 }
 
@@ -191,6 +225,7 @@ int check_unit_load(CheckReport *report, const Options *options, Options *ret_op
 {
         char path[512], detail[1024];
         CLEANUP(buf_deinit) Buf text = BUF_INIT(SETTINGS_MAX), error = BUF_INIT(800);
+        CLEANUP(dropins_deinit) DropIns dropins = DROPINS_INIT;
         (void)snprintf(path, sizeof path, SETTINGS, options->unit);
         int r = read_settings(path, &text);
         bool is_there = r == 0;
@@ -198,26 +233,27 @@ int check_unit_load(CheckReport *report, const Options *options, Options *ret_op
                 (void)snprintf(detail, sizeof detail, "%s: %s", path, strerrordesc_np(-r));
                 return fail(report, "run the check as root, as systemd reads the file", detail);
         }
-        r = reset_environment();
+        r = dropins_read(options->unit, &error, &dropins);
         if (r == 0)
-                r = set_variables(buf_str(&text));
+                r = set_environment(buf_str(&text), &dropins, &error);
         if (r < 0)
-                return r;
+                return error.len ? fail(report, "mend that drop-in, or what it names", buf_str(&error)) : r;
         Options unit;
         r = parse_options(options, &error, &unit);
         if (r < 0) {
                 (void)snprintf(detail, sizeof detail, "%s: OPTIONS: %s", path, buf_str(&error));
                 return r == -EINVAL ? fail(report, "mend that option in the file", detail) : r;
         }
-        r = set_user(report, &unit);
+        r = set_user(report, *dropins.user ? dropins.user : UNIT_USER, &unit);
         if (r < 0) {
                 options_deinit(&unit);
                 return r;
         }
         hide_files();
         const char *mountpoint = secure_getenv("MOUNTPOINT");
-        check_report_step(report, "unit", "unit", CHECK_OK, NULL, "%s%s; %s%s%s, as user %s", path,
-                is_there ? "" : " (not there: the unit's own settings)", mountpoint ? "" : UNIT_DIRECTORY,
+        check_report_step(report, "unit", "unit", CHECK_OK, NULL, "%s%s%s%s; %s%s%s, as user %s", path,
+                is_there ? "" : " (not there: the unit's own settings)", dropins.paths.len ? ", " : "",
+                buf_str(&dropins.paths), mountpoint ? "" : UNIT_DIRECTORY,
                 mountpoint ? mountpoint : options->unit, geteuid() == 0 ? "" : " (this check isn't root's)",
                 unit.user ? unit.user : "of this check");
         *ret_options = unit;

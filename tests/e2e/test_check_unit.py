@@ -76,6 +76,50 @@ def test_grammar(box, resolver, text, says):
     assert steps["unit"][0] and says in steps["options"][1], steps
 
 
+def drop_in(box, text, unit="tokenfs@office", name="local.conf"):
+    """Puts a drop-in of a unit in the administrator's place."""
+    directory = f"/etc/systemd/system/{unit}.service.d"
+    box.run("mkdir", "-p", directory)
+    box.write(f"{directory}/{name}", text)
+    return f"{directory}/{name}"
+
+
+def test_drop_ins(box, resolver):
+    """What systemctl edit adds: variables, files of variables, the user; the files are named."""
+    box.write("/etc/tokenfs/office.conf", settings(resolver, "allow_other"))
+    box.write("/etc/tokenfs/office.more", "OPTIONS=allow_other,ttl=11\n")
+    path = drop_in(box, "# mine\n[Unit]\nEnvironment=AWS_PROFILE=nobodys\n[Service]\n"
+                   "Environment=AWS_PROFILE=gone \\\n  \"MOUNTPOINT=/run/a b\"\nEnvironment=\n"
+                   "Environment = 'MOUNTPOINT=/run/a %i' OPTIONS=ttl=1\n"
+                   "EnvironmentFile=-/etc/tokenfs/nothing\nEnvironmentFile=-/etc/tokenfs/%i.more\nUser=nobody\n")
+    steps = check(box)
+    assert all(ok for ok, *_ in steps.values()), steps
+    assert steps["unit"][1] == f"/etc/tokenfs/office.conf, {path}; /run/a office, as user nobody"
+    assert "ttl 11 s" in steps["options"][1] and "profile default" in steps["configuration"][1]
+
+
+def test_drop_ins_of_one_name(box, resolver):
+    """The instance's hides the template's; else both count, in the order of their names."""
+    box.write("/etc/tokenfs/office.conf", settings(resolver, "allow_other"))
+    drop_in(box, "[Service]\nEnvironment=MOUNTPOINT=/run/hidden AWS_PROFILE=hidden\n", "tokenfs@")
+    last = drop_in(box, "[Service]\nEnvironment=MOUNTPOINT=/run/z\n", "tokenfs@", "z.conf")
+    first = drop_in(box, "[Service]\nEnvironment=MOUNTPOINT=/run/local\n")
+    steps = check(box)
+    assert steps["unit"][0] and f", {first}, {last}; /run/z, " in steps["unit"][1]
+    assert "profile default" in steps["configuration"][1]
+
+
+@pytest.mark.parametrize("line, says", [
+    ("EnvironmentFile=/etc/tokenfs/nothing", "/etc/tokenfs/nothing: No such file"), ("Environment='A=b", "quote is open"),
+    ("User=nosuch", "there is no user nosuch"), ("EnvironmentFile=", "none found")])
+def test_drop_ins_that_break_the_unit(box, resolver, line, says):
+    """A file that isn't there, a quote, a user; and the unit's own file taken away."""
+    box.write("/etc/tokenfs/office.conf", settings(resolver, "allow_other"))
+    drop_in(box, f"[Service]\n{line}\nEnvironment=AWS_EC2_METADATA_DISABLED=true AWS_ENDPOINT_URL={resolver.url}\n")
+    steps = check(box)
+    assert any(ok is False and says in detail and remedy for ok, detail, remedy in steps.values()), steps
+
+
 def test_what_is_wrong(box, resolver):
     """A bad option is named, with the file; a user that isn't there; a file that isn't for the caller; none at all."""
     box.write("/etc/tokenfs/office.conf", settings(resolver, "tll=7"))
