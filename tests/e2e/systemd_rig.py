@@ -34,6 +34,16 @@ export container=rig SYSTEMD_UNIT_PATH=/run/units
 exec """ + SYSTEMD + r""" --system --unit=""" + TARGET + r""" --log-target=null --show-status=no
 """
 
+# A journal that takes hardly a line of a unit, unless the unit says otherwise.
+JOURNAL = r"""
+mkdir -p /run/systemd/journald.conf.d "/run/units/$1.d"
+printf '[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=1\nRateLimitIntervalSec=1h\n' \
+        >/run/systemd/journald.conf.d/rig.conf
+printf '[Unit]\nDefaultDependencies=no\n[Service]\nType=notify\nExecStart=/lib/systemd/systemd-journald\n' \
+        >/run/units/journald.service
+printf '[Service]\nStandardError=journal\n' >"/run/units/$1.d/journal.conf"
+"""
+
 
 def own_cgroups():
     """The directories of our own cgroup, in each hierarchy that is mounted whole."""
@@ -170,6 +180,16 @@ class Systemd:
     def show(self, unit, name):
         """One property of a unit."""
         return self.ctl("show", "-P", name, unit).stdout.strip()
+
+    def start_journal(self, unit):
+        """Starts journald, and has the unit write into it."""
+        self.enter("sh", "-ec", JOURNAL, "sh", unit)
+        self.ctl("daemon-reload")
+        self.ctl("start", "journald.service")
+
+    def journal(self, unit):
+        """What it has of the unit."""
+        return self.enter("journalctl", "--directory=/run/log/journal", "--output=cat", f"--unit={unit}").stdout
 
     def main_pid(self, unit):
         """The pid of a service's main process, once it has one."""

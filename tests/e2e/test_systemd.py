@@ -111,6 +111,18 @@ def test_service(systemd, token):
 
 
 @needs_systemd
+def test_journal_drops_no_line_of_the_audit(systemd, token, directory):
+    """A journal that drops the lines of a unit that writes many (here: nearly all): each open is in it all the same."""
+    config = directory / "office.conf"
+    config.write_text(config.read_text().replace("ttl=30", "ttl=30,audit"))
+    systemd.start_journal("tokenfs@.service")
+    systemd.ctl("start", systemd.unit)
+    value = f"{systemd.path}/{token['id']}/value"
+    systemd.enter("sh", "-ec", f"for i in $(seq 30); do cat {value}; done")
+    until(lambda: systemd.journal(systemd.unit).count("audit: open of") == 30, "the lines")
+
+
+@needs_systemd
 def test_copies_on_disk(systemd, resolver, token, directory):
     """The key comes as an encrypted credential; a restart without the API goes on with the copies."""
     kept, key = directory / "kept", directory / "key"
