@@ -468,13 +468,30 @@ void listing_peek(Listing *listing, ListingAnswer *ret_answer)
                 *ret_answer = (ListingAnswer){.error = listing->copy.error, .due_ns = clock_now_ns()};
 }
 
+static int copy_admitted(const Items *from, const Scopes *scopes, Items **ret_items)
+{
+        CLEANUP(items_free_p) Items *items = NULL;
+        int r = items_new(&items);
+        for (size_t i = 0; i < items_count(from) && r == 0; i++) {
+                TokenItem item;
+                items_get(from, i, &item);
+                if (scopes_admit_item(scopes, &item))
+                        r = items_append(items, &item);
+        }
+        if (r == 0)
+                r = items_settle(items, NULL, SIZE_MAX);
+        if (r == 0)
+                *ret_items = TAKE(items);
+        return r;
+}
+
 void listing_restore(Listing *listing, Items *items, int64_t fetched_wall_ns, int64_t now_wall_ns)
 {
-        if (listing->items || !copy_restore(&listing->copy, fetched_wall_ns, INT64_MAX, now_wall_ns)) {
-                items_free(items);
+        CLEANUP(items_free_p) Items *taken = items, *admitted = NULL;
+        if (listing->items || copy_admitted(taken, listing->settings.scopes, &admitted) < 0 ||
+                !copy_restore(&listing->copy, fetched_wall_ns, INT64_MAX, now_wall_ns))
                 return;
-        }
-        listing->items = items;
+        listing->items = TAKE(admitted);
         listing->version++;
 }
 

@@ -47,15 +47,9 @@ static void id_set_deinit(IdSet *set)
         free(set->ids);
 }
 
-static bool id_set_has(const IdSet *set, const char *id, size_t len)
+static bool id_set_has(const IdSet *set, const char *id)
 {
-        char text[TOKEN_ID_MAX + 1];
-        const char *key = text;
-        if (len >= sizeof text)
-                return false;
-        memcpy(text, id, len);
-        text[len] = '\0';
-        return set->count && bsearch(&key, set->ids, set->count, sizeof *set->ids, compare_ids);
+        return set->count && bsearch(&id, set->ids, set->count, sizeof *set->ids, compare_ids);
 }
 
 int scopes_new(const ScopeIds *ids, Scopes **ret_scopes)
@@ -109,26 +103,18 @@ ScopeIds scopes_ids(const Scopes *scopes)
 
 bool scopes_admit_id(const Scopes *scopes, const char *id)
 {
-        return scopes_are_open(scopes) || id_set_has(&scopes->tokens, id, strlen(id));
+        return scopes_are_open(scopes) || id_set_has(&scopes->tokens, id);
+}
+
+bool scopes_admit_item(const Scopes *scopes, const TokenItem *item)
+{
+        return scopes_admit_id(scopes, item->id) || id_set_has(&scopes->dns_views, item->dns_view_id) ||
+               id_set_has(&scopes->resolvers, item->global_resolver_id);
 }
 
 bool scopes_admit_doc(const Scopes *scopes, const TokenDoc *doc)
 {
-        const struct {
-                const IdSet *set;
-                TokenField field;
-        } rules[] = {
-                {&scopes->tokens, TOKEN_ID},
-                {&scopes->dns_views, TOKEN_DNS_VIEW_ID},
-                {&scopes->resolvers, TOKEN_GLOBAL_RESOLVER_ID},
-        };
-        if (scopes_are_open(scopes))
-                return true;
-        for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
-                size_t len;
-                const char *value = token_doc_field(doc, rules[i].field, &len);
-                if (value && id_set_has(rules[i].set, value, len))
-                        return true;
-        }
-        return false;
+        TokenItem item;
+        token_item_from_doc(doc, &item);
+        return scopes_admit_item(scopes, &item);
 }

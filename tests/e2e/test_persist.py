@@ -187,6 +187,15 @@ def test_scope_that_is_narrower(mount, resolver, kept, token):
     until(lambda: token["value"].encode() not in kept.plain(), "the wipe")
 
 
+def test_views_that_are_fewer(mount, resolver, kept, token):
+    """A token of a view that is no longer in scope is in no listing: not by id, and not by name."""
+    other = resolver.add_token(name="other", view=resolver.add_view()["id"])
+    first_run(mount, kept, token)
+    resolver.stop()
+    fs = mount(**kept.options, dns_view=other["dnsViewId"])
+    assert fs.tokens() == [other["id"]] and fs.ls(".by_name") == ["other"]
+
+
 def test_clock_that_was_set_back(mount, resolver, kept, token):
     """The file is of a later time than the clock says: its copies serve, but no longer than they would have."""
     first_run(mount, kept, token)

@@ -173,8 +173,8 @@ static void test_throttled_start(void **state)
 static void test_names_and_resolvers(void **state)
 {
         (void)state;
-        static const FakeToken two[] = {{.id = "old", .name = "web", .created_s = 1, .value = "o"},
-                {.id = "new", .name = "web", .created_s = 2, .value = "n"}};
+        static const FakeToken two[] = {{.id = "old", .name = "web", .created_s = 1, .dns_view_id = "v-1"},
+                {.id = "new", .name = "web", .created_s = 2, .dns_view_id = "v-1"}};
         NameAnswer name;
         FakeReader reader;
         ResolverAnswer resolver;

@@ -2,6 +2,7 @@
 
 #include "listing_fixture.h"
 
+#include "tokenfs/cache/items-build.h"
 #include "tokenfs/cache/resolve.h"
 
 static int admits(const char *id, bool give_up, ApiError *ret_error)
@@ -152,6 +153,47 @@ static void test_listing_does_not_tell(void **state)
         assert_int_equal(error, API_OK);
 }
 
+/* A listing of an earlier process, which had other scopes. */
+static void test_restored_listing(void **state)
+{
+        (void)state;
+        static const char *const ids[] = {"t-1"}, *const views[] = {"v-1"}, *const resolvers[] = {"gr-1"};
+        static const FakeToken tokens_then[] = {
+                {.id = "t-1", .dns_view_id = "v-9", .global_resolver_id = "gr-9"},
+                {.id = "t-2", .dns_view_id = "v-1", .global_resolver_id = "gr-9"},
+                {.id = "t-3", .dns_view_id = "v-9", .global_resolver_id = "gr-1"},
+                {.id = "t-4", .dns_view_id = "v-9", .global_resolver_id = "gr-9"},
+        };
+        const struct {
+                ScopeIds scopes;
+                const char *there; /* digits of the ids */
+        } cases[] = {
+                {{0}, "1234"},
+                {{.token_ids = ids, .token_id_count = 1, .dns_view_ids = views, .dns_view_id_count = 1},
+                        "12"},
+                {{.resolver_ids = resolvers, .resolver_id_count = 1}, "3"},
+        };
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+                Items *items;
+                TokenItem item;
+                ListingAnswer answer;
+                make_listing(cases[i].scopes);
+                assert_int_equal(items_new(&items), 0);
+                for (size_t k = 0; k < ARRAY_LEN(tokens_then); k++) {
+                        fake_item(&tokens_then[k], &item);
+                        assert_int_equal(items_append(items, &item), 0);
+                }
+                assert_int_equal(items_settle(items, NULL, SIZE_MAX), 0);
+                listing_restore(listing, items, clock_wall_ns(), clock_wall_ns());
+                listing_peek(listing, &answer);
+                assert_int_equal(items_count(answer.items), strlen(cases[i].there));
+                for (size_t k = 0; k < items_count(answer.items); k++) {
+                        items_get(answer.items, k, &item);
+                        assert_int_equal(item.id[2], cases[i].there[k]);
+                }
+        }
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up_listing, tear_down_listing)
@@ -161,6 +203,7 @@ int main(void)
                 TEST(test_view),
                 TEST(test_resolver),
                 TEST(test_mixed),
+                TEST(test_restored_listing),
                 TEST(test_listing_does_not_tell),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

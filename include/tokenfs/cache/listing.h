@@ -40,7 +40,8 @@ int listing_get(
 /* The held listing; makes no call. */
 void listing_peek(Listing *listing, ListingAnswer *ret_answer);
 
-/* Begins with the items of an earlier process (copy_restore). Takes them. */
+/* Begins with the items of an earlier process (copy_restore), as far as they are in scope: it may have had other scopes.
+ * Takes them. */
 void listing_restore(Listing *listing, Items *items, int64_t fetched_wall_ns, int64_t now_wall_ns);
 /* When the held listing was fetched, by the wall clock. */
 int64_t listing_fetched_wall_ns(const Listing *listing);

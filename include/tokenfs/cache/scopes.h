@@ -29,5 +29,6 @@ ScopeIds scopes_ids(const Scopes *scopes);
 
 /* Does the token exist, by its id alone? False: the listing or its document decides. */
 bool scopes_admit_id(const Scopes *scopes, const char *id);
-/* Does the token exist? Its document names its view and its resolver. */
+/* Does the token exist? Its item and its document name its view and its resolver. */
+bool scopes_admit_item(const Scopes *scopes, const TokenItem *item);
 bool scopes_admit_doc(const Scopes *scopes, const TokenDoc *doc);
