@@ -212,17 +212,22 @@ static int choose(Options *options, OptionsAction action, const char *name, cons
         return 0;
 }
 
-/* The name of an instance: tokenfs@NAME.service. */
-static int set_unit(const char *name, Options *options, Buf *error)
+/* The name of an instance, or the whole unit's, as systemctl takes it: tokenfs@NAME.service. */
+static int set_unit(const char *unit, Options *options, Buf *error)
 {
+        static const char prefix[] = "tokenfs@", suffix[] = ".service";
+        const char *name = unit + (strncmp(unit, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0);
+        size_t len = strlen(name), suffix_len = strlen(suffix);
+        if (len > suffix_len && strcmp(name + len - suffix_len, suffix) == 0)
+                len -= suffix_len;
         static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:-_.\\";
-        if (!*name || *name == '.' || strlen(name) > UNIT_MAX || name[strspn(name, allowed)]) {
+        if (len == 0 || *name == '.' || len > UNIT_MAX || strspn(name, allowed) < len) {
                 (void)buf_appendf(
-                        error, "--unit: '%.80s' is no name of an instance (tokenfs@NAME.service)", name);
+                        error, "--unit: '%.80s' is no name of an instance (tokenfs@NAME.service)", unit);
                 return -EINVAL;
         }
         free(options->unit);
-        options->unit = strdup(name);
+        options->unit = strndup(name, len);
         return options->unit ? 0 : -ENOMEM;
 }
 

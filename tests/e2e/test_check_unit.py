@@ -40,6 +40,8 @@ def test_as_the_unit(box, resolver, token):
     steps = check(box, token["id"])
     assert all(ok for ok, *_ in steps.values()), steps
     assert "/etc/tokenfs/office.conf; /run/tokenfs/office, as user tokenfs" in steps["unit"][1]
+    for name in ("tokenfs@office", "tokenfs@office.service", "office.service"):     # as systemctl takes it
+        assert check(box, f"--unit={name}")["unit"] == steps["unit"]
     assert "ttl 7 s" in steps["options"][1] and f"token={token['id']}" in steps
     assert "/var/lib/tokenfs/.aws/config" in steps["configuration"][1] and "of-the-caller" not in str(steps)
 
@@ -138,7 +140,8 @@ def test_what_is_wrong(box, resolver):
 
 @pytest.mark.parametrize("words, says", [
     (["--check", "--unit=office", "-o", "ttl=5"], "not -o"), (["--unit=office", "/mnt"], "goes with --check"),
-    (["--check", "--unit=../x"], "no name of an instance"), (["--check", "--unit="], "no name of an instance"),
+    (["--check", "--unit=../x"], "no name of an instance"),
+    (["--check", "--unit=dnsdist@x"], "'dnsdist@x' is no name"), (["--check", "--unit=tokenfs@"], "no name of an instance"), (["--check", "--unit="], "no name of an instance"),
     (["--check", "--unit"], "--unit needs a name")])
 def test_refused(words, says):
     """What goes with it, and what it takes."""
