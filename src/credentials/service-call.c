@@ -1,6 +1,8 @@
 /* Calls of providers to AWS services: STS, Identity Center, the sign-in service.
  *
- * A reader may wait for such a call, so one attempt is shorter than the default time-out of a read. */
+ * A reader may wait for such a call, so one attempt is shorter than the default time-out of a read. There is no shorter
+ * limit for connecting, as libcurl counts the look-up of the name for it: the C library waits 5 s for a name server that is
+ * dead before it asks the next one. */
 
 #include "service-call.h"
 
@@ -11,7 +13,6 @@
 #include "tokenfs/base/parse.h"
 
 #define SERVICE_TIMEOUT_NS (8 * NS_PER_S)
-#define SERVICE_CONNECT_TIMEOUT_NS (4 * NS_PER_S)
 #define SERVICE_ATTEMPTS 3
 #define SERVICE_PAUSE_NS (300 * NS_PER_MS)
 #define SERVICE_SKEW_MIN_S 240 /* signatures are valid for 5 minutes */
@@ -49,7 +50,6 @@ int service_call_send(
                         .body = request->body ? buf_str(request->body) : NULL,
                         .body_len = request->body ? request->body->len : 0,
                         .timeout_ns = SERVICE_TIMEOUT_NS,
-                        .connect_timeout_ns = SERVICE_CONNECT_TIMEOUT_NS,
                         .response_max = PROVIDER_ANSWER_MAX,
                         .allow_plain = context->allow_plain_http,
                 },

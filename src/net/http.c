@@ -300,7 +300,6 @@ static int set_rules(CURL *easy, const Http *http)
 static int set_request(CURL *easy, HttpCall *call, const HttpRequest *request, const HttpRoute *route)
 {
         CURLcode code = CURLE_OK;
-        uint64_t connect_ns = request->connect_timeout_ns ? request->connect_timeout_ns : request->timeout_ns;
         SET(CURLOPT_URL, request->url);
         SET(CURLOPT_HTTPHEADER, call->nodes);
         if (request->body || strcmp(request->method, "GET") != 0) {
@@ -310,7 +309,7 @@ static int set_request(CURL *easy, HttpCall *call, const HttpRequest *request, c
                 SET(CURLOPT_CUSTOMREQUEST, request->method);
         }
         SET(CURLOPT_TIMEOUT_MS, milliseconds(request->timeout_ns));
-        SET(CURLOPT_CONNECTTIMEOUT_MS, milliseconds(connect_ns));
+        SET(CURLOPT_CONNECTTIMEOUT_MS, milliseconds(request->timeout_ns));
         SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
         SET(CURLOPT_OPENSOCKETDATA, call);
         SET(CURLOPT_PREREQFUNCTION, on_request);

@@ -2,11 +2,13 @@
 # pylint: disable=redefined-outer-name
 
 import signal
+import socket
 import subprocess
 
 import boxed
 import mounting
 import pytest
+from aws_fakes import Fakes, keys_for
 from dns_fake import Dns, Nscd
 from mounting import HANG, children_of, kill, until
 from netns import Network
@@ -173,6 +175,29 @@ def test_name_service_daemon(host):
         host.start("allow_plain_http")
         assert host.read(token := host.new_token()) == token["value"], host.log()
         assert nscd.asked == [NAME]
+
+
+def test_silent_name_server(host):
+    """The first of two name servers is dead: a look-up takes five seconds, and each service that is needed is found."""
+    def silent():
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.bind((OLD_DNS, 53))
+        return made
+
+    host.sh(f"printf 'nameserver {OLD_DNS}\nnameserver {NEW_DNS}\n' >/etc/resolv.conf")
+    (host.home / ".aws/credentials").unlink()
+    (host.home / "identity").write_text("token")
+    role = "arn:aws:iam::123456789012:role/reader"
+    with host.network.inside(silent), host.network.inside(Dns, NEW_DNS, SERVICE), \
+            host.network.inside(Fakes, (SERVICE, 0)) as fakes:
+        fakes.identity_tokens["token"] = "pod"
+        host.environ.update({"AWS_ENDPOINT_URL_STS": fakes.url.replace(SERVICE, NAME), "AWS_ROLE_ARN": role,
+                             "AWS_WEB_IDENTITY_TOKEN_FILE": str(host.home / "identity"), "AWS_ROLE_SESSION_NAME": "one"})
+        keys = keys_for(role, "pod")
+        host.service.add_key(keys["id"], keys["secret"], session_token=keys["token"])
+        host.start("allow_plain_http", "timeout=40")
+        assert host.read(token := host.new_token()) == token["value"], host.log()
+        assert len(fakes.of("sts")) == 1
 
 
 def test_no_new_worker_without_need(host):

@@ -160,7 +160,7 @@ static void test_a_handshake_that_hangs(void **state)
         (void)state;
         char url[512];
         HttpRequest request = request_of(url, sizeof url, "https", "silent", "/");
-        request.connect_timeout_ns = 100 * NS_PER_MS;
+        request.timeout_ns = 100 * NS_PER_MS;
         assert_int_equal(fetch(&request).error, HTTP_E_TIMEOUT);
 }
 

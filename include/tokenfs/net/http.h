@@ -52,7 +52,6 @@ typedef struct HttpRequest {
         uint64_t
                 timeout_ns; /* for the whole call; a peer that acknowledges nothing for a quarter of it, or 2 s, is
                               * given up before */
-        uint64_t connect_timeout_ns; /* 0: as timeout_ns */
         size_t response_max; /* bytes of body, decoded; more is HTTP_E_TOO_LARGE */
         HttpProxy proxy;
         bool allow_plain; /* accept http:// to hosts that aren't loopback; else they are HTTP_E_INVALID */
