@@ -3,8 +3,8 @@
  * Names are tokenfs_*, units are base units, counters end in _total (all from zero at a worker's start, which
  * Prometheus knows how to take). Each sample has the mount point as a label, so that the files of several mounts can lie
  * in one directory of node_exporter's textfile collector. Tokens have samples of their own, so that an alert can name
- * the one that fails; their number is bounded, and the failing ones come first. An id that never was a token (somebody
- * mistyped it) has none: else every user of the host could make them. */
+ * the one that fails; their number is bounded, and the failing ones come first. An id that never was a token (a
+ * mistyped one) has none: else every user of the host could make them. */
 
 #include "tokenfs/worker/status.h"
 
@@ -24,8 +24,8 @@
 /* A token counts as read when a read reached the daemon within this time (or within two ttl, if that is longer: the
  * kernel answers reads within ttl by itself). */
 #define METRICS_IN_USE_NS (3600 * NS_PER_S)
-/* A token that is gone counts as failing when somebody still asks for it this long after it was found to be gone: the
- * old token of a rotation is deleted, and nobody reads it any more. */
+/* A token that is gone counts as failing when a reader still asks for it this long after the API said so: the old token of
+ * a rotation is deleted, and has no readers any more. */
 #define METRICS_GONE_NS (60 * NS_PER_S)
 /* What the samples of tokens may take of FS_SERVICE_MAX, and how long one of them is without its mount point. */
 #define METRICS_TOKENS_BYTES (FS_SERVICE_MAX / 4 * 3)
