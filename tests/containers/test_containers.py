@@ -192,19 +192,51 @@ def test_group(engine, mount, old):
         assert box.ask("cat /t/value") == old["value"]
 
 
-def test_mount_made_later(mount, resolver, old, rootfs, directory):
-    """A directory bound with rslave before the mount is there shows it once it is made (mountPropagation in Kubernetes)."""
+@pytest.fixture
+def above(mount, directory):
+    """A mount that isn't started; the directory above it is shared with containers."""
+    one = mount(start=False)
+    place = os.path.dirname(one.path)
+    assert pathlib.Path(place).parent == directory
+    subprocess.run(["mount", "--bind", place, place], check=True)
+    try:
+        subprocess.run(["mount", "--make-rshared", place], check=True)
+        yield one
+    finally:
+        one.stop()
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def shell_with(rootfs, binds):
+    """A shell in a mount namespace of its own, with {place inside: path outside} bound as rslave."""
     engine = [e for e in ENGINES if e.name == "bubblewrap"][0](rootfs)
     engine.close()
-    shared = directory / "m0"
-    one = mount(start=False)
-    assert one.directory == shared
-    subprocess.run(["mount", "--bind", shared, shared], check=True)
-    one._binds.append(str(shared))                      # pylint: disable=protected-access
-    subprocess.run(["mount", "--make-rshared", shared], check=True)
-    script = f"mount --rbind {shared} {rootfs}/t/all && exec chroot {rootfs} /bin/sh"
-    with Inside(["unshare", "--mount", "--propagation=slave", "sh", "-c", script], engine.environ) as box:
-        assert box.ask("ls -A /t/all/mnt") == ""
-        one.start({"ttl": 0.5})
+    script = "".join(f"mount --rbind {path} {rootfs}{place} && " for place, path in binds.items())
+    return Inside(["unshare", "--mount", "--propagation=slave", "sh", "-c", f"{script} exec chroot {rootfs} /bin/sh"],
+                  engine.environ)
+
+
+def test_mount_made_later(above, old, rootfs):
+    """A directory bound with rslave before the mount is there shows it once it is made (mountPropagation in Kubernetes).
+    A name's directory that an engine made meanwhile stays empty."""
+    name = pathlib.Path(above.path) / ".by_name/web"
+    name.mkdir(parents=True)
+    with shell_with(rootfs, {"/t/all": os.path.dirname(above.path), "/t/name": name}) as box:
+        assert box.ask("ls -A /t/all/mnt /t/name/") .split() == ["/t/all/mnt:", ".by_name", "/t/name/:"]
+        above.start({"ttl": 0.5})
         until(lambda: box.run("cat /t/all/mnt/.by_name/web/value") == (0, old["value"]), "the mount inside", pause=0.1)
-        assert stat.S_ISREG(one.stat(old["id"], "value").st_mode)
+        assert stat.S_ISREG(above.stat(old["id"], "value").st_mode)
+        assert box.ask("ls -A /t/name") == ""
+
+
+def test_daemon_made_again(above, old, rootfs):
+    """A name's directory that is bound by itself is lost with its daemon; the directory above shows the next one's mount."""
+    above.start({"ttl": 0.5})
+    name = above.at(".by_name", "web")
+    with shell_with(rootfs, {"/t/all": os.path.dirname(above.path), "/t/name": name}) as box:
+        assert box.ask("cat /t/name/value") == old["value"]
+        above.stop()
+        until(lambda: "not connected" in box.run("cat /t/name/value")[1], "the end of what the kernel holds", pause=0.1)
+        above.start({"ttl": 0.5})
+        until(lambda: box.run("cat /t/all/mnt/.by_name/web/value") == (0, old["value"]), "the mount inside", pause=0.1)
+        assert "not connected" in box.run("cat /t/name/value")[1]

@@ -189,7 +189,7 @@ class Mount:
             # A group of its own: a signal to all of it isn't for us.
             self.process = subprocess.Popen([*through, *self.command(options, source)], env=self.environ, cwd="/",
                                             process_group=0, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, **more)
-        self.pid = self.process.pid
+        self.pid, self.ended = self.process.pid, False
 
     def start(self, options, source=None, **more):
         """Mounts in the foreground; comes back when the mount is there, or raises MountFailed."""
