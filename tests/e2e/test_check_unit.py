@@ -58,6 +58,7 @@ def test_copies_on_disk(box, resolver):
 
 def test_files_that_the_service_does_not_see(box, resolver):
     """A credentials file in a home directory, which root can read."""
+    box.run("mount", "-t", "tmpfs", "tmpfs", "/root")
     box.run("sh", "-c", "printf '[default]\\naws_access_key_id = a\\naws_secret_access_key = b\\n' >/root/keys")
     variables = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SHARED_CREDENTIALS_FILE": "/root/keys"}
     box.write("/etc/tokenfs/office.conf", settings(resolver, "allow_other", **variables))
