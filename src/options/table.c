@@ -168,7 +168,7 @@ static const char usage[] =
         "      --json          the same for machines\n"
         "      --wait          wait until the content of a file has changed\n"
         "      --timeout=S     but not longer than this: exit status 2\n"
-        "      --reload=PID    give the service whose main process that is these options\n"
+        "      --reload=PID    other options for the mount of a service with that main process\n"
         "      --mount-only    mount, and let the service manager keep the descriptor for -f\n"
         "  -h, --help          this text\n"
         "  -V, --version       the version\n"
