@@ -108,12 +108,28 @@ def install(host, resolver):
     assert host.sh("dpkg -V tokenfs") == ""
     assert host.sh("stat -c '%n %U:%G %a' /run/tokenfs /etc/tokenfs /var/lib/tokenfs").splitlines() == [
         "/run/tokenfs root:root 755", "/etc/tokenfs root:tokenfs 750", "/var/lib/tokenfs tokenfs:tokenfs 700"]
+    follow_readme(host, resolver)
     environ = "".join(f"{name}={value}\n" for name, value in resolver.environ().items())
     host.sh(f"printf '%s' 'OPTIONS=allow_other,ttl=30\nAWS_EC2_METADATA_DISABLED=true\n{environ}' >/etc/tokenfs/office.conf")
     host.sh("systemctl enable --now tokenfs@office")
     host.sh("set -a; . /etc/tokenfs/office.conf; mkdir /srv/tokens; "
             "mount -t tokenfs -o user=tokenfs,allow_other,ttl=30 office /srv/tokens")
     assert host.sh(f"cat {host.service} {host.plain}") == 2 * host.value
+
+
+def follow_readme(host, resolver):
+    """The service as the README has it typed, word by word, with the profile that `aws configure` would have left."""
+    text = (TREE / "README.md").read_text()
+    block = re.search(r"(?s)```\n(echo 'OPTIONS=.*?)```", text)[1]
+    environ = resolver.environ()
+    host.sh(f"umask 077; mkdir -p ~/.aws; printf '[profile tokens]\nendpoint_url = {resolver.url}\n' >~/.aws/config; "
+            f"printf '[tokens]\naws_access_key_id = {environ['AWS_ACCESS_KEY_ID']}\n"
+            f"aws_secret_access_key = {environ['AWS_SECRET_ACCESS_KEY']}\n' >~/.aws/credentials; groupadd -f dnsdist")
+    host.sh(block)
+    assert host.sh(f"stat -c '%G %a' {host.service}; cat {host.service}") == f"dnsdist 440\n{host.value}"
+    said = host.sh("tokenfs --check --unit=office")
+    assert "A mount would work." in said and "as user tokenfs" in said
+    host.sh("systemctl disable --now tokenfs@office; rm -r ~/.aws /var/lib/tokenfs/.aws /etc/tokenfs/office.conf")
 
 
 def upgrade(host):
