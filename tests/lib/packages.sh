@@ -16,7 +16,7 @@ packages_e2e=(
         "${packages_demo[@]}"
         python3-pytest python3-pytest-timeout python3-pytest-xdist python3-botocore python3-prometheus-client python3-watchdog
         python3-cryptography attr acl rsync tar findutils git gettext-base inotify-tools iproute2
-        systemd man-db mandoc build-essential debhelper lintian dnsdist
+        systemd util-linux-extra man-db mandoc build-essential debhelper lintian dnsdist
 )
 # To test it by all means.
 packages_test=(
