@@ -211,6 +211,16 @@ static void ask_sample(Questions *questions, ApiOperation operation, const char 
         questions->error = api_start(questions->client, &query, on_result, question, &question->call);
 }
 
+/* One that can be used, where there is one: of the others there is more to say than of the permission. */
+static const char *choose_token(const ApiPage *page)
+{
+        for (size_t i = 0; i < page->item_count; i++)
+                if (page->items[i].status == TOKEN_OPERATIONAL &&
+                        page->items[i].expires_wall_ns > clock_wall_ns())
+                        return page->items[i].id;
+        return page->items[0].id;
+}
+
 static void follow(const Question *question, const ApiPage *page)
 {
         if (question->operation == API_LIST_GLOBAL_RESOLVERS && page->id_count > 0)
@@ -218,7 +228,7 @@ static void follow(const Question *question, const ApiPage *page)
         else if (question->operation == API_LIST_DNS_VIEWS && page->id_count > 0)
                 ask_sample(question->all, API_LIST_ACCESS_TOKENS, "dns_view", page->ids[0]);
         else if (question->operation == API_LIST_ACCESS_TOKENS && page->item_count > 0)
-                ask_sample(question->all, API_GET_ACCESS_TOKEN, "token", page->items[0].id);
+                ask_sample(question->all, API_GET_ACCESS_TOKEN, "token", choose_token(page));
 }
 
 static void on_result(const ApiResult *result, void *userdata)
@@ -328,12 +338,13 @@ static void report_questions(CheckReport *report, const Questions *questions)
                                 report, question, CHECK_SKIPPED, NULL, "skipped: no call was accepted");
                         continue;
                 }
-                bool is_list = question->operation != API_GET_ACCESS_TOKEN;
-                if (is_list && (!question->scope || *question->sample) &&
-                        question->error == API_E_ACCESS_DENIED) {
+                if ((!question->scope || *question->sample) && question->error == API_E_ACCESS_DENIED) {
+                        bool is_list = question->operation != API_GET_ACCESS_TOKEN;
                         size_t len = strlen(question->remedy);
                         (void)snprintf(question->remedy + len, sizeof question->remedy - len,
-                                "; tokens can be read by their id without it: name one to check that");
+                                "; %s: name one to check that",
+                                is_list ? "tokens can be read by their id without it"
+                                        : "a policy may allow some tokens alone");
                 }
                 report_question(report, question, question->outcome, question->remedy, question->detail);
         }
