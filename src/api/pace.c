@@ -11,9 +11,10 @@
  * success, beyond its first value only while calls wait and latencies hold.
  *
  * Guesses are calls for ids that are neither held nor listed. One user who makes ids up could use all that the API allows,
- * and refreshes would be stretched for everybody. So a throttled guess doubles the gap between guesses, and successes
- * shorten it slowly: less than 1 % of guesses are throttled in the long run, and of the calls beside them. A single
- * guess after a pause waits for nothing. */
+ * and refreshes would be stretched for everybody. So a throttled guess doubles the gap between guesses, and answers
+ * that there is no such token shorten it slowly: less than 1 % of guesses are throttled in the long run, and of the calls
+ * beside them. A guess that finds a token was none, and ends the gap: where listing is denied, all ids are guesses at first.
+ * A single guess after a pause waits for nothing. */
 
 #include "pace.h"
 
@@ -79,7 +80,9 @@ static void in_flight_follow(Pace *pace, const PaceAttempt *attempt)
 static void guesses_follow(Pace *pace, const PaceAttempt *attempt)
 {
         uint64_t gap_ns = pace->guess_gap_ns;
-        if (attempt->error != API_E_THROTTLED)
+        if (attempt->error == API_OK)
+                gap_ns = 0;
+        else if (attempt->error != API_E_THROTTLED)
                 gap_ns -= gap_ns / PACE_GUESS_GAP_PART;
         else if (attempt->is_current)
                 gap_ns = gap_ns ? 2 * gap_ns : PACE_GUESS_GAP_FIRST_NS;

@@ -21,7 +21,7 @@
 #define PACE_GUESS_GAP_FIRST_NS (100 * NS_PER_MS)
 #define PACE_GUESS_GAP_MIN_NS NS_PER_MS /* less is none */
 #define PACE_GUESS_GAP_MAX_NS (5 * NS_PER_S)
-#define PACE_GUESS_GAP_PART 256 /* a success takes one in so many off the gap */
+#define PACE_GUESS_GAP_PART 256 /* "no such token" takes one in so many off the gap */
 
 typedef struct Pace {
         double share; /* of the refreshes that `ttl` asks for: 1 while the API doesn't throttle */

@@ -48,7 +48,7 @@ def bounded_memory(fs, limit_kib=PEAK_KIB):
 
 
 BIG = {
-    "endless": {}, "huge": {}, "gzip_bomb": {"size": 256 << 20}, "drip": {"interval": 0.01}, "long_header": {},
+    "endless": {}, "huge": {}, "gzip_bomb": {"size": 256 << 20}, "drip": {"interval": 0.01 * SLOWNESS}, "long_header": {},
     "deep": {"depth": 200000},
 }
 

@@ -188,9 +188,12 @@ static void test_throttled_guesses_come_more_slowly(void **state)
         guess(API_E_NOT_FOUND, true);
         assert_true(pace.guess_gap_ns < PACE_GUESS_GAP_MAX_NS);
         for (int i = 0; i < 3000; i++)
-                guess(API_OK, true);
+                guess(API_E_NOT_FOUND, true);
         assert_int_equal(pace.guess_gap_ns, 0);
         assert_int_equal(pace_guesses_max(&pace), PACE_IN_FLIGHT_FIRST / PACE_GUESSES_PART);
+        guess(API_E_THROTTLED, true);
+        guess(API_OK, true); /* the id was not made up */
+        assert_int_equal(pace.guess_gap_ns, 0);
 }
 
 int main(void)
