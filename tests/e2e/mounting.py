@@ -261,9 +261,10 @@ class Mount:
             self.process.wait(HANG)
 
     def check_reports(self):
-        """No report of a sanitizer."""
+        """No report of a sanitizer. (That its search for leaks met a thread that ends is none.)"""
         reports = [path.read_text(errors="replace") for path in self.directory.glob("sanitizer*")]
-        assert not reports, "\n".join(reports)[:20000]
+        found = [text for text in reports if re.sub(r"==\d+==Unable to get registers from thread \d+\.\n", "", text)]
+        assert not found, "\n".join(found)[:20000]
 
     def check_traces(self):
         """No report of a sanitizer, no secret in the log, no death of a worker."""
