@@ -41,6 +41,7 @@ struct Fs {
         FsSettings settings;
         Versions versions;
         LoopFd *source, *watchers;
+        uint64_t unanswered_ns; /* when the first notification was sent that has no answer; 0: none */
         ListLink requests; /* parked */
         bool is_draining; /* no more requests are taken; the loop ends with drain_status after the last */
         int drain_status;

@@ -33,10 +33,11 @@ static void on_message(int fd, short revents, void *userdata)
         loop_quit(fs->settings.loop, r < 0 ? 1 : 0);
 }
 
-/* How long look-ups of a file wait at most for the event that its predecessor's watchers get. */
+/* How long look-ups of a file wait at most for the event that its predecessor's watchers get. A notifier without an answer
+ * for so long holds up no look-up until its next answer. */
 #define FS_QUIET_NS (300 * NS_PER_MS)
 
-/* Where the process has no room for it, the watchers get no event. */
+/* Where the notifier has no room for it, the watchers get no event. */
 static void on_supersede(uint32_t slot, uint32_t generation, void *userdata)
 {
         Fs *fs = userdata;
@@ -48,9 +49,11 @@ static void on_supersede(uint32_t slot, uint32_t generation, void *userdata)
                 .directory = nodes_directory(fs->settings.slots, slot),
                 .fields = nodes_get(fs->settings.slots, slot)->fields_looked_up,
         };
-        if (notify_send(fs->settings.watchers, &change) == 0)
-                versions_be_quiet(
-                        &fs->versions, slot, change.fields, clock_add_ns(clock_now_ns(), FS_QUIET_NS));
+        if (change.fields == 0 || notify_send(fs->settings.watchers, &change) < 0)
+                return;
+        if (!fs->unanswered_ns)
+                fs->unanswered_ns = clock_now_ns();
+        versions_be_quiet(&fs->versions, slot, change.fields, clock_add_ns(fs->unanswered_ns, FS_QUIET_NS));
 }
 
 static void on_watchers_notified(int fd, short revents, void *userdata)
@@ -59,6 +62,7 @@ static void on_watchers_notified(int fd, short revents, void *userdata)
         Fs *fs = userdata;
         NotifyChange change;
         int r = notify_receive(fd, &change);
+        fs->unanswered_ns = 0;
         if (r == 0 && nodes_get(fs->settings.slots, change.slot))
                 versions_be_quiet(&fs->versions, change.slot, 0, 0);
         if (r == 0 || r == -EAGAIN)

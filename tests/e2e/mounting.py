@@ -108,6 +108,12 @@ def children_of(pid):
         return []
 
 
+def child_of(pid, name):
+    """The child that has this name; None: there is none."""
+    found = [child for child in children_of(pid) if pathlib.Path(f"/proc/{child}/comm").read_text() == name + "\n"]
+    return found[0] if found else None
+
+
 def mounts_at(path):
     """The lines of mountinfo for this mountpoint: [(filesystem type, source, options, super options)]."""
     found = []

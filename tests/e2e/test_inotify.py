@@ -3,13 +3,14 @@
 import ctypes
 import os
 import select
+import signal
 import struct
 import subprocess
 import threading
 import time
 
 import pytest
-from mounting import HANG, bounded, kill, read_file, until
+from mounting import HANG, bounded, child_of, kill, read_file, until
 
 IN_ATTRIB, IN_DELETE_SELF, IN_IGNORED = 0x4, 0x400, 0x8000
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -112,6 +113,41 @@ def test_readers_don_t_take_the_event_away(mount, resolver, token, readers):
         stop.set()
         for thread in threads:
             thread.join(HANG)
+
+
+def test_notifier_that_hangs(mount, resolver, token):
+    """It holds up the readers of one change, and those of no other until it goes on; then there are events again."""
+    fs = mount(ttl=0.1, watch="web", on_change="/bin/true")
+    path = fs.at(token["id"], "value")
+    assert fs.text(token["id"], "value") == token["value"]
+
+    def slowest(value):
+        """Reads until the value is there; gives the longest time that a read took."""
+        resolver.update_token(token["id"], value=value)
+        longest = 0
+        while True:
+            start = time.monotonic()
+            seen = bounded(read_file, path)
+            longest = max(longest, time.monotonic() - start)
+            if seen == value.encode():
+                return longest
+            time.sleep(0.01)
+
+    notifier = until(lambda: child_of(fs.worker, "tokenfs-notify"), "the notifier")
+    os.kill(notifier, signal.SIGSTOP)
+    try:
+        slowest("first")
+        assert min(slowest(f"value {number}") for number in range(10)) < 0.25
+    finally:
+        os.kill(notifier, signal.SIGCONT)
+
+    def is_heard():
+        """A change reaches a watcher: not yet, perhaps, while the notifier deletes entries of the changes before."""
+        with Watch(path) as watch:
+            resolver.update_token(token["id"], value=os.urandom(8).hex())
+            return watch.deleted(3)
+
+    until(is_heard, "an event")
 
 
 def test_other_holders_of_the_file_go_on(mount, resolver, directory, token):

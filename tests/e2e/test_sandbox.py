@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from mounting import SANITIZED, children_of, is_alive, kill, until
+from mounting import SANITIZED, child_of, children_of, is_alive, kill, until
 from resolver import ACCESS_KEY, SECRET_KEY
 
 
@@ -110,12 +110,6 @@ def test_locked_in(mount, resolver):
         assert "seccomp" in fs.status()["worker"]["sandbox"]
         os.kill(worker, signal.SIGKILL)
         until(lambda gone=worker: children_of(fs.pid) and gone not in children_of(fs.pid), "the next worker")
-
-
-def child_of(pid, name):
-    """The child that has this name; None: there is none."""
-    found = [child for child in children_of(pid) if pathlib.Path(f"/proc/{child}/comm").read_text() == name + "\n"]
-    return found[0] if found else None
 
 
 def wait_for_child(fs, name):
