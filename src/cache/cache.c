@@ -1,4 +1,4 @@
-/* The caches of a mount, from the bottom upwards: what exists, the documents, the listing, names, resolvers. */
+/* The caches of a mount, from the bottom upwards: scopes, documents, the listing, names, resolvers. */
 
 #include "tokenfs/cache/cache.h"
 

@@ -91,7 +91,7 @@ static bool find_helper(char *ret_path, size_t size)
         return false;
 }
 
-/* Running as root at least; what a file's capabilities grant isn't looked into. */
+/* Running as root at least; the rights of a file's capabilities aren't looked into. */
 static bool has_rights_of_its_own(const char *path)
 {
         struct stat state;

@@ -174,8 +174,8 @@ static int error_of_nothing(Fs *fs)
         return answer.items || answer.error == API_E_ACCESS_DENIED ? 0 : fs_errno(answer.error);
 }
 
-/* A reader goes on with the listing that was there when it began, or one that others have asked for since: the end of a
- * long directory isn't to wait for more list calls. */
+/* A reader goes on with the listing of its beginning, or one that others have asked for since: the end of a long directory
+ * must not wait for more list calls. */
 static int fill_root(Request *request, Entries *entries)
 {
         Fs *fs = request->fs;

@@ -73,7 +73,7 @@ static void on_init(void *userdata, struct fuse_conn_info *connection)
                 connection->want |= FUSE_CAP_AUTO_INVAL_DATA;
         if (connection->max_write > REQUEST_DATA_MAX)
                 connection->max_write = REQUEST_DATA_MAX;
-        if (session->max_read) /* libfuse refuses INIT if it is told another than the kernel was */
+        if (session->max_read) /* libfuse refuses INIT unless this equals the mount option */
                 connection->max_read = session->max_read;
         /* Otherwise the kernel has one look-up or listing a directory at a time, and waits for the slowest. */
         session->wants_parallel_lookups = connection->capable & FUSE_CAP_PARALLEL_DIROPS;

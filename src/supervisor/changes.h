@@ -33,6 +33,6 @@ void changes_take(Changes *changes, const Change *change, Change *ret_change);
 /* "changed", "appeared" or "gone". */
 const char *change_event(const Change *change);
 
-/* As text, and back again (for the next binary): what was read replaces everything. -EINVAL for what is none. */
+/* As text, and back again (for the next binary): the text replaces all that is known. -EINVAL: it is no such text. */
 int changes_write(const Changes *changes, Buf *out);
 int changes_read(Changes *changes, const char *text);

@@ -33,7 +33,7 @@ bool hook_run(Hook *hook);
 void hook_kill(Hook *hook);
 void hook_ended(Hook *hook, int wait_status);
 
-/* Writes the state of the mount, with what the command got last, into its memfd. 0 or a negative errno. */
+/* Writes the state of the mount, with the changes that the command got last, into its memfd. 0 or a negative errno. */
 int hook_save(const Hook *hook, State *state);
-/* For a successor: what the command got last. `command`, a child of this process: the one that runs; 0: none. */
+/* For a successor: the changes that the command got last. `command`: the child of this process that runs it; 0: none. */
 void hook_restore(Hook *hook, const char *changes, pid_t command);

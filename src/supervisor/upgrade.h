@@ -22,7 +22,7 @@ void upgrade_deinit(Upgrade *upgrade);
 /* Takes what a client of --reload asks for. True if the probe is to be started with it; else the client gets the reason:
  * `why_not` (NULL: an upgrade can be made), or what can't change. */
 bool upgrade_take_request(Upgrade *upgrade, const Options *options, int reload_fd, const char *why_not);
-/* Starts the probe: the installed binary tries whether it could go on. What fails is logged. */
+/* Starts the probe: the installed binary tries whether it could go on. Failures are logged. */
 void upgrade_start_probe(Upgrade *upgrade, const Mount *mount);
 void upgrade_kill_probe(Upgrade *upgrade);
 /* The probe has ended. True if it can go on; else the log says why not. */

@@ -37,8 +37,8 @@ int mounts_resolve_parent(const char *mountpoint, char **ret_path);
  * live one of ours is there), -EBADF (/dev/fd/N is no connection to FUSE) or the errno of looking. */
 int mounts_prepare(const char *path);
 
-/* Opens (O_PATH) the directory at a resolved path. So a user who may rename directories on the way can't have another one
- * mounted on or unmounted than was resolved. 0, -ESTALE (a part of the path is a link now), -ENOSYS (/proc isn't mounted),
+/* Opens (O_PATH) the directory at a resolved path. So renamed directories on the way can't make tokenfs
+ * mount on or unmount another one than was resolved. 0, -ESTALE (a part of the path is a link now), -ENOSYS (/proc isn't mounted),
  * or another negative errno. */
 int mounts_pin(const char *path, int *ret_fd);
 /* The path of such a descriptor for system calls of this process; needs /proc. */

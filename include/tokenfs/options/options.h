@@ -63,10 +63,10 @@ typedef struct Options {
 } Options;
 
 /* Reads the command line. Returns 0, -EINVAL (`error`: one sentence for the user that names the option, what was
- * wrong with it, and what is allowed) or -ENOMEM. `argv` may be reordered. What *ret_options held isn't freed. */
+ * wrong with it, and what is allowed) or -ENOMEM. `argv` may be reordered. The previous content of *ret_options isn't freed. */
 int options_parse(int argc, char **argv, Buf *error, Options *ret_options);
 void options_deinit(Options *options);
-/* What `token=`, `dns_view=` and `resolver=` give. Borrowed. */
+/* The ids of `token=`, `dns_view=` and `resolver=`. Borrowed. */
 ScopeIds options_scopes(const Options *options);
 
 /* The texts of -h and -V. */

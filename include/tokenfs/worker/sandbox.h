@@ -22,8 +22,8 @@ const char *sandbox_state(void);
 
 typedef struct SandboxWatch SandboxWatch;
 /* Calls the handler from the loop, at most once a second, when the sandbox alone keeps this user from a file of the list.
- * The kernel binds the rules to the files of the start, so that they don't cover the new target of a link, or a directory
- * that was made since. It costs nothing at rest (inotify). Borrows the sandbox; for NULL, *ret_watch is NULL. 0 or a
+ * The kernel binds the rules to the files of the start: they don't cover a link's new target, or a directory that was made
+ * since. It costs nothing at rest (inotify). Borrows the sandbox; for NULL, *ret_watch is NULL. 0 or a
  * negative errno. */
 typedef void SandboxHandler(const char *path, void *userdata);
 int sandbox_watch_new(
