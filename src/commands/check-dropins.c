@@ -182,7 +182,7 @@ static int read_file(DropIns *dropins, const char *path, const char *instance)
 int dropins_read(const char *name, Buf *error, DropIns *dropins)
 {
         glob_t found = {0};
-        DropInFile files[FILES_MAX];
+        DropInFile files[FILES_MAX] = {0};
         int r = find_files(name, &found);
         size_t count = r == 0 ? choose_files(&found, files) : 0;
         for (size_t i = 0; i < count && r == 0; i++) {
