@@ -49,7 +49,7 @@ static void on_supersede(uint32_t slot, uint32_t generation, void *userdata)
                 .directory = nodes_directory(fs->settings.slots, slot),
                 .fields = nodes_get(fs->settings.slots, slot)->fields_looked_up,
         };
-        if (change.fields == 0 || notify_send(fs->settings.watchers, &change) < 0)
+        if (notify_send(fs->settings.watchers, &change) < 0)
                 return;
         if (!fs->unanswered_ns)
                 fs->unanswered_ns = clock_now_ns();
