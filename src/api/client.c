@@ -349,12 +349,18 @@ static void on_outcome(ApiCall *call, ApiOutcome *outcome)
         client_count(client, call->operation, outcome);
         client_note_refusal(client, outcome->error);
         bool is_current = call->pass == client->retry.epoch;
-        note_attempt(client, call->pass, outcome->error, outcome->failure.retry_after_ns, outcome->detail);
+        bool is_guess = call->ticket.purpose == API_FOR_GUESS;
+        bool is_probe = is_current && retry_is_open(&client->retry);
+        uint64_t retry_after_ns = outcome->failure.retry_after_ns;
+        /* Any user may make ids up: Retry-After of a guess holds for guesses (pace.c). */
+        note_attempt(client, call->pass, outcome->error, is_guess ? 0 : retry_after_ns, outcome->detail);
         pace_report(&client->pace,
                 &(PaceAttempt){.error = outcome->error,
                         .took_ns = outcome->took_ns,
                         .is_refresh = call->ticket.purpose == API_FOR_REFRESH,
-                        .is_guess = call->ticket.purpose == API_FOR_GUESS,
+                        .is_guess = is_guess,
+                        .is_probe = is_probe,
+                        .retry_after_ns = retry_after_ns,
                         .is_current = is_current,
                         .is_full = call->is_full},
                 clock_now_ns());
@@ -461,31 +467,13 @@ static uint32_t random_number(void *userdata)
         return number;
 }
 
-static int endpoint_copy(const AwsEndpoint *endpoint, AwsEndpoint *ret_endpoint)
-{
-        AwsEndpoint copy = {
-                .url = strdup(endpoint->url),
-                .host = strdup(endpoint->host),
-                .base = strdup(endpoint->base),
-                .region = strdup(endpoint->region),
-                .is_plain = endpoint->is_plain,
-                .origin = endpoint->origin,
-        };
-        if (!copy.url || !copy.host || !copy.base || !copy.region) {
-                aws_endpoint_deinit(&copy);
-                return -ENOMEM;
-        }
-        *ret_endpoint = copy;
-        return 0;
-}
-
 int api_client_new(const ApiSettings *settings, ApiClient **ret_client)
 {
         CLEANUP(cleanup_free) ApiClient *client = calloc(1, sizeof *client);
         if (!client)
                 return -ENOMEM;
         client->settings = *settings;
-        int r = endpoint_copy(settings->endpoint, &client->endpoint);
+        int r = aws_endpoint_copy(settings->endpoint, &client->endpoint);
         if (r < 0)
                 return r;
         client->settings.endpoint = NULL;

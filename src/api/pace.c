@@ -14,7 +14,7 @@
  * and refreshes would be stretched for everybody. So a throttled guess doubles the gap between guesses, and answers
  * that there is no such token shorten it slowly: less than 1 % of guesses are throttled in the long run, and of the calls
  * beside them. A guess that finds a token was none, and ends the gap: where listing is denied, all ids are guesses at first.
- * A single guess after a pause waits for nothing. */
+ * Retry-After of a throttled guess holds for guesses. A single guess after a pause waits for nothing. */
 
 #include "pace.h"
 
@@ -77,15 +77,22 @@ static void in_flight_follow(Pace *pace, const PaceAttempt *attempt)
                 pace->in_flight_max++;
 }
 
-static void guesses_follow(Pace *pace, const PaceAttempt *attempt)
+static void guesses_follow(Pace *pace, const PaceAttempt *attempt, uint64_t now_ns)
 {
         uint64_t gap_ns = pace->guess_gap_ns;
-        if (attempt->error == API_OK)
+        if (attempt->error == API_OK) {
                 gap_ns = 0;
-        else if (attempt->error != API_E_THROTTLED)
+        } else if (attempt->error != API_E_THROTTLED) {
                 gap_ns -= gap_ns / PACE_GUESS_GAP_PART;
-        else if (attempt->is_current)
-                gap_ns = gap_ns ? 2 * gap_ns : PACE_GUESS_GAP_FIRST_NS;
+        } else {
+                /* Of guesses that go out together one counts; and none while the API throttles all calls. */
+                if (!attempt->is_probe && now_ns - attempt->took_ns >= pace->guess_slowed_ns) {
+                        gap_ns = gap_ns ? 2 * gap_ns : PACE_GUESS_GAP_FIRST_NS;
+                        pace->guess_slowed_ns = now_ns;
+                }
+                if (pace->guess_at_ns < now_ns + attempt->retry_after_ns)
+                        pace->guess_at_ns = now_ns + attempt->retry_after_ns;
+        }
         if (gap_ns < PACE_GUESS_GAP_MIN_NS)
                 gap_ns = 0;
         pace->guess_gap_ns = gap_ns < PACE_GUESS_GAP_MAX_NS ? gap_ns : PACE_GUESS_GAP_MAX_NS;
@@ -106,9 +113,9 @@ void pace_report(Pace *pace, const PaceAttempt *attempt, uint64_t now_ns)
 {
         if (attempt->is_guess &&
                 (attempt->error == API_E_THROTTLED || !api_error_is_transient(attempt->error)))
-                guesses_follow(pace, attempt);
+                guesses_follow(pace, attempt, now_ns);
         if (attempt->error == API_E_THROTTLED) {
-                if (attempt->is_current)
+                if (attempt->is_current && !attempt->is_guess)
                         pace->in_flight_max = pace->in_flight_max > 1 ? pace->in_flight_max / 2 : 1;
                 if (attempt->is_refresh)
                         share_decrease(pace, now_ns);

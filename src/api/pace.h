@@ -18,7 +18,7 @@
 #define PACE_LATENCY_GROWTH                                                                                  \
         2 /* calls in flight increase while no answer takes longer than this times the quickest */
 #define PACE_GUESSES_PART 4 /* of the calls in flight, one in so many may be a guess */
-#define PACE_GUESS_GAP_FIRST_NS (100 * NS_PER_MS)
+#define PACE_GUESS_GAP_FIRST_NS (50 * NS_PER_MS)
 #define PACE_GUESS_GAP_MIN_NS NS_PER_MS /* less is none */
 #define PACE_GUESS_GAP_MAX_NS (5 * NS_PER_S)
 #define PACE_GUESS_GAP_PART 256 /* "no such token" takes one in so many off the gap */
@@ -36,6 +36,7 @@ typedef struct Pace {
         uint64_t latency_ns; /* of the quickest answer, rising slowly */
         uint64_t guess_gap_ns; /* between two guesses; 0: none */
         uint64_t guess_at_ns; /* when the next guess may go out */
+        uint64_t guess_slowed_ns; /* when the gap was doubled last */
 } Pace;
 
 /* A ttl is stretched at most so far that copies are still within `stale_ns`. */
@@ -47,6 +48,8 @@ typedef struct PaceAttempt {
         bool is_refresh; /* of a copy; else a reader waited without one */
         bool is_guess; /* for an id that is neither held nor listed */
         bool is_current; /* sent after the last throttled call was known: of calls that go out together one counts */
+        bool is_probe; /* sent while the circuit was open (retry.h) */
+        uint64_t retry_after_ns;
         bool is_full; /* calls waited since as many as allowed were in flight */
 } PaceAttempt;
 void pace_report(Pace *pace, const PaceAttempt *attempt, uint64_t now_ns);

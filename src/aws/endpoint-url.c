@@ -195,3 +195,21 @@ void aws_endpoint_deinit(AwsEndpoint *endpoint)
         free(endpoint->region);
         *endpoint = (AwsEndpoint){0};
 }
+
+int aws_endpoint_copy(const AwsEndpoint *endpoint, AwsEndpoint *ret_endpoint)
+{
+        AwsEndpoint copy = {
+                .url = strdup(endpoint->url),
+                .host = strdup(endpoint->host),
+                .base = strdup(endpoint->base),
+                .region = strdup(endpoint->region),
+                .is_plain = endpoint->is_plain,
+                .origin = endpoint->origin,
+        };
+        if (!copy.url || !copy.host || !copy.base || !copy.region) {
+                aws_endpoint_deinit(&copy);
+                return -ENOMEM;
+        }
+        *ret_endpoint = copy;
+        return 0;
+}

@@ -2,6 +2,9 @@
 
 #include "client_fixture.h"
 
+#include "api/pace.h"
+#include "api/retry.h"
+
 static const Answer server_error = {.status = 500, .type = "InternalServerException"};
 static const Answer throttled = {.status = 429, .type = "ThrottlingException"};
 static const Answer refused = {.error = HTTP_E_CONNECT, .error_detail = "Connection refused"};
@@ -129,6 +132,41 @@ static void test_throttling_opens_and_a_probe_closes(void **state)
         }
         assert_int_equal(late.ended, 1);
         end(&late);
+}
+
+static void test_retry_after_of_a_guess_is_for_guesses(void **state)
+{
+        (void)state;
+        Caller guesses[3] = {
+                {.purpose = API_FOR_GUESS}, {.purpose = API_FOR_GUESS}, {.purpose = API_FOR_GUESS}};
+        get(&guesses[0], "at-made-up");
+        turn();
+        answer(0, (Answer){.status = 429, .type = "ThrottlingException", .retry_after = "2"});
+        assert_int_equal(guesses[0].told, 1);
+        assert_int_equal(guesses[0].error, API_E_THROTTLED);
+        Caller read = {0}, refresh = {.purpose = API_FOR_REFRESH};
+        get(&read, "at-1");
+        get(&refresh, "at-2");
+        get(&guesses[1], "at-another");
+        get(&guesses[2], "at-third");
+        pass_ns(RETRY_BASE_NS);
+        assert_int_equal(sent_count, 1); /* it shows that the API answers others */
+        answer_doc(0);
+        assert_int_equal(sent_count, 1);
+        answer_doc(0);
+        assert_int_equal(read.ended + refresh.ended, 2);
+        pass_ns(2 * NS_PER_S - RETRY_BASE_NS - 1);
+        assert_int_equal(sent_count, 0);
+        /* then one after the other */
+        for (size_t i = 0; i < ARRAY_LEN(guesses); i++) {
+                pass_ns(i == 0 ? 1 : PACE_GUESS_GAP_FIRST_NS);
+                assert_int_equal(sent_count, 1);
+                answer(0, (Answer){.status = 404, .type = "ResourceNotFoundException"});
+        }
+        for (size_t i = 0; i < ARRAY_LEN(guesses); i++)
+                end(&guesses[i]);
+        end(&read);
+        end(&refresh);
 }
 
 static void test_probes_back_off_and_take_turns(void **state)
@@ -363,6 +401,7 @@ int main(void)
                 client_test(test_retry_after_of_a_server_error),
                 client_test(test_a_resting_call_can_be_cancelled),
                 client_test(test_throttling_opens_and_a_probe_closes),
+                client_test(test_retry_after_of_a_guess_is_for_guesses),
                 client_test(test_probes_back_off_and_take_turns),
                 client_test(test_a_hanging_probe_lets_others_try),
                 client_test(test_a_cancelled_probe_is_followed_by_another),

@@ -158,41 +158,55 @@ static void test_calls_in_flight(void **state)
         assert_int_equal(pace.in_flight_max, PACE_IN_FLIGHT_FIRST);
 }
 
-static void guess(ApiError error, bool is_current)
+static void guess(ApiError error)
 {
-        pace_note_guess(&pace, now_ns);
+        now_ns += TOOK_NS;
         pace_report(&pace,
-                &(PaceAttempt){
-                        .error = error, .took_ns = TOOK_NS, .is_guess = true, .is_current = is_current},
+                &(PaceAttempt){.error = error, .took_ns = TOOK_NS, .is_guess = true, .is_current = true},
                 now_ns);
 }
 
 static void test_throttled_guesses_come_more_slowly(void **state)
 {
         (void)state;
-        guess(API_E_NOT_FOUND, true);
+        guess(API_E_NOT_FOUND);
+        pace_note_guess(&pace, now_ns);
         assert_int_equal(pace.guess_at_ns, now_ns);
-        guess(API_E_THROTTLED, true);
-        guess(API_E_THROTTLED, false); /* it went out with that one */
+        guess(API_E_THROTTLED);
+        now_ns -= TOOK_NS / 2;
+        guess(API_E_THROTTLED); /* it went out with that one */
         assert_int_equal(pace.guess_gap_ns, PACE_GUESS_GAP_FIRST_NS);
+        now_ns += NS_PER_S;
+        pace_report(&pace,
+                &(PaceAttempt){.error = API_E_THROTTLED,
+                        .took_ns = TOOK_NS,
+                        .is_guess = true,
+                        .is_current = true,
+                        .is_probe = true,
+                        .retry_after_ns = 3 * NS_PER_S},
+                now_ns);
+        assert_int_equal(pace.guess_gap_ns, PACE_GUESS_GAP_FIRST_NS);
+        assert_int_equal(pace.guess_at_ns, now_ns + 3 * NS_PER_S);
+        now_ns += 3 * NS_PER_S;
         pace_note_guess(&pace, now_ns);
         assert_int_equal(pace.guess_at_ns, now_ns + PACE_GUESS_GAP_FIRST_NS);
         for (int i = 0; i < 20; i++)
-                guess(API_E_THROTTLED, true);
+                guess(API_E_THROTTLED);
         assert_int_equal(pace.guess_gap_ns, PACE_GUESS_GAP_MAX_NS);
-        assert_true(pace_stretch(&pace) <= 1); /* refreshes are not stretched for guesses */
+        assert_true(pace_stretch(&pace) <= 1); /* other calls are not slowed for guesses */
+        assert_int_equal(pace.in_flight_max, PACE_IN_FLIGHT_FIRST);
         /* neither other calls nor an outage shorten the gap */
         report(API_OK, true, false);
-        guess(API_E_UNREACHABLE, true);
+        guess(API_E_UNREACHABLE);
         assert_int_equal(pace.guess_gap_ns, PACE_GUESS_GAP_MAX_NS);
-        guess(API_E_NOT_FOUND, true);
+        guess(API_E_NOT_FOUND);
         assert_true(pace.guess_gap_ns < PACE_GUESS_GAP_MAX_NS);
         for (int i = 0; i < 3000; i++)
-                guess(API_E_NOT_FOUND, true);
+                guess(API_E_NOT_FOUND);
         assert_int_equal(pace.guess_gap_ns, 0);
         assert_int_equal(pace_guesses_max(&pace), PACE_IN_FLIGHT_FIRST / PACE_GUESSES_PART);
-        guess(API_E_THROTTLED, true);
-        guess(API_OK, true); /* the id was not made up */
+        guess(API_E_THROTTLED);
+        guess(API_OK); /* the id was not made up */
         assert_int_equal(pace.guess_gap_ns, 0);
 }
 

@@ -49,5 +49,7 @@ int aws_endpoint_service(const char *service, const char *region, bool use_fips,
 /* Parses a URL into an endpoint with origin "endpoint_url=" and region "". 0, -ENOMEM, or -EINVAL, and `error` names
  * the fault. */
 int aws_endpoint_parse(const char *url, Buf *error, AwsEndpoint *ret_endpoint);
+/* 0 or -ENOMEM. */
+int aws_endpoint_copy(const AwsEndpoint *endpoint, AwsEndpoint *ret_endpoint);
 /* Also valid on zeroed memory. */
 void aws_endpoint_deinit(AwsEndpoint *endpoint);
