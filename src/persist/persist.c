@@ -96,13 +96,15 @@ typedef struct TokenWriter {
         bool with_items; /* writes the tokens' items, not their documents */
 } TokenWriter;
 
+/* Tokens that a scope names, and those that were read lately. A document may be held though it is out of scope: only it
+ * says which view it belongs to. */
 static bool is_kept(const Persist *persist, const TokensEntryStatus *entry)
 {
-        if (!entry->doc || entry->is_unread)
+        const Scopes *scopes = persist->settings.cache->scopes;
+        if (!entry->doc || entry->is_unread || !scopes_admit_doc(scopes, entry->doc))
                 return false;
         return entry->unused_ns < READ_LATELY_NS ||
-               (!scopes_are_open(persist->settings.cache->scopes) &&
-                       scopes_admit_id(persist->settings.cache->scopes, entry->id));
+               (!scopes_are_open(scopes) && scopes_admit_id(scopes, entry->id));
 }
 
 static void write_token(const TokensEntryStatus *entry, void *userdata)

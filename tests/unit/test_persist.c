@@ -326,14 +326,26 @@ static void test_scopes(void **state)
         assert_on_disk("1 tokens");
 }
 
+/* The document of a token that is out of scope tells so, and isn't written. */
+static void test_out_of_scope(void **state)
+{
+        (void)state;
+        scopes = (ScopeIds){.dns_view_ids = views, .dns_view_id_count = 1};
+        restart();
+        learn((FakeToken){.id = "at-1", .value = "first", .dns_view_id = "v-1"});
+        learn((FakeToken){.id = "at-2", .value = "second", .dns_view_id = "v-2"});
+        turn_after(2 * NS_PER_S);
+        assert_on_disk("1 tokens");
+}
+
 /* A token that nobody has read for a day isn't kept, unless a scope names it. */
 static void test_unread(void **state)
 {
         (void)state;
-        static const char *const ids[] = {"scoped"};
+        static const char *const ids[] = {"scoped", "other"};
         TokenAnswer answer;
         for (int scoped = 0; scoped < 2; scoped++) {
-                scopes = scoped ? (ScopeIds){.token_ids = ids, .token_id_count = 1} : (ScopeIds){0};
+                scopes = scoped ? (ScopeIds){.token_ids = ids, .token_id_count = 2} : (ScopeIds){0};
                 restart();
                 learn((FakeToken){.id = "scoped", .value = "s"});
                 (void)tokens_get(cache->tokens, "ahead", clock_now_ns(), false, NULL, &answer);
@@ -488,6 +500,7 @@ int main(void)
                 TEST(test_clock_set_right),
                 TEST(test_refused),
                 TEST(test_scopes),
+                TEST(test_out_of_scope),
                 TEST(test_unread),
                 TEST(test_another_key_or_account),
                 TEST(test_damaged),
