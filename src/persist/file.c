@@ -36,15 +36,26 @@ typedef struct Head {
 
 /* --- Key and directory -------------------------------------------------------------------------------------- */
 
-int persist_key_load(const char *path, Buf *error, Secret *ret_key)
+int persist_key_open(const char *path, Buf *error, int *ret_fd)
+{
+        /* A FIFO without a writer must not stop the start. */
+        int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0) {
+                int r = -errno;
+                (void)buf_appendf(error, "%s can't be opened: %s", path, strerror(-r));
+                return r;
+        }
+        *ret_fd = fd;
+        return 0;
+}
+
+int persist_key_read(int fd, const char *path, Buf *error, Secret *ret_key)
 {
         CLEANUP(secret_free_p) char *key = secret_malloc(PERSIST_KEY_LEN + 1);
         if (!key)
                 return -ENOMEM;
-        /* A FIFO without a writer must not stop the start. */
-        int fd CLEANUP(cleanup_close) = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
         struct stat status = {0};
-        ssize_t len = fd < 0 || fstat(fd, &status) < 0 ? -1 : read(fd, key, PERSIST_KEY_LEN + 1);
+        ssize_t len = fstat(fd, &status) < 0 ? -1 : read(fd, key, PERSIST_KEY_LEN + 1);
         int r = len < 0 ? -errno : len != PERSIST_KEY_LEN ? -EINVAL : 0;
         if (r == 0 && (status.st_mode & 07) != 0) {
                 (void)buf_appendf(error, "%s is open to every user (mode %04o): chmod 0400 %s", path,
@@ -61,6 +72,13 @@ int persist_key_load(const char *path, Buf *error, Secret *ret_key)
         else if (r < 0)
                 (void)buf_appendf(error, "%s can't be read: %s", path, strerror(-r));
         return r;
+}
+
+int persist_key_load(const char *path, Buf *error, Secret *ret_key)
+{
+        int fd CLEANUP(cleanup_close) = -1;
+        int r = persist_key_open(path, error, &fd);
+        return r < 0 ? r : persist_key_read(fd, path, error, ret_key);
 }
 
 int persist_directory_open(const char *path, Buf *error, int *ret_fd)

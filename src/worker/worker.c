@@ -46,6 +46,7 @@ typedef struct Worker {
         Backend *backend;
         Cache *cache;
         Persist *persist; /* NULL: none is asked for */
+        int persist_key_fd; /* -1: none */
         Secret persist_key;
         Fs *fs;
         LoopFd *control;
@@ -127,12 +128,25 @@ static int worker_build_cache(Worker *worker)
 }
 
 /* The key may be root's alone; so it is read before the user is changed. */
-static void worker_read_key(Worker *worker)
+/* The key may be root's, so it is opened before the user changes. It is read once all helpers are forked: they have no
+ * copy of it. */
+static void worker_open_key(Worker *worker)
 {
         const Options *options = worker->settings->options;
         Buf error = BUF_INIT(1000);
-        if (options->persist && persist_key_load(options->persist_key, &error, &worker->persist_key) < 0)
+        if (options->persist && persist_key_open(options->persist_key, &error, &worker->persist_key_fd) < 0)
                 log_warning("persist: %s; going on without copies on disk", buf_str(&error));
+        buf_deinit(&error);
+}
+
+static void worker_read_key(Worker *worker)
+{
+        const char *path = worker->settings->options->persist_key;
+        Buf error = BUF_INIT(1000);
+        if (worker->persist_key_fd >= 0 &&
+                persist_key_read(worker->persist_key_fd, path, &error, &worker->persist_key) < 0)
+                log_warning("persist: %s; going on without copies on disk", buf_str(&error));
+        cleanup_close(&worker->persist_key_fd);
         buf_deinit(&error);
 }
 
@@ -353,11 +367,11 @@ static void worker_lock_in(Worker *worker)
 
 int worker_run(const WorkerSettings *settings)
 {
-        Worker worker = {.settings = settings, .watchers = -1};
+        Worker worker = {.settings = settings, .watchers = -1, .persist_key_fd = -1};
         /* A process group of its own: a terminal's Ctrl-C reaches the supervisor alone, which then sends SIGINT. */
         (void)setpgid(0, 0);
         (void)signal(SIGPIPE, SIG_IGN);
-        worker_read_key(&worker);
+        worker_open_key(&worker);
         if (privileges_drop(settings->options->user) < 0)
                 return WORKER_UNUSABLE;
         int r = settings->options->sandbox ? launcher_start() : 0;
@@ -374,6 +388,7 @@ int worker_run(const WorkerSettings *settings)
         r = notify_start_watchers(settings->session, &worker.watchers);
         if (r < 0)
                 log_warning("inotify's watchers get no event: no process for it: %s", strerror(-r));
+        worker_read_key(&worker);
         r = worker_build(&worker);
         if (r == 0) {
                 worker_lock_in(&worker);

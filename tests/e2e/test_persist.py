@@ -9,7 +9,8 @@ import time
 import pytest
 from checking import Checker
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from mounting import MountFailed, kill, until
+from memory_search import search
+from mounting import SANITIZED, MountFailed, children_of, kill, until
 
 HEAD = 24
 DAY = 86400
@@ -280,6 +281,17 @@ def test_another_user(mount, resolver, kept, token, directory):
         assert kept.file.stat().st_uid == user.pw_uid
         if api_is_up:
             resolver.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or bool(SANITIZED), reason="only root can search memory; a sanitizer keeps what was freed")
+def test_key_is_the_worker_s_alone(mount, kept, token):
+    """The supervisor, the helper for programs and the notifier have no copy of the key."""
+    fs = mount(**kept.options)
+    assert fs.text(token["id"], "value") == token["value"]
+    worker, needle = fs.worker, {"key": kept.key.read_bytes()}
+    others = [fs.pid, *children_of(worker)]
+    assert len(others) == 3
+    assert search(worker, needle) and not search(others, needle)
 
 
 def test_check(mount, resolver, kept, token, directory):

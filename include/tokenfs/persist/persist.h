@@ -9,8 +9,11 @@
 #include "tokenfs/base/secret.h"
 #include "tokenfs/cache/cache.h"
 
-/* Reads a key of 32 bytes, from a file that isn't open to every user. 0, or a negative errno with a sentence that names the remedy. */
+/* Reads a key of 32 bytes, from a file that isn't open to every user, in one step or in two. 0, or a negative errno with a
+ * sentence that names the remedy. */
 int persist_key_load(const char *path, Buf *error, Secret *ret_key);
+int persist_key_open(const char *path, Buf *error, int *ret_fd);
+int persist_key_read(int fd, const char *path, Buf *error, Secret *ret_key);
 
 #define PERSIST_IDENTITY_MAX 4096 /* bytes, without the NUL */
 #define PERSIST_IDENTITY_TOO_LONG                                                                            \
