@@ -127,7 +127,6 @@ static int worker_build_cache(Worker *worker)
         return cache_new(&cache, &worker->cache);
 }
 
-/* The key may be root's alone; so it is read before the user is changed. */
 /* The key may be root's, so it is opened before the user changes. It is read once all helpers are forked: they have no
  * copy of it. */
 static void worker_open_key(Worker *worker)
