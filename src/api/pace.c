@@ -13,7 +13,7 @@
  * Guesses are calls for ids that are neither held nor listed. One user who makes ids up could use all that the API allows,
  * and refreshes would be stretched for everybody. So a throttled guess doubles the gap between guesses, and answers
  * that there is no such token shorten it slowly: less than 1 % of guesses are throttled in the long run, and of the calls
- * beside them. A guess that finds a token was none, and ends the gap: where listing is denied, all ids are guesses at first.
+ * beside them. A guess that finds a token was none, and shortens it much: where listing is denied, all ids are guesses at first.
  * Retry-After of a throttled guess holds for guesses. A single guess after a pause waits for nothing. */
 
 #include "pace.h"
@@ -81,7 +81,7 @@ static void guesses_follow(Pace *pace, const PaceAttempt *attempt, uint64_t now_
 {
         uint64_t gap_ns = pace->guess_gap_ns;
         if (attempt->error == API_OK) {
-                gap_ns = 0;
+                gap_ns -= gap_ns / PACE_GUESS_GAP_FOUND_PART;
         } else if (attempt->error != API_E_THROTTLED) {
                 gap_ns -= gap_ns / PACE_GUESS_GAP_PART;
         } else {

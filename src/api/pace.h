@@ -22,6 +22,7 @@
 #define PACE_GUESS_GAP_MIN_NS NS_PER_MS /* less is none */
 #define PACE_GUESS_GAP_MAX_NS (5 * NS_PER_S)
 #define PACE_GUESS_GAP_PART 256 /* "no such token" takes one in so many off the gap */
+#define PACE_GUESS_GAP_FOUND_PART 8 /* as does a token that is found */
 
 typedef struct Pace {
         double share; /* of the refreshes that `ttl` asks for: 1 while the API doesn't throttle */
