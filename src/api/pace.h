@@ -8,7 +8,7 @@
 #include "tokenfs/api/errors.h"
 #include "tokenfs/base/clock.h"
 
-#define PACE_STEP 0.008 /* what a success adds to `share`, times share^PACE_STEP_POWER */
+#define PACE_STEP 0.007 /* what a success adds to `share`, times share^PACE_STEP_POWER */
 #define PACE_STEP_POWER 0.25
 #define PACE_MEAN_WEIGHT (1.0 / 32) /* of a new value in `mean_stretch` */
 #define PACE_LOAD_MAX 0.8 /* the ttl that is recommended leaves this much of the limit unused, as 1 - load */
