@@ -77,6 +77,8 @@ static void on_init(void *userdata, struct fuse_conn_info *connection)
                 connection->max_read = session->max_read;
         /* Otherwise the kernel has one look-up or listing a directory at a time, and waits for the slowest. */
         session->wants_parallel_lookups = connection->capable & FUSE_CAP_PARALLEL_DIROPS;
+        if (session->wants_parallel_lookups)
+                connection->want |= FUSE_CAP_PARALLEL_DIROPS;
         session->may_skip_open = connection->capable & FUSE_CAP_NO_OPEN_SUPPORT;
 }
 
@@ -210,9 +212,11 @@ static ssize_t read_nothing(int fd, void *data, size_t size, void *userdata)
         return -1;
 }
 
-/* From 3.18.3 on libfuse refuses (-ENOTSUP), and needs no correction. */
+/* From 3.17 on libfuse passes on what on_init wants; from 3.18.3 on it refuses custom io, and complains on stderr. */
 static void correct_init_answer(Session *session)
 {
+        if (fuse_version() >= 317)
+                return;
         const struct fuse_custom_io io = {.writev = write_answer, .read = read_nothing};
         (void)fuse_session_custom_io(session->fuse, &io, fuse_session_fd(session->fuse));
 }
