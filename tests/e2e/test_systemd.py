@@ -371,6 +371,20 @@ def test_unmounted_by_hand(systemd, token):
 
 
 @needs_systemd
+@pytest.mark.parametrize("place", ["office", "a b"])
+def test_ended_by_hand(systemd, token, directory, place):
+    """SIGTERM to the process, which has no right to unmount, ends service and mount; the next start mounts again."""
+    config, path = directory / "office.conf", f"/run/tokenfs/{place}"
+    config.write_text(f"{config.read_text()}MOUNTPOINT={path}\n")
+    for _ in range(2):
+        systemd.ctl("start", systemd.unit)
+        assert systemd.enter("cat", f"{path}/{token['id']}/value").stdout == token["value"]
+        systemd.enter("kill", systemd.main_pid(systemd.unit))
+        systemd.wait_for(systemd.unit, "ActiveState", "inactive")
+        assert systemd.show(systemd.unit, "Result") == "success" and our_mounts(systemd) == 0
+
+
+@needs_systemd
 def test_fails(systemd, directory):
     """What can't start leaves no mount that hangs, and says why."""
     good = (directory / "office.conf").read_text()
