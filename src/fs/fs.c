@@ -82,6 +82,16 @@ static int watchers_init(Fs *fs)
                 fs->settings.loop, fs->settings.watchers, POLLIN, on_watchers_notified, fs, &fs->watchers);
 }
 
+/* Each turn of a worker has the table of nodes for itself. */
+static void on_turn(bool enters, void *userdata)
+{
+        Nodes *nodes = userdata;
+        if (enters)
+                nodes_lock(nodes);
+        else
+                nodes_unlock(nodes);
+}
+
 int fs_new(const FsSettings *settings, Fs **ret_fs)
 {
         Fs *fs = calloc(1, sizeof *fs);
@@ -92,7 +102,9 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
         fs->root_listing_version = UINT64_MAX;
         list_init(&fs->requests);
         int fd = session_fd(settings->session);
+        nodes_lock(settings->slots);
         int r = versions_init(&fs->versions, settings->loop, settings->slots, settings->newline);
+        nodes_unlock(settings->slots);
         if (r == 0) {
                 fs->marks = calloc(nodes_capacity(settings->slots), sizeof *fs->marks);
                 r = fs->marks ? 0 : -ENOMEM;
@@ -108,6 +120,7 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
                 return r;
         }
         tokens_on_change(settings->cache->tokens, content_on_change, fs);
+        loop_set_guard(settings->loop, on_turn, settings->slots);
         session_serve(settings->session, fs, fs->shared);
         *ret_fs = fs;
         return 0;
@@ -121,6 +134,7 @@ Fs *fs_free(Fs *fs, bool answer_waiting)
         if (session_userdata(fs->settings.session) == fs)
                 tokens_on_change(fs->settings.cache->tokens, NULL, NULL);
         session_serve(fs->settings.session, NULL, NULL);
+        loop_set_guard(fs->settings.loop, NULL, NULL);
         loop_fd_free(fs->source);
         loop_fd_free(fs->watchers);
         versions_deinit(&fs->versions);

@@ -37,6 +37,7 @@ struct Nodes {
         Slot *slots;
         NodesText *texts; /* of SLOT_STATUS and SLOT_METRICS */
         void *index; /* tsearch tree of Slot, by kind and key */
+        uint32_t indexed; /* slots below this one are in it */
         uint32_t used;
         uint32_t hand; /* where the search for a slot to take over goes on */
         bool nothing_to_reclaim; /* it went round in vain, and nothing was forgotten since */
@@ -106,7 +107,7 @@ static int nodes_map(int fd, Nodes **ret_nodes)
         nodes->header = memory;
         nodes->slots = (Slot *)(nodes->header + 1);
         nodes->texts = (NodesText *)(nodes->slots + NODES_CAPACITY);
-        nodes->hand = SLOT_FIXED_COUNT;
+        nodes->hand = nodes->indexed = SLOT_FIXED_COUNT;
         *ret_nodes = nodes;
         return 0;
 }
@@ -230,9 +231,34 @@ static void slot_bound_times(Slot *slot)
                 slot->old_valid_until_ns = most;
 }
 
+static void set_lock(const Nodes *nodes, short type)
+{
+        struct flock lock = {.l_type = type, .l_whence = SEEK_SET};
+        while (fcntl(nodes->fd, F_SETLKW, &lock) < 0 && errno == EINTR)
+                ;
+}
+
+void nodes_lock(Nodes *nodes)
+{
+        set_lock(nodes, F_WRLCK);
+        /* Slots that another worker has added. */
+        for (; nodes->indexed < nodes_end(nodes); nodes->indexed++) {
+                Slot *slot = &nodes->slots[nodes->indexed];
+                bool is_used = slot->kind != SLOT_FREE && slot_is_sound(slot);
+                if (is_used && tsearch(slot, &nodes->index, compare_slots))
+                        nodes->used++;
+        }
+}
+
+void nodes_unlock(Nodes *nodes)
+{
+        set_lock(nodes, F_UNLCK);
+}
+
 unsigned nodes_repair(Nodes *nodes)
 {
         unsigned dropped = 0;
+        set_lock(nodes, F_WRLCK);
         tdestroy(nodes->index, index_keeps_nothing);
         nodes->index = NULL;
         nodes->used = 0;
@@ -263,6 +289,8 @@ unsigned nodes_repair(Nodes *nodes)
                 slot_clear(slot);
                 dropped++;
         }
+        nodes->indexed = end;
+        nodes_unlock(nodes);
         return dropped;
 }
 
@@ -360,8 +388,10 @@ int nodes_take(Nodes *nodes, SlotKind kind, const char *key, uint32_t *ret_index
         }
         slot_seal(slot);
         nodes->used++;
-        if (index == nodes_end(nodes))
+        if (index == nodes_end(nodes)) {
                 set_end(nodes, index + 1);
+                nodes->indexed = index + 1;
+        }
         *ret_index = index;
         return 0;
 }

@@ -78,6 +78,9 @@ struct Loop {
         LoopSignalHandler *signal_handler;
         void *signal_userdata;
 
+        LoopGuard *guard; /* NULL: none */
+        void *guard_userdata;
+
         bool is_quitting;
         int status;
 };
@@ -377,11 +380,15 @@ int loop_turn(Loop *loop, uint64_t max_wait_ns)
         int r = loop_wait(loop, max_wait_ns);
         if (r < 0)
                 return r;
+        if (loop->guard)
+                loop->guard(true, loop->guard_userdata);
         sources_run(loop);
         loop_timers_run(&loop->timers, clock_now_ns());
         if (loop->transfers_ready)
                 transfers_run(loop);
         retired_reap(loop);
+        if (loop->guard)
+                loop->guard(false, loop->guard_userdata);
         return 0;
 }
 
@@ -394,6 +401,12 @@ int loop_run(Loop *loop)
         }
         loop->is_quitting = false;
         return loop->status;
+}
+
+void loop_set_guard(Loop *loop, LoopGuard *guard, void *userdata)
+{
+        loop->guard = guard;
+        loop->guard_userdata = userdata;
 }
 
 void loop_quit(Loop *loop, int status)

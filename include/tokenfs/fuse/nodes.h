@@ -20,6 +20,11 @@ Nodes *nodes_free(Nodes *nodes);
 CLEANUP_DEFINE(Nodes *, nodes_free);
 int nodes_fd(const Nodes *nodes);
 
+/* A worker changes the table between these alone: a leaving one may answer its last requests while the next one serves. The
+ * kernel gives the lock back if its owner dies. Not recursive. */
+void nodes_lock(Nodes *nodes);
+void nodes_unlock(Nodes *nodes);
+
 /* Checks every slot, dropping those that are damaged (a worker may have died in the middle of a change, or been taken
  * over): never trusted, never fatal. Returns how many were dropped. A worker calls it before it serves. */
 unsigned nodes_repair(Nodes *nodes);
