@@ -88,3 +88,11 @@ def environ():
 def can_resend():
     """True if the kernel under the tests' mounts can send requests again."""
     return RELEASE >= (6, 9) and not EVERYWHERE
+
+
+def without_eio(reports):
+    """What readers saw (class Readers), less the EIO of requests that a dead worker had, where nothing is sent again."""
+    if can_resend():
+        return reports
+    return {name: {**one, "seen": {result: times for result, times in one["seen"].items() if result != "!EIO"}}
+            for name, one in reports.items()}
