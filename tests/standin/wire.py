@@ -132,11 +132,13 @@ def head(status, fields):
 
 
 def _pick_port(sock, host):
-    """Binds to a port below the range of outgoing connections: nobody else is given it while the
-    server is stopped for a while, and no client meets itself on it."""
+    """Binds to a port below the range of outgoing connections, of this process' share: nobody else is
+    given it while the server is stopped for a while, and no client meets itself on it."""
+    share = 12000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = 20000 + share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     for _ in range(50):
         try:
-            return sock.bind((host, random.SystemRandom().randrange(20000, 32000)))
+            return sock.bind((host, random.SystemRandom().randrange(first, first + share)))
         except OSError:
             continue
     return sock.bind((host, 0))
