@@ -200,6 +200,7 @@ static uint64_t set_name(Fs *fs, SlotKind kind, const char *name, TokenDoc *doc,
 uint64_t fs_set_name(Fs *fs, const char *name, TokenDoc *doc)
 {
         TokenItem item;
+        nodes_lock(fs->settings.slots);
         token_item_from_doc(doc, &item);
         const char *dns_name = resolvers_peek(fs->settings.cache->resolvers, item.global_resolver_id);
         uint64_t files_ns = set_name(fs, SLOT_NAME, name, doc, NULL);
@@ -233,6 +234,7 @@ void content_on_change(const char *id, TokenDoc *doc, void *userdata)
 {
         Fs *fs = userdata;
         uint32_t slot;
+        nodes_lock(fs->settings.slots);
         bool is_known = nodes_find(fs->settings.slots, SLOT_TOKEN, id, &slot) == 0;
         uint32_t url_slot;
         if (is_known && !doc)

@@ -23,6 +23,7 @@ static void on_message(int fd, short revents, void *userdata)
         Fs *fs = userdata;
         uint64_t until_ns = clock_now_ns() + FS_TURN_NS;
         int r;
+        nodes_lock(fs->settings.slots);
         do
                 r = session_take(fs->settings.session);
         while (r > 0 && clock_now_ns() < until_ns);
@@ -82,14 +83,10 @@ static int watchers_init(Fs *fs)
                 fs->settings.loop, fs->settings.watchers, POLLIN, on_watchers_notified, fs, &fs->watchers);
 }
 
-/* Each turn of a worker has the table of nodes for itself. */
-static void on_turn(bool enters, void *userdata)
+/* What a worker does in a turn it does with the table of nodes for itself, from the first use on. */
+static void on_turn_end(void *userdata)
 {
-        Nodes *nodes = userdata;
-        if (enters)
-                nodes_lock(nodes);
-        else
-                nodes_unlock(nodes);
+        nodes_unlock(userdata);
 }
 
 int fs_new(const FsSettings *settings, Fs **ret_fs)
@@ -120,7 +117,7 @@ int fs_new(const FsSettings *settings, Fs **ret_fs)
                 return r;
         }
         tokens_on_change(settings->cache->tokens, content_on_change, fs);
-        loop_set_guard(settings->loop, on_turn, settings->slots);
+        loop_on_turn_end(settings->loop, on_turn_end, settings->slots);
         session_serve(settings->session, fs, fs->shared);
         *ret_fs = fs;
         return 0;
@@ -134,7 +131,7 @@ Fs *fs_free(Fs *fs, bool answer_waiting)
         if (session_userdata(fs->settings.session) == fs)
                 tokens_on_change(fs->settings.cache->tokens, NULL, NULL);
         session_serve(fs->settings.session, NULL, NULL);
-        loop_set_guard(fs->settings.loop, NULL, NULL);
+        loop_on_turn_end(fs->settings.loop, NULL, NULL);
         loop_fd_free(fs->source);
         loop_fd_free(fs->watchers);
         versions_deinit(&fs->versions);

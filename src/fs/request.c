@@ -183,6 +183,7 @@ int request_late_error(const Request *request)
 void request_run(Request *request)
 {
         cache_wait_cancel(&request->wait);
+        nodes_lock(request->fs->settings.slots);
         int r = request->step(request);
         if (r == -EINPROGRESS && !request->give_up) {
                 if (!request->is_parked)

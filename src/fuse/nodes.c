@@ -38,6 +38,7 @@ struct Nodes {
         NodesText *texts; /* of SLOT_STATUS and SLOT_METRICS */
         void *index; /* tsearch tree of Slot, by kind and key */
         uint32_t indexed; /* slots below this one are in it */
+        bool is_locked; /* by this process */
         uint32_t used;
         uint32_t hand; /* where the search for a slot to take over goes on */
         bool nothing_to_reclaim; /* it went round in vain, and nothing was forgotten since */
@@ -240,7 +241,10 @@ static void set_lock(const Nodes *nodes, short type)
 
 void nodes_lock(Nodes *nodes)
 {
+        if (nodes->is_locked)
+                return;
         set_lock(nodes, F_WRLCK);
+        nodes->is_locked = true;
         /* Slots that another worker has added. */
         for (; nodes->indexed < nodes_end(nodes); nodes->indexed++) {
                 Slot *slot = &nodes->slots[nodes->indexed];
@@ -252,13 +256,15 @@ void nodes_lock(Nodes *nodes)
 
 void nodes_unlock(Nodes *nodes)
 {
-        set_lock(nodes, F_UNLCK);
+        if (nodes->is_locked)
+                set_lock(nodes, F_UNLCK);
+        nodes->is_locked = false;
 }
 
 unsigned nodes_repair(Nodes *nodes)
 {
         unsigned dropped = 0;
-        set_lock(nodes, F_WRLCK);
+        nodes_lock(nodes);
         tdestroy(nodes->index, index_keeps_nothing);
         nodes->index = NULL;
         nodes->used = 0;

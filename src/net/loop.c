@@ -78,8 +78,8 @@ struct Loop {
         LoopSignalHandler *signal_handler;
         void *signal_userdata;
 
-        LoopGuard *guard; /* NULL: none */
-        void *guard_userdata;
+        LoopTurnHandler *turn_handler; /* NULL: none */
+        void *turn_userdata;
 
         bool is_quitting;
         int status;
@@ -380,15 +380,13 @@ int loop_turn(Loop *loop, uint64_t max_wait_ns)
         int r = loop_wait(loop, max_wait_ns);
         if (r < 0)
                 return r;
-        if (loop->guard)
-                loop->guard(true, loop->guard_userdata);
         sources_run(loop);
         loop_timers_run(&loop->timers, clock_now_ns());
         if (loop->transfers_ready)
                 transfers_run(loop);
         retired_reap(loop);
-        if (loop->guard)
-                loop->guard(false, loop->guard_userdata);
+        if (loop->turn_handler)
+                loop->turn_handler(loop->turn_userdata);
         return 0;
 }
 
@@ -403,10 +401,10 @@ int loop_run(Loop *loop)
         return loop->status;
 }
 
-void loop_set_guard(Loop *loop, LoopGuard *guard, void *userdata)
+void loop_on_turn_end(Loop *loop, LoopTurnHandler *handler, void *userdata)
 {
-        loop->guard = guard;
-        loop->guard_userdata = userdata;
+        loop->turn_handler = handler;
+        loop->turn_userdata = userdata;
 }
 
 void loop_quit(Loop *loop, int status)

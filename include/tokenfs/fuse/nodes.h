@@ -21,7 +21,7 @@ CLEANUP_DEFINE(Nodes *, nodes_free);
 int nodes_fd(const Nodes *nodes);
 
 /* A worker changes the table between these alone: a leaving one may answer its last requests while the next one serves. The
- * kernel gives the lock back if its owner dies. Not recursive. */
+ * kernel gives the lock back if its owner dies. A process that has the lock keeps it; one nodes_unlock gives it back. */
 void nodes_lock(Nodes *nodes);
 void nodes_unlock(Nodes *nodes);
 

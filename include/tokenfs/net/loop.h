@@ -23,9 +23,9 @@ int loop_run(Loop *loop);
  * due. Returns 0 or a negative errno. Tests drive the loop with it. */
 int loop_turn(Loop *loop, uint64_t max_wait_ns);
 void loop_quit(Loop *loop, int status);
-/* Called around what a turn runs: with true once it has waited, with false before it waits again. */
-typedef void LoopGuard(bool enters, void *userdata);
-void loop_set_guard(Loop *loop, LoopGuard *guard, void *userdata);
+/* Called at the end of each turn, before the loop waits again. NULL: nothing is. */
+typedef void LoopTurnHandler(void *userdata);
+void loop_on_turn_end(Loop *loop, LoopTurnHandler *handler, void *userdata);
 
 /* A file descriptor that is watched. The handler gets the events of poll(2) that came. */
 typedef struct LoopFd LoopFd;
