@@ -194,7 +194,7 @@ static uint64_t set_name(Fs *fs, SlotKind kind, const char *name, TokenDoc *doc,
                 versions_refresh(&fs->versions, slot, doc);
         else if (dns_name && nodes_get(fs->settings.slots, slot)->fields_looked_up != 0)
                 (void)versions_set_url(&fs->versions, slot, doc, dns_name, &version);
-        return versions_settled_ns(&fs->versions, slot);
+        return slot_settled_ns(nodes_get(fs->settings.slots, slot));
 }
 
 uint64_t fs_set_name(Fs *fs, const char *name, TokenDoc *doc)

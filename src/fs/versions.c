@@ -508,11 +508,6 @@ void versions_extend(Versions *versions, const Version *version, uint64_t keep_n
         nodes_extend(versions->nodes, version->directory->slot, clock_add_ns(clock_now_ns(), keep_ns));
 }
 
-uint64_t versions_settled_ns(const Versions *versions, uint32_t slot)
-{
-        return slot_settled_ns(nodes_get(versions->nodes, slot));
-}
-
 void versions_drop_current(Versions *versions, uint32_t slot)
 {
         Version *version = versions_current(versions, slot);

@@ -65,8 +65,6 @@ void versions_be_quiet(Versions *versions, uint32_t slot, uint32_t fields, uint6
 bool versions_are_quiet(const Versions *versions, uint32_t slot, uint8_t field);
 /* The kernel was given attributes of the current version, and may use them for `keep_ns`. */
 void versions_extend(Versions *versions, const Version *version, uint64_t keep_ns);
-/* From when on every file node of the slot shows the current version, if that stays current. */
-uint64_t versions_settled_ns(const Versions *versions, uint32_t slot);
 
 /* The current content is no more: wiped now. Superseded versions stay until their grace is over. */
 void versions_drop_current(Versions *versions, uint32_t slot);

@@ -48,7 +48,7 @@ static void test_grace(void **state)
         uint64_t end_ns = clock_now_ns() + 2 * NS_PER_S + GRACE_NS;
         assert_shows(node_of(second), second);
         /* The kernel may use the first one's attributes for two seconds, and a read may have begun at their end. */
-        assert_int_equal(versions_settled_ns(&versions, slot), end_ns);
+        assert_int_equal(slot_settled_ns(nodes_get(nodes, slot)), end_ns);
         assert_shows(node, first);
         pass(end_ns - clock_now_ns() - 1);
         assert_shows(node, first);

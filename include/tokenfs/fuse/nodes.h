@@ -139,7 +139,7 @@ static inline bool generation_is_before(uint32_t generation, uint32_t other)
 }
 /* True if files of that superseded generation show the current content. */
 bool slot_follows(const Slot *slot, uint32_t generation);
-/* From when on those of all superseded generations do. */
+/* From when on those of all superseded generations do, if the current content stays. */
 uint64_t slot_settled_ns(const Slot *slot);
 /* The current content may not be shown again, or it is there again. */
 void nodes_set_dropped(Nodes *nodes, uint32_t index, bool is_dropped);
