@@ -40,7 +40,7 @@ void attributes_of_file(const Fs *fs, Node node, const Version *version, struct 
         /* cp and install say "replaced while being copied" of a file whose inode number changes before they open it. A
          * service file is another snapshot then, which is as good. */
         uint64_t ino = node.field == NODE_TEXT ? node_directory(node.slot) : node_id(node);
-        set_common(fs, ino, version->mtime_ns, version->ctime_ns, ret_stat);
+        set_common(fs, ino, version->content.mtime_ns, version->content.ctime_ns, ret_stat);
         mode_t mode = node.field == NODE_TEXT       ? 0444
                       : field_is_secret(node.field) ? fs->settings.secret_mode
                                                     : fs->settings.mode;

@@ -220,8 +220,7 @@ typedef struct Times {
 } Times;
 
 /* The next generation; the one before ends. */
-static void directory_begin_generation(
-        Directory *directory, const Version *version, uint64_t fingerprint, Times times)
+static void directory_begin_generation(Directory *directory, Version *version, Times times)
 {
         Nodes *nodes = directory->versions->nodes;
         const Slot *slot = nodes_get(nodes, directory->slot);
@@ -236,9 +235,9 @@ static void directory_begin_generation(
         uint64_t end_ns = clock_add_ns(slot->valid_until_ns, NODES_GRACE_NS);
         bool is_over = end_ns <= clock_now_ns();
         bool is_held = before && version_supersede(before, end_ns);
-        SlotContent content = {.fingerprint = fingerprint, .mtime_ns = mtime_ns, .ctime_ns = now_ns};
-        memcpy(content.sizes, version->sizes, sizeof content.sizes);
-        uint32_t generation = nodes_begin_generation(nodes, directory->slot, &content);
+        version->content.mtime_ns = mtime_ns;
+        version->content.ctime_ns = now_ns;
+        uint32_t generation = nodes_begin_generation(nodes, directory->slot, &version->content);
         if (!is_held && !is_over)
                 directory->known_from = generation;
 }
@@ -302,7 +301,8 @@ static void version_fill(Version *version, TokenDoc *doc, Buf *text)
                 *text = BUF_INIT(0); /* it is the version's now */
         }
         for (unsigned i = 0; i < NODE_FILE_COUNT; i++)
-                version->sizes[i] = measure(version->directory->versions, version, (uint8_t)(NODE_FIELD + i));
+                version->content.sizes[i] =
+                        measure(version->directory->versions, version, (uint8_t)(NODE_FIELD + i));
 }
 
 /* Makes the version, which has its content, the current one. */
@@ -315,13 +315,15 @@ static void directory_add(Directory *directory, Version *version, uint64_t finge
          * their nodes. */
         bool is_same = had_content && slot->content.fingerprint == fingerprint;
         uint32_t old = slot->generation;
-        if (is_same)
+        version->content.fingerprint = fingerprint;
+        if (is_same) {
                 nodes_set_dropped(versions->nodes, directory->slot, false);
-        else
-                directory_begin_generation(directory, version, fingerprint, times);
+                version->content.mtime_ns = slot->content.mtime_ns;
+                version->content.ctime_ns = slot->content.ctime_ns;
+        } else {
+                directory_begin_generation(directory, version, times);
+        }
         version->generation = slot->generation;
-        version->mtime_ns = slot->content.mtime_ns;
-        version->ctime_ns = slot->content.ctime_ns;
         list_append(directory->list.next, &version->link); /* before the first */
         if (had_content && !is_same && slot->fields_looked_up != 0 && versions->on_supersede)
                 versions->on_supersede(directory->slot, old, versions->on_supersede_userdata);
@@ -474,9 +476,7 @@ static Version *versions_take_hollow(Versions *versions, uint32_t index)
                 return NULL;
         }
         version->generation = slot->old_generation;
-        version->mtime_ns = slot->old_content.mtime_ns;
-        version->ctime_ns = slot->old_content.ctime_ns;
-        memcpy(version->sizes, slot->old_content.sizes, sizeof version->sizes);
+        version->content = slot->old_content;
         version->is_hollow = true;
         list_append(&directory->list, &version->link);
         return version_supersede(version, slot_settled_ns(slot)) ? version : NULL;
@@ -577,10 +577,10 @@ void versions_drop_token(Versions *versions, const char *id)
 bool version_has_field(const Version *version, uint8_t field)
 {
         return field >= NODE_FIELD && field < NODE_KIND_COUNT &&
-               version->sizes[field - NODE_FIELD] != SLOT_NO_FILE;
+               version->content.sizes[field - NODE_FIELD] != SLOT_NO_FILE;
 }
 
 uint32_t version_size(const Version *version, uint8_t field)
 {
-        return version->sizes[field - NODE_FIELD];
+        return version->content.sizes[field - NODE_FIELD];
 }

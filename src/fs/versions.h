@@ -21,8 +21,7 @@ typedef struct Version {
         bool is_hollow; /* superseded, and its bytes are lost: there are its attributes alone */
         TokenDoc *doc; /* of a token or a name; NULL for a service file */
         Buf text; /* of a service file, or the address that is made of `doc`; else empty */
-        int64_t mtime_ns, ctime_ns; /* wall clock */
-        uint32_t sizes[NODE_FILE_COUNT]; /* as in the slot */
+        SlotContent content; /* what the kernel learns of it, and the table keeps */
         LoopTimer end; /* of the grace, once it is superseded */
 } Version;
 

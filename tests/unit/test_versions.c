@@ -212,7 +212,7 @@ static void test_text(void **state)
         Version *first = set_text("one\n");
         versions_extend(&versions, first, NS_PER_S);
         assert_ptr_equal(set_text("one\n"), first);
-        assert_int_equal(first->mtime_ns, FAKE_WALL_NS);
+        assert_int_equal(first->content.mtime_ns, FAKE_WALL_NS);
         assert_true(version_has_field(first, NODE_TEXT));
         assert_false(version_has_field(first, NODE_JSON));
         assert_false(version_has_field(first, NODE_FIELD));
@@ -221,8 +221,8 @@ static void test_text(void **state)
         assert_true(first != second);
         assert_int_equal(version_size(second, NODE_TEXT), 0);
         assert_int_equal(version_size(first, NODE_TEXT), 4);
-        assert_int_equal(second->mtime_ns, FAKE_WALL_NS + (int64_t)NS_PER_S);
-        assert_int_equal(second->ctime_ns, second->mtime_ns);
+        assert_int_equal(second->content.mtime_ns, FAKE_WALL_NS + (int64_t)NS_PER_S);
+        assert_int_equal(second->content.ctime_ns, second->content.mtime_ns);
 }
 
 /* A reader that opened one reads it whole, though its worker is replaced meanwhile. */
@@ -231,13 +231,13 @@ static void test_text_outlives_a_worker(void **state)
         (void)state;
         Version *version = set_text("one\n"), *shown;
         Node node = {SLOT_STATUS, version->generation, NODE_TEXT};
-        int64_t ctime_ns = version->ctime_ns;
+        int64_t ctime_ns = version->content.ctime_ns;
         versions_extend(&versions, version, NS_PER_S);
         pass(NS_PER_MS);
         replace_worker();
         assert_int_equal(versions_show(&versions, node, &shown), 0);
         assert_string_equal(buf_str(&shown->text), "one\n");
-        assert_int_equal(shown->ctime_ns, ctime_ns);
+        assert_int_equal(shown->content.ctime_ns, ctime_ns);
         (void)set_text("two\n");
         assert_shows(node, shown);
         /* What a worker that was taken over left there. */
@@ -290,12 +290,12 @@ static void test_url(void **state)
         assert_false(version_has_field(version, NODE_JSON));
         assert_false(version_has_field(set("one"), NODE_DOH_URL));
         uint32_t generation = version->generation;
-        int64_t mtime_ns = version->mtime_ns;
+        int64_t mtime_ns = version->content.mtime_ns;
         assert_int_equal(versions_set_url(&versions, url, doc, "gr.example", &other), 0);
         assert_ptr_equal(other, version);
         assert_int_equal(versions_set_url(&versions, url, doc, "hr.example", &other), 0);
         assert_true(other->generation != generation);
-        assert_true(other->mtime_ns != mtime_ns);
+        assert_true(other->content.mtime_ns != mtime_ns);
         assert_int_equal(versions_set_url(&versions, name_url, doc, "gr.example", &version), 0);
         token_doc_unref(doc);
         versions_drop_token(&versions, "at-1");
@@ -341,33 +341,34 @@ static void test_times(void **state)
         (void)state;
         const int64_t second = (int64_t)NS_PER_S;
         Version *version = set("one");
-        int64_t first_mtime_ns = version->mtime_ns;
+        int64_t first_mtime_ns = version->content.mtime_ns;
         assert_int_equal(first_mtime_ns / second, FAKE_WALL_S - 3600); /* updatedAt */
-        assert_int_equal(version->ctime_ns, FAKE_WALL_NS);
+        assert_int_equal(version->content.ctime_ns, FAKE_WALL_NS);
         pass(NS_PER_S);
         replace_worker();
         version = set("one");
-        assert_int_equal(version->mtime_ns, first_mtime_ns);
-        assert_int_equal(version->ctime_ns, FAKE_WALL_NS);
+        assert_int_equal(version->content.mtime_ns, first_mtime_ns);
+        assert_int_equal(version->content.ctime_ns, FAKE_WALL_NS);
         version = set("two");
-        assert_int_equal(version->mtime_ns, FAKE_WALL_NS + second);
-        assert_int_equal(version->ctime_ns, FAKE_WALL_NS + second);
-        int64_t before_ns = version->mtime_ns;
+        assert_int_equal(version->content.mtime_ns, FAKE_WALL_NS + second);
+        assert_int_equal(version->content.ctime_ns, FAKE_WALL_NS + second);
+        int64_t before_ns = version->content.mtime_ns;
         version = set("three"); /* in the same nanosecond */
-        assert_true(version->mtime_ns > before_ns);
-        before_ns = version->mtime_ns;
+        assert_true(version->content.mtime_ns > before_ns);
+        before_ns = version->content.mtime_ns;
         clock_set_fake(clock_now_ns(), FAKE_WALL_NS - 60 * second);
         version = set("one"); /* back, and the clock too */
-        assert_true(version->mtime_ns > before_ns);
-        before_ns = version->mtime_ns;
+        assert_true(version->content.mtime_ns > before_ns);
+        before_ns = version->content.mtime_ns;
         clock_set_fake(clock_now_ns(), FAKE_WALL_NS - 7200 * second);
         versions_drop_current(&versions, slot);
-        assert_int_equal(set("one")->mtime_ns, before_ns);
+        assert_int_equal(set("one")->content.mtime_ns, before_ns);
         uint32_t web;
         assert_int_equal(nodes_take(nodes, SLOT_NAME, "web", &web), 0);
         (void)set_in(web, "at-1", "one");
         version = set_in(web, "at-2", "two");
-        assert_int_equal(version->mtime_ns / second, FAKE_WALL_S - 3600); /* updatedAt is later than now */
+        assert_int_equal(
+                version->content.mtime_ns / second, FAKE_WALL_S - 3600); /* updatedAt is later than now */
 }
 
 /* A slot that is taken over for another key brings nothing of the old one along, and the directory that showed the old key

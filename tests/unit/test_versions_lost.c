@@ -11,7 +11,7 @@ static void assert_hollow(Node node, uint32_t size, int64_t mtime_ns)
         assert_int_equal(version->generation, node.generation);
         assert_true(version_has_field(version, NODE_FIELD + TOKEN_VALUE));
         assert_int_equal(version_size(version, NODE_FIELD + TOKEN_VALUE), size);
-        assert_int_equal(version->mtime_ns, mtime_ns);
+        assert_int_equal(version->content.mtime_ns, mtime_ns);
         assert_false(version_has_field(version, NODE_FIELD + TOKEN_CLIENT_TOKEN));
 }
 
@@ -21,7 +21,7 @@ static void test_lost_bytes(void **state)
         (void)state;
         Version *version = set("one");
         Node lost = node_of(version), older = {slot, version->generation - 1, NODE_JSON};
-        int64_t mtime_ns = version->mtime_ns;
+        int64_t mtime_ns = version->content.mtime_ns;
         versions_extend(&versions, version, NS_PER_S);
         replace_worker();
         assert_fails_to_show(lost, -EAGAIN); /* they may be the same again */
@@ -59,7 +59,7 @@ static void test_dropped_bytes(void **state)
         /* Unless it is the same when it comes back. */
         Version *version = set("five");
         Node node = node_of(version);
-        int64_t mtime_ns = version->mtime_ns;
+        int64_t mtime_ns = version->content.mtime_ns;
         versions_extend(&versions, version, NS_PER_S);
         versions_drop_current(&versions, slot);
         assert_shows(node, set("five"));
@@ -74,7 +74,7 @@ static void test_lost_grace(void **state)
         (void)state;
         Version *first = set("one");
         Node node = node_of(first);
-        int64_t mtime_ns = first->mtime_ns;
+        int64_t mtime_ns = first->content.mtime_ns;
         versions_extend(&versions, first, NS_PER_S);
         (void)set("the second");
         replace_worker();
@@ -86,7 +86,7 @@ static void test_lost_grace(void **state)
         /* It follows from now on, whatever worker serves and however often the content changes. */
         versions_extend(&versions, second, 60 * NS_PER_S);
         Node superseded = node_of(second);
-        mtime_ns = second->mtime_ns;
+        mtime_ns = second->content.mtime_ns;
         Version *third = set("three");
         assert_shows(node, third);
         replace_worker();
@@ -139,7 +139,7 @@ static void test_two_workers_at_once(void **state)
         token_doc_unref(doc);
         Version *second = set("the second");
         assert_int_equal(second->generation, generation);
-        assert_int_equal(second->mtime_ns, 7);
+        assert_int_equal(second->content.mtime_ns, 7);
         assert_shows(node, first);
         assert_true(first->is_superseded);
         assert_shows(node_of(second), second);
